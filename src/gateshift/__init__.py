@@ -1,0 +1,51 @@
+"""Video action recognition that knows the order of events, at the price of an image model.
+
+The public names are imported when they are first used, so ``import gateshift`` is quick.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from gateshift.errors import GateShiftError
+    from gateshift.model.bundle import load_model, save_model
+    from gateshift.model.classifier import VideoClassifier, create_model
+    from gateshift.model.gates import GateShift, gate_shift
+    from gateshift.model.surgery import insert_temporal, remove_temporal, set_num_frames
+
+_HOMES = {
+    "GateShift": "gateshift.model.gates",
+    "GateShiftError": "gateshift.errors",
+    "VideoClassifier": "gateshift.model.classifier",
+    "create_model": "gateshift.model.classifier",
+    "gate_shift": "gateshift.model.gates",
+    "insert_temporal": "gateshift.model.surgery",
+    "load_model": "gateshift.model.bundle",
+    "remove_temporal": "gateshift.model.surgery",
+    "save_model": "gateshift.model.bundle",
+    "set_num_frames": "gateshift.model.surgery",
+}
+__all__ = [
+    "GateShift",
+    "GateShiftError",
+    "VideoClassifier",
+    "create_model",
+    "gate_shift",
+    "insert_temporal",
+    "load_model",
+    "remove_temporal",
+    "save_model",
+    "set_num_frames",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'gateshift' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,169 @@
+"""Videos as tensors: the pieces of this room put together for torch's DataLoader."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from gateshift.data.manifest import Entry, Manifest
+from gateshift.data.sampling import segment_indices
+from gateshift.data.transforms import mirror, random_brightness, random_crop
+from gateshift.data.video import Video, open_video
+from gateshift.data.views import Protocol
+from gateshift.errors import SettingsError, VideoError
+
+Sample = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How training clips are varied.
+
+    Attributes:
+        size_px: Side of the training square.
+        num_segments: T.
+        mirror_map: [K], what each class becomes in a mirror.
+        may_mirror: [K], whether clips of each class are mirrored, half of the time.
+        brightness: Largest relative change of brightness and of contrast, 0 for none.
+    """
+
+    size_px: int
+    num_segments: int
+    mirror_map: Tensor
+    may_mirror: Tensor
+    brightness: float = 0.0
+
+
+class TrainingClips(Dataset[Sample]):
+    """One random clip of each video: random frames in its segments, random crop, mirrored or not.
+
+    What is drawn depends on the seed, the epoch and the video alone, so a run is the same with any number
+    of workers, and one that was stopped goes on as if it had not been.
+
+    A sample is ``clips`` uint8 [T, 3, size, size] with ``labels`` and ``indices``, or ``failure``, one line.
+    """
+
+    def __init__(self, manifest: Manifest, classes: Sequence[str], augmentation: Augmentation, *, seed: int) -> None:
+        self.manifest = manifest
+        self.labels = manifest.label_indices(classes)
+        self.augmentation = augmentation
+        self.seed = seed
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return len(self.manifest)
+
+    def __getitem__(self, index: int) -> Sample:
+        rule, label = self.augmentation, self.labels[index]
+        generator = torch.Generator().manual_seed(_mix(self.seed, self.epoch, index))
+        try:
+            with open_entry(self.manifest.entries[index]) as video:
+                picked = segment_indices(video.num_frames, rule.num_segments, jitter=generator)
+                frames = video.read(picked.tolist())  # [T, 3, H, W]
+        except VideoError as error:
+            return {"failure": str(error)}
+        clip = random_crop(frames, size_px=rule.size_px, generator=generator)
+        if torch.rand((), generator=generator) < 0.5 and rule.may_mirror[label]:
+            clip, label = mirror(clip), int(rule.mirror_map[label])
+        if rule.brightness:
+            clip = random_brightness(clip, amount=rule.brightness, generator=generator)
+        return {"clips": clip.contiguous(), "labels": label, "indices": index}
+
+
+class TestViews(Dataset[Sample]):
+    """All views of each video, the same every time.
+
+    A sample is ``views`` uint8 [V, T, 3, size, size] with ``labels`` and ``indices``, or ``failure``.
+    """
+
+    __test__ = False  # not a test of pytest
+
+    def __init__(
+        self, manifest: Manifest, classes: Sequence[str], protocol: Protocol, *, size_px: int, resize_px: int
+    ) -> None:
+        self.manifest = manifest
+        self.labels = manifest.label_indices(classes)
+        self.protocol = protocol
+        self.size_px = size_px
+        self.resize_px = resize_px
+
+    def __len__(self) -> int:
+        return len(self.manifest)
+
+    def __getitem__(self, index: int) -> Sample:
+        try:
+            with open_entry(self.manifest.entries[index]) as video:
+                views = read_views(video, self.protocol, size_px=self.size_px, resize_px=self.resize_px)
+        except VideoError as error:
+            return {"failure": str(error)}
+        return {"views": views, "labels": self.labels[index], "indices": index}
+
+
+def open_entry(entry: Entry) -> Video:
+    """Open the video, or the part of it, that a manifest's entry names."""
+    return open_video(entry.path, start_s=entry.start_s, end_s=entry.end_s, num_frames=entry.num_frames)
+
+
+def read_views(video: Video, protocol: Protocol, *, size_px: int, resize_px: int) -> Tensor:
+    """All views of a video, clip after clip: uint8 [V, T, 3, size_px, size_px]."""
+    clips = protocol.frame_indices(video.num_frames)
+    frames = video.read([index for clip in clips for index in clip])  # [clips * T, 3, H, W]
+    crops = protocol.crops(frames, size_px=size_px, resize_px=resize_px)  # [crops, clips * T, 3, s, s]
+    by_clip = crops.unflatten(1, (protocol.num_clips, -1)).transpose(0, 1)  # [clips, crops, T, 3, s, s]
+    return by_clip.flatten(0, 1).contiguous()  # [V, T, 3, s, s]
+
+
+class EpochShuffle(Sampler[int]):
+    """A new order in each epoch, that depends on the seed and the epoch alone."""
+
+    def __init__(self, length: int, *, seed: int) -> None:
+        self.length = length
+        self.seed = seed
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(_mix(self.seed, self.epoch))
+        return iter(torch.randperm(self.length, generator=generator).tolist())
+
+
+def collate(samples: Sequence[Sample]) -> Sample:
+    """Stack samples to a batch; failures are kept as lines of text under ``failures``, never dropped."""
+    failures = [sample["failure"] for sample in samples if "failure" in sample]
+    good = [sample for sample in samples if "failure" not in sample]
+    return {**(torch.utils.data.default_collate(good) if good else {}), "failures": failures}
+
+
+def make_loader(
+    dataset: Dataset[Sample], *, batch_size: int, workers: int, sampler: Sampler[int] | None = None
+) -> DataLoader[Sample]:
+    """A DataLoader over clips or views.
+
+    Raises:
+        SettingsError: If the batch size is below 1 or the number of workers below 0.
+    """
+    if batch_size < 1:
+        raise SettingsError(f"batch size {batch_size}; give at least 1")
+    if workers < 0:
+        raise SettingsError(f"{workers} loader workers; give 0 (load in the main process) or more")
+    return DataLoader(
+        dataset,
+        batch_size=batch_size,
+        sampler=sampler,
+        num_workers=workers,
+        collate_fn=collate,
+        pin_memory=torch.cuda.is_available(),
+    )
+
+
+def _mix(*numbers: int) -> int:
+    """One well-spread seed of several numbers."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)

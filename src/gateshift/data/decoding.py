@@ -1,0 +1,164 @@
+"""The frames of a video file by number, through FFmpeg.
+
+Decoding starts at the last key frame before the wanted frame, or simply goes on where that skips nothing, and
+stops at the wanted frame. Where the packets cannot be trusted, frames are counted by decoding from the start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import av
+from av.video.frame import VideoFrame
+
+from gateshift.data.packets import PacketInfo, PacketSource, index_packets, readable
+from gateshift.errors import VideoError
+
+# A frame leaves the decoder at most this many packets after its own: 16 pictures, each of two fields.
+_MAX_DELAY_PACKETS = 32
+
+
+class FrameDecoder:
+    """Decodes the frames of a file one at a time, in one thread; frame 0 is the one shown first.
+
+    Attributes:
+        num_frames: How many frames the file has, at least 1.
+    """
+
+    num_frames: int
+
+    def __init__(self, path: Path) -> None:
+        """Open and index a file.
+
+        Args:
+            path: An existing file.
+
+        Raises:
+            VideoError: If the file is not a video that FFmpeg can decode, is cut off or has no frames.
+        """
+        self._path = path
+        self._frames: Iterator[tuple[int, VideoFrame]] | None = None  # the decoding under way, numbered
+        self._next_frame = 0  # the least number that it may still give
+        self._num_fed = 0  # packets it has taken, counted from the first of the file
+        self._is_sound = True  # nothing was damaged since its last key frame
+        self._source: PacketSource | None = PacketSource(path)
+        try:
+            with readable(path):
+                infos = self._source.scan()
+                self._index = index_packets(infos)
+                self._times = self._index.times if self._index else self._count_frames(infos)
+        except BaseException:
+            self.close()
+            raise
+        self.num_frames = len(self._times)
+        if not self._times:
+            self.close()
+            raise VideoError(f"{path}: its video stream has no frame; write or download it again")
+
+    def close(self) -> None:
+        """Free the decoder and the file. Closing twice is harmless."""
+        self._frames = None
+        if self._source is not None:
+            self._source.close()
+            self._source = None
+
+    def times_s(self) -> list[float]:
+        """Say when each frame is shown.
+
+        Returns:
+            Seconds after the first frame [num_frames], never decreasing.
+
+        Raises:
+            VideoError: If the file has neither times nor a frame rate.
+        """
+        stream = self._opened().stream
+        times = [time for time in self._times if time is not None]
+        step = stream.time_base
+        if step and len(times) == self.num_frames and times == sorted(times):
+            return [(time - times[0]) * step.numerator / step.denominator for time in times]
+        rate = stream.average_rate
+        if not rate:
+            raise VideoError(
+                f"{self._path}: has neither frame times nor a frame rate, which a time in seconds needs; "
+                "give no start_s and end_s, or convert it to mp4"
+            )
+        return [number * rate.denominator / rate.numerator for number in range(self.num_frames)]
+
+    def decode(self, number: int) -> VideoFrame:
+        """Decode one frame; going forward is fast.
+
+        Args:
+            number: Which frame, in 0..num_frames - 1.
+
+        Returns:
+            The frame as FFmpeg gives it: in its own pixel format, not turned upright.
+
+        Raises:
+            VideoError: If the frame is damaged or missing, or the decoder was closed.
+        """
+        source = self._opened()
+        start = self._index.start_for(number) if self._index else 0
+        if self._frames is None or number < self._next_frame or start > self._num_fed:
+            self._start_at(source, start)
+        frame = self._advance_to(number)
+        if frame is None and start > 0:
+            # Some key frames only begin a gradual refresh: what follows still needs what came before.
+            self._start_at(source, 0)
+            frame = self._advance_to(number)
+        if frame is None:
+            raise VideoError(
+                f"{self._path}: frame {number} of {self.num_frames} cannot be decoded, as the file is "
+                "damaged or cut off; write or download it again"
+            )
+        return frame
+
+    def _opened(self) -> PacketSource:
+        if self._source is None:
+            raise VideoError(f"{self._path} was closed, but only an open video can be read; open it again")
+        return self._source
+
+    def _count_frames(self, infos: Sequence[PacketInfo]) -> list[int | None]:
+        if any(info.is_corrupt for info in infos):
+            raise VideoError(
+                f"{self._path}: is damaged or cut off, and its frames can only be counted if all can be "
+                "decoded; write or download it again"
+            )
+        return [frame.pts for frame in self._decode_from(self._opened(), 0)]
+
+    def _start_at(self, source: PacketSource, place: int) -> None:
+        self._next_frame = 0
+        self._num_fed = place
+        self._is_sound = True
+        frames = self._decode_from(source, place)
+        if self._index is None:
+            self._frames = enumerate(frames)
+        else:
+            numbers = self._index.numbers
+            self._frames = ((numbers[frame.pts], frame) for frame in frames if frame.pts in numbers)
+
+    def _advance_to(self, number: int) -> VideoFrame | None:
+        """Go on decoding to a frame; None if it does not come or is damaged."""
+        frames, self._frames = self._frames or iter(()), None  # an end or an error ends this decoding
+        last_packet = _MAX_DELAY_PACKETS + (self._index.place_of(number) if self._index else number)
+        try:
+            for given, frame in frames:
+                self._next_frame = max(self._next_frame, given + 1)
+                # FFmpeg marks the frame that it patched up, but not those that were predicted from it.
+                self._is_sound = not frame.is_corrupt and (self._is_sound or frame.key_frame)
+                if given == number:
+                    self._frames = frames
+                    return frame if self._is_sound else None
+                if given > number and self._num_fed > last_packet:
+                    break
+        except av.FFmpegError:
+            pass  # a frame that is not wanted may be beyond the damage, so the caller decides
+        return None
+
+    def _decode_from(self, source: PacketSource, place: int) -> Iterator[VideoFrame]:
+        for packet in source.packets_from(place, self._index):
+            if packet.is_corrupt:
+                break  # what the decoder made of it and of those after it would pass for frames
+            self._num_fed += 1
+            yield from source.stream.decode(packet)
+        yield from source.stream.decode(None)

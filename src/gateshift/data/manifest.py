@@ -1,0 +1,192 @@
+"""Which videos, which labels: the three forms of a list of videos.
+
+- a CSV with the columns ``path,label`` and, if wanted, ``start,end`` in seconds (other columns are ignored);
+- a ``videofolder.txt`` list of the original code: ``path frames label`` a line, labels as numbers from 0;
+- a folder with one sub-folder of videos (or frame folders) for each class.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateshift.data.video import find_videos
+from gateshift.errors import ManifestError
+
+CLASSES_FILE = "classes.txt"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One video, or a part of one, with its label.
+
+    Attributes:
+        video_id: What the entry is called in score files: its path as it was listed, and its part.
+        path: The video file or frame folder.
+        label: Class name, or class number where the list has numbers.
+        start_s: Where the part begins, in seconds; None for the video's start.
+        end_s: Where it ends, not included; None for the video's end.
+        num_frames: Length that the list states, of which no more is used; None where it states none.
+    """
+
+    video_id: str
+    path: Path
+    label: str | int
+    start_s: float | None = None
+    end_s: float | None = None
+    num_frames: int | None = None
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A list of labelled videos.
+
+    Attributes:
+        source: Where it was read from.
+        entries: The videos, in the list's order.
+    """
+
+    source: Path
+    entries: tuple[Entry, ...]
+
+    def __len__(self) -> int:
+        return len(self.entries)
+
+    def class_names(self) -> list[str]:
+        """The classes: those of a ``classes.txt`` beside the list, else the sorted labels.
+
+        Raises:
+            ManifestError: If ``classes.txt`` is empty or names a class twice.
+        """
+        folder = self.source if self.source.is_dir() else self.source.parent
+        file = folder / CLASSES_FILE
+        if file.is_file():
+            names = [line.strip() for line in _read_text(file).splitlines() if line.strip()]
+            if not names or len(set(names)) != len(names):
+                raise ManifestError(f"{file}: {len(names)} names, {len(set(names))} different; list each class once")
+            return names
+        numbers = [entry.label for entry in self.entries if isinstance(entry.label, int)]
+        if numbers:
+            return [str(number) for number in range(max(numbers) + 1)]
+        return sorted({str(entry.label) for entry in self.entries})
+
+    def label_indices(self, classes: Sequence[str]) -> list[int]:
+        """The index of each entry's label in ``classes``.
+
+        Raises:
+            ManifestError: If a label is none of them.
+        """
+        known = {name: index for index, name in enumerate(classes)}
+        indices = []
+        for entry in self.entries:
+            index = entry.label if isinstance(entry.label, int) else known.get(entry.label, -1)
+            if not 0 <= index < len(classes):
+                raise ManifestError(
+                    f"{self.source}: label {entry.label!r} of {entry.video_id} is none of the {len(classes)} classes "
+                    f"({', '.join(classes[:5])}{', ...' if len(classes) > 5 else ''}); correct the list or the classes"
+                )
+            indices.append(index)
+        return indices
+
+    def check_files(self) -> None:
+        """Raise ManifestError if a video is not where the list says, naming the first."""
+        missing = [entry.path for entry in self.entries if not entry.path.exists()]
+        if missing:
+            raise ManifestError(
+                f"{self.source}: {len(missing)} of {len(self)} videos are missing, such as {missing[0]}; "
+                "correct the list, or say with --root where its paths start"
+            )
+
+    def check_unique(self) -> None:
+        """Raise ManifestError if an entry is listed twice: scores are kept by video."""
+        seen: set[str] = set()
+        for entry in self.entries:
+            if entry.video_id in seen:
+                raise ManifestError(f"{self.source}: {entry.video_id} is listed twice; list each video once")
+            seen.add(entry.video_id)
+
+
+def read_manifest(source: str | Path, *, root: str | Path | None = None) -> Manifest:
+    """Read a list of labelled videos in any of the three forms.
+
+    Args:
+        source: A ``.csv`` file, a ``.txt`` list or a folder of class folders.
+        root: Where relative paths of a list start; the list's own folder by default.
+
+    Raises:
+        ManifestError: If there is no such list, it has no videos, or a line of it cannot be used.
+    """
+    source = Path(source)
+    if source.is_dir():
+        entries = _class_folders(source)
+    elif not source.is_file():
+        raise ManifestError(f"{source}: no such list; give a CSV, a videofolder.txt or a folder of class folders")
+    else:
+        base = source.parent if root is None else Path(root)
+        read = _csv_rows if source.suffix.lower() == ".csv" else _list_lines
+        entries = list(read(source, base))
+    if not entries:
+        raise ManifestError(f"{source}: lists no videos; add some")
+    return Manifest(source, tuple(entries))
+
+
+def _class_folders(source: Path) -> list[Entry]:
+    entries = []
+    for folder in sorted(path for path in source.iterdir() if path.is_dir() and not path.name.startswith(".")):
+        videos = [video for video in find_videos(folder) if video != folder]
+        entries += [Entry(video.relative_to(source).as_posix(), video, folder.name) for video in videos]
+    if not entries:
+        raise ManifestError(f"{source}: no class folders with videos in it; expected {source.name}/CLASS/VIDEO.mp4")
+    return entries
+
+
+def _csv_rows(source: Path, base: Path) -> Iterable[Entry]:
+    rows = csv.DictReader(_read_text(source).splitlines())
+    if not {"path", "label"} <= set(rows.fieldnames or ()):
+        raise ManifestError(
+            f"{source}: columns {', '.join(rows.fieldnames or ()) or '(none)'}; "
+            "its first line must be path,label or path,label,start,end"
+        )
+    for row in rows:
+        where = f"{source}, line {rows.line_num}"
+        path, label = (row["path"] or "").strip(), (row["label"] or "").strip()
+        if not path or not label:
+            raise ManifestError(f"{where}: path {path!r} and label {label!r}; give both")
+        start_s, end_s = (_seconds(row.get(column), where) for column in ("start", "end"))
+        if start_s is not None and end_s is not None and end_s <= start_s:
+            raise ManifestError(f"{where}: start {start_s} is not before end {end_s}; both are seconds; correct them")
+        part = "" if start_s is None and end_s is None else f"#{row.get('start') or ''}-{row.get('end') or ''}"
+        yield Entry(path + part, base / path, label, start_s, end_s)
+
+
+def _seconds(text: str | None, where: str) -> float | None:
+    if text is None or not text.strip():
+        return None
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise ManifestError(f"{where}: time {text!r}; start and end are seconds from 0; correct it")
+    return value
+
+
+def _list_lines(source: Path, base: Path) -> Iterable[Entry]:
+    for number, line in enumerate(_read_text(source).splitlines(), start=1):
+        if not line.strip():
+            continue
+        parts = line.rsplit(maxsplit=2)
+        if len(parts) != 3 or not (parts[1].isdigit() and parts[2].isdigit()) or int(parts[1]) < 1:
+            raise ManifestError(f"{source}, line {number}: {line!r}; a line is 'path frames label', frames from 1")
+        path, frames, label = parts
+        yield Entry(path, base / path, int(label), num_frames=int(frames))
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise ManifestError(f"{path}: not a text file in UTF-8; save it as one") from None

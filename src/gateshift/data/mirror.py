@@ -1,0 +1,75 @@
+"""What becomes of a class when its clips are mirrored: "to the left" turns into "to the right"."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from gateshift.errors import SettingsError
+
+Mirroring = Literal["all", "pairs", "none"]
+Pairs = tuple[tuple[str, str], ...]
+
+_OPPOSITES = (("left", "right"), ("clockwise", "counterclockwise"), ("cw", "ccw"))
+_OTHER_SIDE = {word: other for a, b in _OPPOSITES for word, other in ((a, b), (b, a))}
+_SIDE = re.compile(rf"(?<![a-z])({'|'.join(_OTHER_SIDE)})(?![a-z])", re.IGNORECASE)
+
+
+def find_mirror_pairs(classes: Sequence[str]) -> Pairs:
+    """Pairs of classes whose names differ by left and right, or by the sense of a turn, alone.
+
+    >>> find_mirror_pairs(["swipe_left", "swipe_right", "turn left", "wave"])
+    (('swipe_left', 'swipe_right'),)
+    """
+    known = {name.lower(): name for name in classes}
+    pairs = []
+    for name in classes:
+        other = known.get(_SIDE.sub(lambda side: _OTHER_SIDE[side[0].lower()], name.lower()))
+        if other is not None and name < other:
+            pairs.append((name, other))
+    return tuple(pairs)
+
+
+def parse_mirror_pairs(texts: Sequence[str], classes: Sequence[str]) -> Pairs:
+    """Read pairs given as ``"name=other name"``.
+
+    Raises:
+        SettingsError: If one is not two known classes.
+    """
+    pairs = []
+    for text in texts:
+        first, _, second = (part.strip() for part in text.partition("="))
+        if first not in classes or second not in classes or first == second:
+            raise SettingsError(
+                f"mirror pair {text!r}; give two different classes as 'name=other name', "
+                f"of {', '.join(classes[:6])}{', ...' if len(classes) > 6 else ''}"
+            )
+        pairs.append((first, second))
+    return tuple(pairs)
+
+
+def mirror_map(classes: Sequence[str], pairs: Pairs) -> Tensor:
+    """The index of the class that each class becomes in a mirror: [K] int64."""
+    index = {name: i for i, name in enumerate(classes)}
+    mapped = torch.arange(len(classes))
+    for first, second in pairs:
+        mapped[index[first]], mapped[index[second]] = index[second], index[first]
+    return mapped
+
+
+def may_mirror(classes: Sequence[str], pairs: Pairs, mirroring: Mirroring) -> Tensor:
+    """Whether clips of each class may be mirrored in training: [K] bool.
+
+    With "all", every class but those that name a side and have no counterpart; with "pairs", the paired
+    classes alone; with "none", no class.
+    """
+    paired = {name for pair in pairs for name in pair}
+    if mirroring == "none":
+        return torch.zeros(len(classes), dtype=torch.bool)
+    if mirroring == "pairs":
+        return torch.tensor([name in paired for name in classes])
+    return torch.tensor([name in paired or not _SIDE.search(name) for name in classes])

@@ -1,0 +1,83 @@
+"""Resize and crop clips of uint8 frames [..., 3, H, W]: one draw for all frames of a clip."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torchvision.transforms.v2 import functional as transforms
+
+CROP_SCALES = (1.0, 0.875, 0.75, 0.66)
+MAX_DISTORTION = 1
+
+
+@dataclass(frozen=True)
+class Box:
+    """A rectangle of a frame, in pixels from its upper left corner."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+
+
+def resize_short_side(frames: Tensor, size_px: int) -> Tensor:
+    """Resize so that the shorter side has ``size_px`` pixels: uint8 [..., 3, H, W], antialiased, bilinear."""
+    return transforms.resize(frames, [size_px], antialias=True)
+
+
+def crop(frames: Tensor, box: Box) -> Tensor:
+    """Cut a box out of every frame, as a view: [..., 3, H, W] -> [..., 3, box.height, box.width]."""
+    return frames[..., box.top : box.top + box.height, box.left : box.left + box.width]
+
+
+def mirror(frames: Tensor) -> Tensor:
+    """Swap left and right: [..., 3, H, W] -> [..., 3, H, W]."""
+    return frames.flip(-1)
+
+
+def multi_scale_boxes(height: int, width: int, *, size_px: int) -> list[Box]:
+    """Every box that the training crop may take (multi-scale cropping of TSN, "Towards Good Practices", 2015).
+
+    Sides are 1, 0.875, 0.75 or 0.66 of the frame's short side, height and width at most one step apart,
+    at 13 fixed positions. A side within 3 px of ``size_px`` becomes exactly that.
+
+    Args:
+        height: Of the frame.
+        width: Of the frame.
+        size_px: Side of the network's input.
+
+    Returns:
+        Boxes, with those that several draws give repeated as often: drawing one uniformly is the published crop.
+    """
+    short_side = min(height, width)
+    sides = [int(short_side * scale) for scale in CROP_SCALES]
+    sides = [size_px if abs(side - size_px) < 3 and size_px <= short_side else side for side in sides]
+    boxes = []
+    for i, box_height in enumerate(sides):
+        for j, box_width in enumerate(sides):
+            if abs(i - j) <= MAX_DISTORTION:
+                boxes += _thirteen_places(height, width, max(box_height, 1), max(box_width, 1))
+    return boxes
+
+
+def _thirteen_places(height: int, width: int, box_height: int, box_width: int) -> list[Box]:
+    """Corners, edge middles, centre and the four quarter points, by quarters of the room that is left."""
+    across, down = (width - box_width) // 4, (height - box_height) // 4
+    outer = [(i, j) for i in (0, 2, 4) for j in (0, 2, 4)]
+    inner = [(i, j) for i in (1, 3) for j in (1, 3)]
+    return [Box(i * across, j * down, box_width, box_height) for i, j in outer + inner]
+
+
+def random_crop(frames: Tensor, *, size_px: int, generator: torch.Generator) -> Tensor:
+    """Cut one of :func:`multi_scale_boxes` and resize it: uint8 [T, 3, H, W] -> [T, 3, size_px, size_px]."""
+    boxes = multi_scale_boxes(*frames.shape[-2:], size_px=size_px)
+    box = boxes[int(torch.randint(len(boxes), (), generator=generator))]
+    return transforms.resize(crop(frames, box), [size_px, size_px], antialias=True)
+
+
+def random_brightness(frames: Tensor, *, amount: float, generator: torch.Generator) -> Tensor:
+    """Change brightness and contrast of a whole clip by factors drawn from 1 - amount to 1 + amount."""
+    brightness, contrast = (1 + amount * (2 * torch.rand(2, generator=generator) - 1)).tolist()
+    return transforms.adjust_contrast(transforms.adjust_brightness(frames, brightness), contrast)

@@ -1,0 +1,29 @@
+"""The errors that a user can cause, each saying what was given, what is accepted and what to do.
+
+The command line prints them as one line and exits with code 2; anything else that is raised is a
+defect of gateshift itself and keeps its traceback.
+"""
+
+
+class GateShiftError(Exception):
+    """Base of every error that gateshift raises about what it was given."""
+
+
+class VideoError(GateShiftError):
+    """A video that cannot be opened, has no frames, or lacks a frame that was asked for."""
+
+
+class ManifestError(GateShiftError):
+    """A list of videos, or a label in it, that cannot be used."""
+
+
+class ModelError(GateShiftError):
+    """A network, checkpoint or tensor that does not fit what was asked of it."""
+
+
+class SettingsError(GateShiftError):
+    """An option outside what it accepts, or options that contradict each other."""
+
+
+class ScoresError(GateShiftError):
+    """Score files that are unreadable or do not belong together."""

@@ -1,0 +1,75 @@
+"""Backbones by name: the papers' two, which timm does not have, and every timm network."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import nn
+
+from gateshift.errors import ModelError
+from gateshift.model.bninception import BNInception
+from gateshift.model.inceptionv3 import InceptionV3
+
+Triple = tuple[float, float, float]
+PAPER_BACKBONES: dict[str, tuple[Callable[[], nn.Module], int]] = {
+    "bninception": (BNInception, 224),
+    "inceptionv3": (InceptionV3, 229),
+}
+CAFFE_MEAN_BGR = (104.0, 117.0, 128.0)
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A network from frames [N, 3, H, W] to features [N, num_features], and how to feed it.
+
+    Mean and std apply to pixels in 0..255, in the network's channel order.
+    """
+
+    net: nn.Module
+    num_features: int
+    size_px: int
+    mean: Triple
+    std: Triple
+    bgr: bool
+
+
+def create_backbone(name: str, *, imagenet: bool = False) -> Backbone:
+    """Build a backbone without its classifier.
+
+    Args:
+        name: "bninception", "inceptionv3" (the papers' forms, Caffe preprocessing) or a timm name.
+        imagenet: Load timm's own ImageNet weights, from its hub or its cache.
+
+    Raises:
+        ModelError: If no such backbone is known, or its weights are not to be had.
+    """
+    if name in PAPER_BACKBONES:
+        build, size_px = PAPER_BACKBONES[name]
+        if imagenet:
+            raise ModelError(
+                f"{name} has no ImageNet weights to download by itself; "
+                "give the path or URL of the published Caffe or Cadene file as weights=..."
+            )
+        net = build()
+        return Backbone(net, net.num_features, size_px, CAFFE_MEAN_BGR, (1.0, 1.0, 1.0), bgr=True)  # type: ignore[arg-type]
+    return _timm_backbone(name, imagenet=imagenet)
+
+
+def _timm_backbone(name: str, *, imagenet: bool) -> Backbone:
+    import timm
+
+    if not timm.is_model(name.split(".")[0]):
+        known = [*PAPER_BACKBONES, *timm.list_models()]
+        close = difflib.get_close_matches(name, known, n=3) or list(PAPER_BACKBONES)
+        raise ModelError(f"unknown backbone {name!r}; bninception, inceptionv3 or a timm name: {', '.join(close)}")
+    try:
+        net = timm.create_model(name, pretrained=imagenet, num_classes=0)
+    except Exception as error:  # hub errors have no common base, and a bad tag is a RuntimeError
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ModelError(f"cannot create timm backbone {name!r}: {reason}; check the name and the network") from error
+    config = timm.data.resolve_model_data_config(net)
+    mean, std = (tuple(255.0 * value for value in config[key]) for key in ("mean", "std"))
+    num_features = getattr(net, "head_hidden_size", None) or net.num_features
+    return Backbone(net, num_features, config["input_size"][-1], mean, std, bgr=False)

@@ -1,0 +1,80 @@
+"""One-file models: weights and everything needed to use them, in a .safetensors file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from torch import Tensor
+
+from gateshift.errors import ModelError
+from gateshift.model.backbones import create_backbone
+from gateshift.model.classifier import VideoClassifier
+from gateshift.model.config import ModelConfig
+from gateshift.model.released import read_released
+from gateshift.model.surgery import insert_temporal
+from gateshift.model.weights import read_weights
+
+METADATA_KEY = "gateshift"
+
+
+def save_model(model: VideoClassifier, path: str | Path) -> None:
+    """Write a model as one .safetensors file: weights, architecture, classes, preprocessing, protocol.
+
+    The file is written beside its final name and moved there when whole.
+
+    Raises:
+        ModelError: If the name does not end in .safetensors or the folder does not exist.
+    """
+    from safetensors.torch import save_file
+
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        raise ModelError(f"{path}: a model file is named .safetensors; rename it")
+    if not path.parent.is_dir():
+        raise ModelError(f"{path.parent}: no such folder to save a model in; create it")
+    tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in model.state_dict().items()}
+    partial = path.with_name(f".{path.name}.partial")
+    save_file(tensors, partial, metadata={METADATA_KEY: model.config.to_json()})
+    partial.replace(path)
+
+
+def load_model(path: str | Path) -> VideoClassifier:
+    """Load a model in eval mode: our own .safetensors file, or a released GSM ``.pth.tar`` checkpoint.
+
+    Backbone, temporal module and classes are worked out from the file. Nothing in it is executed.
+
+    Raises:
+        ModelError: If the file is missing, damaged, or of no network that gateshift knows.
+    """
+    path = Path(path)
+    tensors = read_weights(path)
+    try:
+        if path.suffix == ".safetensors":
+            config, state = ModelConfig.from_json(_metadata(path)), tensors
+        else:
+            config, state = read_released(tensors.get("state_dict", tensors))
+        return _build(config, state)
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from error
+
+
+def _metadata(path: Path) -> str:
+    from safetensors import safe_open
+
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata() or {}
+    if METADATA_KEY not in metadata:
+        raise ModelError("has weights but no gateshift description; a model is saved by gateshift.save_model")
+    return str(metadata[METADATA_KEY])
+
+
+def _build(config: ModelConfig, state: dict[str, Tensor]) -> VideoClassifier:
+    parts = create_backbone(config.backbone)
+    insert_temporal(parts.net, config.temporal, interleave=config.interleave)
+    model = VideoClassifier(parts.net, parts.num_features, config)
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
+        first = " ".join(str(error).split())[:200]
+        raise ModelError(f"weights do not fit {config.backbone} with {config.temporal}: {first}") from None
+    return model.eval()

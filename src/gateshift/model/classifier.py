@@ -1,0 +1,157 @@
+"""Clips in, logits out: normalise, 2D backbone with temporal modules, classifier, consensus over time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from gateshift.errors import ModelError
+from gateshift.model.backbones import create_backbone
+from gateshift.model.config import ModelConfig
+from gateshift.model.surgery import check_temporal, insert_temporal, set_num_frames
+from gateshift.model.weights import load_imagenet
+
+
+class VideoClassifier(nn.Module):
+    """A 2D network that classifies clips: [B, T, 3, H, W] -> logits [B, K].
+
+    Clips are uint8 RGB, or float in 0..1; the model converts, orders channels and normalises itself. Each
+    frame gets its logits, which are averaged over the T frames of the clip (consensus of TSN, ECCV 2016).
+    T may differ from call to call.
+
+    Attributes:
+        config: Everything needed to build this model again and to feed it.
+        backbone: The 2D network, temporal modules inside.
+        head: The classifier on each frame's features.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, backbone: nn.Module, num_features: int, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.backbone = backbone
+        self.dropout = nn.Dropout(config.dropout)
+        self.head = nn.Linear(num_features, len(config.classes))
+        nn.init.normal_(self.head.weight, std=0.001)
+        nn.init.zeros_(self.head.bias)
+        self.register_buffer("mean", torch.tensor(config.mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(config.std).view(3, 1, 1), persistent=False)
+        self._num_frames: int | None = None
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names, in the order of the logits."""
+        return self.config.classes
+
+    def normalise(self, frames: Tensor) -> Tensor:
+        """Pixels as the backbone was trained on them: uint8 or float 0..1 [N, 3, H, W] -> [N, 3, H, W]."""
+        pixels = frames.to(self.mean.dtype)
+        if frames.dtype != torch.uint8:
+            pixels = pixels * 255
+        if self.config.bgr:
+            pixels = pixels.flip(1)
+        return (pixels - self.mean) / self.std
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """Classify clips.
+
+        Args:
+            clips: [B, T, 3, H, W], uint8 RGB or float in 0..1; any T.
+
+        Returns:
+            Logits [B, K].
+
+        Raises:
+            ModelError: If the shape or type is another.
+        """
+        check_clips(clips)
+        num_frames = clips.shape[1]
+        if num_frames != self._num_frames:
+            set_num_frames(self.backbone, num_frames)
+            self._num_frames = num_frames
+        features = self.backbone(self.normalise(clips.flatten(0, 1)))  # [N, F]
+        frame_logits = self.head(self.dropout(features))  # [N, K]
+        return frame_logits.unflatten(0, (-1, num_frames)).mean(1)  # [B, K]
+
+
+def check_clips(clips: Tensor) -> None:
+    """Raise ModelError unless these are clips [B, T, 3, H, W], uint8 or floating point."""
+    if clips.dim() != 5 or clips.shape[2] != 3 or 0 in clips.shape:
+        hint = "clips.permute(0, 1, 4, 2, 3)" if clips.dim() == 5 and clips.shape[4] == 3 else "clip.unsqueeze(0)"
+        raise ModelError(
+            f"clips of shape {list(clips.shape)}; a model takes RGB clips [B, T, 3, H, W] with no empty axis; "
+            f"try model({hint})"
+        )
+    if clips.dtype != torch.uint8 and not clips.is_floating_point():
+        raise ModelError(f"clips of {clips.dtype}; a model takes uint8 (0..255) or float (0..1); convert them")
+
+
+def create_model(
+    backbone: str,
+    temporal: str = "gsm",
+    *,
+    num_classes: int | None = None,
+    classes: Sequence[str] | None = None,
+    weights: str | Path | None = None,
+    interleave: bool | None = None,
+    dropout: float = 0.5,
+    size_px: int | None = None,
+    num_segments: int | None = None,
+) -> VideoClassifier:
+    """Build a video classifier around a 2D backbone.
+
+    Args:
+        backbone: "bninception" or "inceptionv3", as in the papers, or any timm name.
+        temporal: "gsm" (CVPR 2020), or "none" for a temporal segment network.
+        num_classes: K; may be left out where ``classes`` is given.
+        classes: Class names in the order of the logits; "0", "1", ... where left out.
+        weights: Where the backbone starts: "imagenet" (timm's own weights), or the path or URL of a file.
+        interleave: Whether gate-shift mixes channels. Default: as the family's published networks.
+        dropout: Probability before the classifier.
+        size_px: Side of the input square, where it is not the backbone's published one.
+        num_segments: Frames of a clip in training, kept as the test protocol of the saved model.
+
+    Raises:
+        ModelError: If a name is unknown, or the numbers do not fit each other.
+    """
+    names = _class_names(num_classes, classes)
+    check_temporal(temporal)
+    if not 0 <= dropout < 1:
+        raise ModelError(f"dropout {dropout}; it is a probability from 0 up to, not including, 1")
+    if size_px is not None and not 1 <= size_px <= 4096:
+        raise ModelError(f"input of {size_px} px; choose 1 to 4096")
+    parts = create_backbone(backbone, imagenet=weights == "imagenet")
+    if weights is not None and weights != "imagenet":
+        load_imagenet(parts.net, backbone, weights)
+    report = insert_temporal(parts.net, temporal, interleave=interleave)
+    config = ModelConfig(
+        backbone=backbone,
+        temporal=temporal,
+        classes=names,
+        interleave=report.interleave,
+        dropout=dropout,
+        size_px=size_px or parts.size_px,
+        mean=parts.mean,
+        std=parts.std,
+        bgr=parts.bgr,
+        num_segments=num_segments,
+    )
+    return VideoClassifier(parts.net, parts.num_features, config)
+
+
+def _class_names(num_classes: int | None, classes: Sequence[str] | None) -> tuple[str, ...]:
+    if classes is None:
+        if num_classes is None or num_classes < 1:
+            raise ModelError(f"num_classes={num_classes}; give num_classes=K, at least 1, or classes=[names]")
+        return tuple(str(index) for index in range(num_classes))
+    names = tuple(classes)
+    if isinstance(classes, str) or not names or len(set(names)) != len(names):
+        raise ModelError(f"{len(names)} class names, {len(set(names))} different; give a list of different names")
+    if num_classes is not None and num_classes != len(names):
+        raise ModelError(f"num_classes={num_classes} but {len(names)} class names; leave num_classes out")
+    return names

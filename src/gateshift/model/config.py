@@ -1,0 +1,91 @@
+"""What a saved model says about itself: everything needed to build it, feed it and read its answers."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from gateshift.errors import ModelError
+
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Architecture, class names, preprocessing and test protocol of a :class:`VideoClassifier`.
+
+    Attributes:
+        backbone: "bninception", "inceptionv3" or a timm name.
+        temporal: "gsm" or "none".
+        classes: Class names, in the order of the logits.
+        interleave: Whether gate-shift mixes channels.
+        dropout: Probability before the classifier.
+        size_px: Side of the square that the network is trained and tested on.
+        mean: Subtracted from pixels in 0..255, in the network's channel order.
+        std: What the difference is divided by.
+        bgr: Whether the network takes blue first.
+        num_segments: Frames of a clip in training; None where a released file does not say.
+        mirror_pairs: Pairs of classes that swap when a clip is mirrored.
+    """
+
+    backbone: str
+    temporal: str
+    classes: tuple[str, ...]
+    interleave: bool
+    dropout: float
+    size_px: int
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    bgr: bool
+    num_segments: int | None = None
+    mirror_pairs: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def resize_px(self) -> int:
+        """Short side to which a test frame is resized before the square is cut out: 256 for 224."""
+        return self.size_px * 256 // 224
+
+    def to_json(self) -> str:
+        """The text kept in a model file's metadata."""
+        return json.dumps({"format": FORMAT_VERSION, **dataclasses.asdict(self)})
+
+    @classmethod
+    def from_json(cls, text: str) -> ModelConfig:
+        """Read :meth:`to_json` back, checking every field.
+
+        Raises:
+            ModelError: If the text is not such a description, or is of a newer format.
+        """
+        try:
+            fields = json.loads(text)
+            version = fields.pop("format")
+        except (ValueError, KeyError, AttributeError):
+            raise ModelError("model description is not readable; the file is not a gateshift model") from None
+        if version != FORMAT_VERSION:
+            raise ModelError(f"model format {version!r}; this gateshift reads {FORMAT_VERSION}; upgrade it")
+        try:
+            config = cls(**{name: _tuples(value) for name, value in fields.items()})
+            config._check()
+        except (TypeError, ValueError) as error:
+            raise ModelError(f"model description is damaged: {error}; save the model again") from None
+        return config
+
+    def _check(self) -> None:
+        """Raise ValueError unless every field has the type and range that the network is built from."""
+        texts = isinstance(self.backbone, str) and all(isinstance(name, str) for name in self.classes)
+        if not texts or len(self.classes) < 1:
+            raise ValueError("backbone and classes must be names")
+        if len(self.mean) != 3 or len(self.std) != 3 or not all(float(value) > 0 for value in self.std):
+            raise ValueError("mean and std must be three numbers, std above 0")
+        if not (isinstance(self.size_px, int) and 0 < self.size_px <= 4096 and 0 <= self.dropout < 1):
+            raise ValueError(f"size_px {self.size_px!r} or dropout {self.dropout!r} is out of range")
+        if self.num_segments is not None and not (isinstance(self.num_segments, int) and self.num_segments > 0):
+            raise ValueError(f"num_segments {self.num_segments!r} is not a positive number")
+        if not all(len(pair) == 2 and set(pair) <= set(self.classes) for pair in self.mirror_pairs):
+            raise ValueError("mirror_pairs must be pairs of classes")
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value

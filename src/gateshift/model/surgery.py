@@ -1,0 +1,153 @@
+"""Put temporal modules into a 2D network, and take them out again.
+
+Everything is checked before the first change, so a failure leaves the network as it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from gateshift.errors import ModelError
+from gateshift.model.gates import GateShift, TemporalModule, check_channels
+from gateshift.model.sites import Side, Site, find_sites
+
+TEMPORAL_MODULES = ("gsm", "none")
+
+
+class TemporalSite(nn.Module):
+    """A layer of the network with a temporal module before or after it."""
+
+    def __init__(self, layer: nn.Module, temporal: TemporalModule, side: Side) -> None:
+        super().__init__()
+        self.layer = layer
+        self.temporal = temporal
+        self.side = side
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.side == "before":
+            return self.layer(self.temporal(x))
+        return self.temporal(self.layer(x))
+
+
+@dataclass(frozen=True)
+class InsertReport:
+    """What :func:`insert_temporal` did.
+
+    Attributes:
+        temporal: The kind of module.
+        family: The family of the network, or "given by name".
+        sites: Where modules were put, in the order of the network's layers.
+        interleave: Whether the modules mix channels.
+        num_parameters: How many parameters they added.
+    """
+
+    temporal: str
+    family: str
+    sites: tuple[Site, ...]
+    interleave: bool
+    num_parameters: int
+
+    def __str__(self) -> str:
+        lines = [f"{self.temporal} at {len(self.sites)} sites ({self.family}), {self.num_parameters:,} parameters"]
+        lines += [f"  {site.side} {site.name}: {site.channels} channels" for site in self.sites]
+        return "\n".join(lines)
+
+
+def check_temporal(temporal: str) -> None:
+    """Raise ModelError unless this kind of temporal module exists."""
+    if temporal not in TEMPORAL_MODULES:
+        raise ModelError(f"unknown temporal module {temporal!r}; choose one of {', '.join(TEMPORAL_MODULES)}")
+
+
+def insert_temporal(
+    net: nn.Module,
+    temporal: str,
+    *,
+    num_frames: int = 8,
+    sites: Sequence[str] | None = None,
+    interleave: bool | None = None,
+) -> InsertReport:
+    """Put a temporal module at every site of a 2D network, in place.
+
+    The network then takes frames [B*T, 3, H, W], clip after clip, and mixes the T frames of each clip.
+
+    Args:
+        net: A network of a known family, or any network with ``sites``.
+        temporal: "gsm"; "none" changes nothing.
+        num_frames: T; change it later with :func:`set_num_frames`.
+        sites: Dotted names of convolutions to put a module after, instead of the family's sites.
+        interleave: Whether gate-shift mixes channels. With it a new module is a fixed permutation of
+            the channels; without it, the identity. Default: as the family's published networks.
+
+    Returns:
+        Which sites were changed and what it cost.
+
+    Raises:
+        ModelError: If the module is unknown, the net already has some, is wrapped for several devices,
+            has no known sites, or a site's channels cannot be split. The net is then unchanged.
+    """
+    check_temporal(temporal)
+    if isinstance(net, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        raise ModelError(f"cannot change a net wrapped in {type(net).__name__}; insert first, then wrap it")
+    if any(isinstance(m, TemporalModule) for m in net.modules()):
+        raise ModelError("the net already has temporal modules; call remove_temporal(net) first")
+    if temporal == "none":
+        return InsertReport(temporal, "no module", (), False, 0)
+    family, found = find_sites(net, sites)
+    if interleave is None:
+        interleave = family is not None and family.interleave
+    for site in found:
+        try:
+            check_channels(site.channels, interleave=interleave)
+        except ModelError as error:
+            raise ModelError(f"{site.side} {site.name}: {error}") from None
+
+    num_parameters = 0
+    for site in found:
+        layer = net.get_submodule(site.name)
+        weight = next(layer.parameters())
+        gate = GateShift(site.channels, num_frames, interleave=interleave)
+        gate.to(weight.device, weight.dtype).train(layer.training)
+        num_parameters += sum(p.numel() for p in gate.parameters())
+        _replace(net, layer, TemporalSite(layer, gate, site.side))
+    name = "given by name" if family is None or sites is not None else family.name
+    return InsertReport(temporal, name, tuple(found), interleave, num_parameters)
+
+
+def remove_temporal(net: nn.Module) -> int:
+    """Take every temporal module out again, in place; the rest of the network keeps its weights.
+
+    Returns:
+        How many modules were removed.
+    """
+    wrapped = [m for m in net.modules() if isinstance(m, TemporalSite)]
+    for site in wrapped:
+        _replace(net, site, site.layer)
+    return len(wrapped)
+
+
+def set_num_frames(net: nn.Module, num_frames: int) -> None:
+    """Tell every temporal module of a network how many frames a clip has (T).
+
+    Raises:
+        ModelError: If ``num_frames`` is below 1.
+    """
+    if num_frames < 1:
+        raise ModelError(f"a clip of {num_frames} frames; num_frames must be at least 1")
+    for module in net.modules():
+        if isinstance(module, TemporalModule):
+            module.num_frames = num_frames
+
+
+def _replace(net: nn.Module, old: nn.Module, new: nn.Module) -> None:
+    """Put ``new`` wherever the network holds ``old``: a layer may be shared by several parents."""
+    for parent in list(net.modules()):
+        if parent is new:
+            continue
+        # _modules, as named_children() leaves out a second name of the same layer.
+        for name, child in list(parent._modules.items()):
+            if child is old:
+                setattr(parent, name, new)

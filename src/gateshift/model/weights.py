@@ -1,0 +1,86 @@
+"""Weight files of other people, read without unpickling code."""
+
+from __future__ import annotations
+
+import pickle
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gateshift.errors import ModelError
+from gateshift.model.backbones import PAPER_BACKBONES
+from gateshift.model.released import rename_backbone
+
+
+def read_weights(path: Path) -> dict[str, Any]:
+    """Read a .safetensors or PyTorch file (of any age) as plain tensors.
+
+    Raises:
+        ModelError: If the file is missing, damaged, or would have to run code to be read.
+    """
+    if not path.is_file():
+        raise ModelError(f"{path}: no such model file; give a .safetensors file or a released .pth.tar")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch warns of its old format, which the released files have
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        if "Unsupported global" in str(error) or "weights_only" in str(error).lower().split("\n")[0]:
+            raise ModelError(
+                f"{path}: holds more than tensors, and reading it would run code from the file; "
+                "ask its author for a plain state_dict"
+            ) from error
+        raise _damaged(path) from error
+    except Exception as error:  # torch and safetensors raise many kinds on damaged bytes
+        raise _damaged(path) from error
+    if not isinstance(content, dict):
+        raise ModelError(f"{path}: holds a {type(content).__name__}; a checkpoint is a dictionary of tensors")
+    return content
+
+
+def _damaged(path: Path) -> ModelError:
+    return ModelError(f"{path}: not a readable model file; it is damaged, cut off, or something else")
+
+
+def load_imagenet(net: nn.Module, backbone: str, source: str | Path) -> None:
+    """Start a backbone from a file of ImageNet weights; a classifier in the file is left out.
+
+    Args:
+        net: The backbone, without temporal modules.
+        backbone: Its name.
+        source: Path or URL: for the papers' networks the published Caffe or Cadene file, for timm networks
+            a file with timm's own names.
+
+    Raises:
+        ModelError: If the file is not of this backbone.
+    """
+    weights: Mapping[str, Tensor]
+    is_url = str(source).startswith(("http://", "https://"))
+    weights = _download(str(source)) if is_url else read_weights(Path(source))
+    if backbone in PAPER_BACKBONES:
+        weights = rename_backbone(weights, backbone)
+    own = net.state_dict()
+    missing = [key for key in own if key not in weights and not key.endswith("num_batches_tracked")]
+    wrong = [key for key in own if key in weights and weights[key].shape != own[key].shape]
+    if missing or wrong:
+        raise ModelError(
+            f"{source}: not weights of {backbone}: {len(missing)} of {len(own)} tensors missing, {len(wrong)} of "
+            f"another shape, such as {', '.join([*missing, *wrong][:2])}; give a file of this backbone"
+        )
+    net.load_state_dict({key: weights[key] for key in own if key in weights}, strict=False)
+
+
+def _download(url: str) -> dict[str, Tensor]:
+    """Fetch a PyTorch file into torch's own cache, once."""
+    try:
+        return torch.hub.load_state_dict_from_url(url, map_location="cpu", weights_only=True)
+    except (OSError, pickle.UnpicklingError) as error:
+        raise ModelError(f"{url}: cannot be fetched: {error}; download the file and give its path") from error

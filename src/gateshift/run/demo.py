@@ -1,0 +1,165 @@
+"""The demo: a network with gate-shift and one without, trained on clips that differ by their order alone."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from gateshift.data.dataset import read_views
+from gateshift.data.manifest import read_manifest
+from gateshift.data.reversal_clips import PAIRS, write_reversal_clips
+from gateshift.data.video import find_videos, open_video
+from gateshift.data.views import Protocol
+from gateshift.errors import SettingsError
+from gateshift.model.bundle import load_model
+from gateshift.run.evaluate import create_accelerator, evaluate
+from gateshift.run.explain import draw_prediction, gate_maps
+from gateshift.run.metrics import confusion, pair_accuracy
+from gateshift.run.predict import predict
+from gateshift.run.scores import Scores, save_scores
+from gateshift.run.settings import AugmentOptions, DemoSettings, ModelOptions, RecipeOptions, TrainSettings
+from gateshift.run.train import Reporter, train
+
+SEGMENTS = 8
+NAMES = {"none": "without gate-shift", "gsm": "with gate-shift"}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one of the two networks did on clips it had not seen.
+
+    Attributes:
+        scores: Of the validation clips.
+        pairs: Share of clips whose class beat the same action played backwards; a coin gives 0.5.
+    """
+
+    scores: Scores
+    pairs: float
+
+
+def demo(settings: DemoSettings, reporter: Reporter, console: Console) -> dict[str, Outcome]:
+    """Draw clips, train twice with the same budget, test, predict one file, and show all of it.
+
+    Returns:
+        "none" and "gsm" -> what came out.
+
+    Raises:
+        SettingsError: If the folder exists.
+    """
+    if settings.out.exists():
+        raise SettingsError(f"{settings.out} exists; choose another folder with --out, or delete it")
+    clips = settings.out / "clips"
+    reporter.say(f"drawing clips into {clips} ...")
+    write_reversal_clips(clips, seed=settings.seed)
+    outcomes = {}
+    for temporal in NAMES:
+        reporter.say(f"training {NAMES[temporal]} ...")
+        train(training_settings(settings, temporal), reporter)
+        outcomes[temporal] = _test(settings, temporal)
+    _show_confusions(outcomes, console)
+    _summarise(settings, outcomes, console)
+    _predict_unseen(settings, console)
+    return outcomes
+
+
+def training_settings(settings: DemoSettings, temporal: str) -> TrainSettings:
+    """The training of one of the two networks: all but ``temporal`` is the same."""
+    clips = settings.out / "clips"
+    return TrainSettings(
+        train=clips / "train.csv",
+        val=clips / "val.csv",
+        out=settings.out / temporal,
+        model=ModelOptions(backbone="test_resnet", temporal=temporal, segments=SEGMENTS, size=64, dropout=0.1),
+        recipe=RecipeOptions(epochs=20, warmup_epochs=2, batch_size=16, optimizer="adamw", lr=0.004, weight_decay=0.02),
+        augment=AugmentOptions(mirror="all"),
+        workers=settings.workers,
+        seed=settings.seed,
+    )
+
+
+def _test(settings: DemoSettings, temporal: str) -> Outcome:
+    """Score the validation clips with the last weights: nothing was chosen by looking at these clips."""
+    model = load_model(settings.out / temporal / "last.safetensors")
+    manifest = read_manifest(settings.out / "clips" / "val.csv")
+    accelerator = create_accelerator("no")
+    scores = evaluate(
+        accelerator.prepare(model),
+        model.config,
+        manifest,
+        Protocol(SEGMENTS),
+        accelerator,
+        batch_size=16,
+        workers=settings.workers,
+    )
+    save_scores(scores, settings.out / f"{temporal}.npz")
+    order = {name: index for index, name in enumerate(scores.classes)}
+    partner = np.arange(len(order))
+    for first, second in PAIRS:
+        partner[order[first]], partner[order[second]] = order[second], order[first]
+    return Outcome(scores, pair_accuracy(scores.logits, scores.labels, partner))
+
+
+def _show_confusions(outcomes: dict[str, Outcome], console: Console) -> None:
+    """Print both confusion matrices side by side: rows are the true classes, columns what they were called."""
+    classes = outcomes["gsm"].scores.classes
+    letters = [chr(ord("a") + index) for index in range(len(classes))]
+    table = Table(title="what each action was called: " + ", then ".join(NAMES.values()))
+    table.add_column("action")
+    matrices = [confusion(outcomes[temporal].scores.logits, outcomes[temporal].scores.labels) for temporal in NAMES]
+    for number in range(len(matrices)):
+        for letter in letters:
+            table.add_column(letter, justify="right")
+        if number == 0:
+            table.add_column("", justify="center")
+    for row, name in enumerate(classes):
+        cells = [[_cell(int(count), hit=row == column) for column, count in enumerate(m[row])] for m in matrices]
+        table.add_row(f"{letters[row]} {name}", *cells[0], "│", *cells[1])
+    console.print(table)
+
+
+def _cell(count: int, *, hit: bool) -> str:
+    text = str(count) if count else "·"
+    return f"[bold green]{text}[/]" if hit and count else text
+
+
+def _summarise(settings: DemoSettings, outcomes: dict[str, Outcome], console: Console) -> None:
+    """Print both accuracies and leave them in demo.json."""
+    table = Table(title=f"unseen clips, {outcomes['gsm'].scores.protocol}")
+    for column in ("network", f"top-1 of {len(outcomes['gsm'].scores.classes)} classes", "right way round in its pair"):
+        table.add_column(column)
+    summary = {}
+    for temporal, outcome in outcomes.items():
+        top1 = outcome.scores.metrics().top1
+        table.add_row(NAMES[temporal], f"{top1:.1%}", f"{outcome.pairs:.1%}")
+        summary[temporal] = {"top1": top1, "within_pairs": outcome.pairs, "num_videos": len(outcome.scores.ids)}
+    console.print(table)
+    console.print("Each clip of a pair is the other class played backwards: without gate-shift it is a coin's toss.")
+    text = json.dumps({"seed": settings.seed, **summary}, indent=2)
+    (settings.out / "demo.json").write_text(text + "\n", encoding="utf-8")
+
+
+def _predict_unseen(settings: DemoSettings, console: Console) -> None:
+    """Predict one file that was in neither list, and draw its frames, gates and classes."""
+    model = load_model(settings.out / "gsm" / "last.safetensors")
+    video: Path = find_videos(settings.out / "clips" / "unseen")[0]
+    protocol = Protocol(SEGMENTS)
+    prediction = next(predict(model, [video], protocol))
+    with open_video(video) as opened:
+        clip = read_views(
+            opened, protocol, size_px=model.config.size_px, resize_px=model.config.resize_px
+        )  # [1, T, ..]
+    gates = {name: maps[0] for name, maps in gate_maps(model, clip).items()}
+    picture = settings.out / "demo.png"
+    title = f"{video.parent.name}: called {prediction.top[0][0]!r}"
+    draw_prediction(clip[0], gates, prediction.top, picture, title=title)
+    console.print(f"{video}: {prediction.top[0][0]} ({prediction.top[0][1]:.1%})", highlight=False, soft_wrap=True)
+    console.print(
+        f"picture: {picture}; try: gateshift predict {settings.out / 'gsm' / 'best.safetensors'} {video}",
+        highlight=False,
+        soft_wrap=True,
+    )

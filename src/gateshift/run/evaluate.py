@@ -1,0 +1,106 @@
+"""Test a model on labelled videos by a protocol: each video once, whatever the batches and processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import DataLoaderConfiguration, gather_object
+from torch import Tensor, nn
+
+from gateshift.data.dataset import TestViews, make_loader
+from gateshift.data.manifest import Manifest
+from gateshift.data.mirror import mirror_map
+from gateshift.data.views import Protocol, merge_views
+from gateshift.errors import SettingsError, VideoError
+from gateshift.model.config import ModelConfig
+from gateshift.run.scores import Scores
+
+
+def create_accelerator(precision: str) -> Accelerator:
+    """Devices, processes and precision of a run; batch sizes are those of all processes together.
+
+    Raises:
+        SettingsError: If this machine cannot compute in that precision.
+    """
+    try:
+        return Accelerator(
+            mixed_precision=precision,
+            dataloader_config=DataLoaderConfiguration(split_batches=True, even_batches=True),
+        )
+    except ValueError as error:
+        raise SettingsError(f"--precision {precision}: {error}; try --precision no") from error
+
+
+def choose_segments(config: ModelConfig, asked: int | None) -> int:
+    """T of a test: as asked, or as the model was trained.
+
+    Raises:
+        SettingsError: If neither says.
+    """
+    segments = asked if asked is not None else config.num_segments
+    if segments is None:
+        raise SettingsError("a released checkpoint does not say how many frames it takes; give --segments, such as 8")
+    return segments
+
+
+@torch.inference_mode()
+def evaluate(
+    model: nn.Module,
+    config: ModelConfig,
+    manifest: Manifest,
+    protocol: Protocol,
+    accelerator: Accelerator,
+    *,
+    batch_size: int,
+    workers: int,
+    on_batch: Callable[[int], None] = lambda _: None,
+) -> Scores:
+    """Score every video of a list.
+
+    Args:
+        model: [B, T, 3, H, W] -> [B, K], on the accelerator's device; left in eval mode.
+        config: Its description.
+        manifest: Labelled videos, each listed once.
+        protocol: The views of each video.
+        accelerator: Of this process; every process ends with all scores.
+        batch_size: Videos of one batch, over all processes.
+        workers: Loader processes.
+        on_batch: Called with the number of videos in each finished batch.
+
+    Raises:
+        VideoError: If a video cannot be read.
+        ManifestError: If a label is not one of the model's classes, or a video is listed twice.
+    """
+    manifest.check_unique()
+    views = TestViews(manifest, config.classes, protocol, size_px=config.size_px, resize_px=config.resize_px)
+    loader = accelerator.prepare(make_loader(views, batch_size=batch_size, workers=workers))
+    swap = mirror_map(config.classes, config.mirror_pairs).to(accelerator.device)
+    model.eval()
+    found: dict[int, Tensor] = {}
+    for batch in loader:
+        if batch["failures"]:
+            raise VideoError(batch["failures"][0])
+        with accelerator.autocast():
+            logits = score_views(model, batch["views"], protocol, swap)
+        found.update(zip(batch["indices"].tolist(), logits.float().cpu(), strict=True))
+        on_batch(len(logits) * accelerator.num_processes)
+    if accelerator.num_processes > 1:
+        # The last batch is filled up with the first videos so that processes agree; by index they count once.
+        found = dict(gather_object(list(found.items())))
+    rows = torch.stack([found[index] for index in range(len(manifest))])
+    return Scores(
+        tuple(entry.video_id for entry in manifest.entries),
+        np.array(views.labels, dtype=np.int64),
+        rows.numpy(),
+        config.classes,
+        str(protocol),
+    )
+
+
+def score_views(model: nn.Module, views: Tensor, protocol: Protocol, swap: Tensor) -> Tensor:
+    """Merged logits of videos: uint8 [B, V, T, 3, s, s] -> [B, K]."""
+    logits = model(views.flatten(0, 1)).unflatten(0, (-1, protocol.num_views))  # [B, V, K]
+    return merge_views(logits, protocol, swap)

@@ -1,0 +1,65 @@
+"""Accuracies, as fractions in 0..1."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import confusion_matrix
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """How well labelled videos were classified.
+
+    Attributes:
+        top1: Share of videos whose label has the largest logit.
+        top5: Share whose label is among the five largest.
+        mean_class: Share right within each class that occurs, averaged over these classes.
+        num_videos: How many videos.
+    """
+
+    top1: float
+    top5: float
+    mean_class: float
+    num_videos: int
+
+    @classmethod
+    def of(cls, logits: NDArray[np.float32], labels: NDArray[np.int64]) -> Metrics:
+        """Measure logits [videos, classes] against labels [videos]; NaN where there are no videos."""
+        if not len(labels):
+            return cls(np.nan, np.nan, np.nan, 0)
+        order = np.argsort(-logits, axis=1, kind="stable")  # [videos, classes]
+        hits = order == labels[:, None]
+        mean_class = np.mean([hits[labels == label, 0].mean() for label in np.unique(labels)])
+        return cls(float(hits[:, 0].mean()), float(hits[:, :5].any(1).mean()), float(mean_class), len(labels))
+
+    def to_dict(self) -> dict[str, float | int]:
+        """The fields by name, for JSON."""
+        return dataclasses.asdict(self)
+
+    def __str__(self) -> str:
+        return (
+            f"top-1 {self.top1:.2%}, top-5 {self.top5:.2%}, mean class accuracy {self.mean_class:.2%}, "
+            f"{self.num_videos} videos"
+        )
+
+
+def confusion(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    """How often each class (row) was called each class (column): [classes, classes]."""
+    classes = np.arange(logits.shape[1])
+    return np.asarray(confusion_matrix(labels, logits.argmax(1), labels=classes))
+
+
+def pair_accuracy(logits: NDArray[np.float32], labels: NDArray[np.int64], partner: NDArray[np.int64]) -> float:
+    """Share of videos whose own class beats the class it is paired with: a coin gives 0.5.
+
+    Args:
+        logits: [videos, classes].
+        labels: [videos].
+        partner: [classes], the class that each class is paired with.
+    """
+    rows = np.arange(len(labels))
+    return float((logits[rows, labels] > logits[rows, partner[labels]]).mean())

@@ -1,0 +1,137 @@
+"""Scores of a model on labelled videos: what a test leaves behind and an ensemble puts together."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gateshift.errors import ScoresError, SettingsError
+from gateshift.run.metrics import Metrics
+
+FIELDS = ("ids", "labels", "logits", "classes", "protocol")
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """Logits of videos, each known by its id.
+
+    Attributes:
+        ids: Video ids, all different.
+        labels: int64 [videos], indices of ``classes``.
+        logits: float32 [videos, classes].
+        classes: Class names, in the order of the logits.
+        protocol: How the videos were tested, in words.
+    """
+
+    ids: tuple[str, ...]
+    labels: NDArray[np.int64]
+    logits: NDArray[np.float32]
+    classes: tuple[str, ...]
+    protocol: str
+
+    def __post_init__(self) -> None:
+        videos, classes = len(self.ids), len(self.classes)
+        if self.logits.shape != (videos, classes) or self.labels.shape != (videos,):
+            raise ScoresError(
+                f"{videos} ids, {classes} classes, labels {self.labels.shape} and logits {self.logits.shape} "
+                "do not fit each other; write the file again with gateshift test --scores"
+            )
+        if len(set(self.ids)) != videos:
+            raise ScoresError("a video id stands twice; write the file again with gateshift test --scores")
+        if videos and not (self.labels.min() >= 0 and self.labels.max() < classes):
+            raise ScoresError(f"labels {self.labels.min()}..{self.labels.max()} of {classes} classes; write it again")
+
+    def metrics(self) -> Metrics:
+        """Accuracies of these scores."""
+        return Metrics.of(self.logits, self.labels)
+
+
+def check_output(path: Path, *, overwrite: bool) -> None:
+    """Raise SettingsError unless scores can be written there, before any work is done."""
+    if path.suffix != ".npz":
+        raise SettingsError(f"--scores {path}; a scores file is named .npz; rename it")
+    if not path.parent.is_dir():
+        raise SettingsError(f"--scores {path}: no folder {path.parent}; create it")
+    if path.exists() and not overwrite:
+        raise SettingsError(f"--scores {path} exists; choose another name, or add --overwrite")
+
+
+def save_scores(scores: Scores, path: Path) -> None:
+    """Write scores as .npz and their accuracies as .json beside it; each appears when it is whole."""
+    partial = path.with_name(f".{path.name}.partial")
+    with partial.open("wb") as file:
+        np.savez_compressed(
+            file,
+            ids=np.array(scores.ids, dtype=np.str_),
+            labels=scores.labels,
+            logits=scores.logits,
+            classes=np.array(scores.classes, dtype=np.str_),
+            protocol=np.array(scores.protocol),
+        )
+    partial.replace(path)
+    summary = {"protocol": scores.protocol, **scores.metrics().to_dict(), "scores": path.name}
+    partial = path.with_name(f".{path.stem}.json.partial")
+    partial.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
+    partial.replace(path.with_suffix(".json"))
+
+
+def load_scores(path: Path) -> Scores:
+    """Read a scores file; nothing in it is unpickled.
+
+    Raises:
+        ScoresError: If it is missing, damaged or not a scores file.
+    """
+    if not path.is_file():
+        raise ScoresError(f"{path}: no such scores file; write one with gateshift test --scores {path}")
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            ids, labels, logits, classes, protocol = (file[name] for name in FIELDS)
+    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, AttributeError):
+        raise ScoresError(f"{path}: not a whole scores file ({', '.join(FIELDS)}); write it again") from None
+    try:
+        return Scores(
+            tuple(map(str, ids)),
+            labels.astype(np.int64),
+            logits.astype(np.float32),
+            tuple(map(str, classes)),
+            str(protocol),
+        )
+    except ScoresError as error:
+        raise ScoresError(f"{path}: {error}") from None
+
+
+def ensemble(parts: Sequence[Scores]) -> Scores:
+    """Average several models' logits, video by video and class by class, in whatever order they come.
+
+    Raises:
+        ScoresError: If the files are not of the same videos, labels and classes.
+    """
+    first = parts[0]
+    total = np.zeros(first.logits.shape, dtype=np.float64)
+    for number, part in enumerate(parts, start=1):
+        if set(part.classes) != set(first.classes) or len(part.classes) != len(first.classes):
+            raise ScoresError(
+                f"file {number} has {len(part.classes)} classes and file 1 has {len(first.classes)}, or other names; "
+                "an ensemble takes models of the same classes"
+            )
+        if set(part.ids) != set(first.ids):
+            other = sorted(set(part.ids) ^ set(first.ids))
+            raise ScoresError(
+                f"file {number} and file 1 are of different videos: {len(other)} are in one alone, such as {other[0]}; "
+                "test the models on the same list"
+            )
+        row = {video: i for i, video in enumerate(part.ids)}
+        rows = [row[video] for video in first.ids]
+        columns = [part.classes.index(name) for name in first.classes]
+        named = np.array(part.classes)[part.labels[rows]]
+        if (named != np.array(first.classes)[first.labels]).any():
+            raise ScoresError(f"file {number} and file 1 have different labels for the same videos; test them again")
+        total += part.logits[np.ix_(rows, columns)]
+    protocol = " + ".join(dict.fromkeys(part.protocol for part in parts))
+    return Scores(first.ids, first.labels, (total / len(parts)).astype(np.float32), first.classes, protocol)

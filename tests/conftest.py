@@ -1,0 +1,97 @@
+"""Fixtures that write real videos, small enough to write in each test."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any, Protocol
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+
+class WriteVideo(Protocol):
+    def __call__(
+        self,
+        path: Path,
+        frames: np.ndarray,
+        *,
+        codec: str = "libx264",
+        fps: int = 25,
+        pix_fmt: str = "yuv420p",
+        options: Mapping[str, str] | None = None,
+        times: Sequence[int] | None = None,
+        container_options: Mapping[str, str] | None = None,
+    ) -> Path: ...
+
+
+@pytest.fixture(scope="session")
+def write_video() -> WriteVideo:
+    """Encode frames, uint8 [T, H, W, 3]; ``times``, in milliseconds, replaces the even spacing of ``fps``."""
+
+    def write(
+        path: Path,
+        frames: np.ndarray,
+        *,
+        codec: str = "libx264",
+        fps: int = 25,
+        pix_fmt: str = "yuv420p",
+        options: Mapping[str, str] | None = None,
+        times: Sequence[int] | None = None,
+        container_options: Mapping[str, str] | None = None,
+    ) -> Path:
+        with av.open(str(path), "w", options=dict(container_options or {})) as container:
+            stream: Any = container.add_stream(codec, rate=fps, options=dict(options or {}))
+            stream.height, stream.width = frames.shape[1:3]
+            stream.pix_fmt = pix_fmt
+            stream.codec_context.thread_count = 1
+            time_base = Fraction(1, fps) if times is None else Fraction(1, 1000)
+            stream.codec_context.time_base = time_base
+            for number, pixels in enumerate(frames):
+                frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+                frame.pts = number if times is None else times[number]
+                frame.time_base = time_base
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def write_folder() -> Callable[..., Path]:
+    """Write frames, uint8 [T, H, W, 3], as the images of a new folder; ``pattern`` names them by number."""
+
+    def write(folder: Path, frames: np.ndarray, *, pattern: str = "img_{:05d}.png", first: int = 1) -> Path:
+        folder.mkdir(parents=True)
+        for number, pixels in enumerate(frames, first):
+            Image.fromarray(pixels).save(folder / pattern.format(number))
+        return folder
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def counting_frames() -> Callable[..., np.ndarray]:
+    """Frames [n, H, W, 3] of flat grey that tell their number: see ``numbers_of``. At most 60 of them."""
+
+    def frames(num_frames: int, height: int = 32, width: int = 48) -> np.ndarray:
+        assert num_frames <= 60, "more would be too close to tell apart after lossy coding"
+        levels = (10 + 4 * np.arange(num_frames)).astype(np.uint8)
+        return np.broadcast_to(levels[:, None, None, None], (num_frames, height, width, 3)).copy()
+
+    return frames
+
+
+@pytest.fixture(scope="session")
+def numbers_of() -> Callable[..., list[int]]:
+    """Say which of the ``counting_frames`` each of [n, 3, H, W] is."""
+
+    def numbers(frames: Any) -> list[int]:
+        levels = frames.float().mean(dim=(1, 2, 3))
+        return [round((float(level) - 10) / 4) for level in levels]
+
+    return numbers

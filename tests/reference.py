@@ -1,0 +1,84 @@
+"""Oracles: the papers' equations as slow loops, and the released module's own order of operations."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from gateshift.model.gates import GateShift
+
+
+def slow_gates(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """The gate of one clip, output by output. x: normalised, rectified [C, T, H, W]; weight [2, C/2, 3, 3, 3]."""
+    channels, frames, height, width = x.shape
+    gates = torch.zeros(2, frames, height, width, dtype=x.dtype)
+    for group in range(2):
+        for t in range(frames):
+            for i in range(height):
+                for j in range(width):
+                    total = bias[group].clone()
+                    for c in range(channels // 2):
+                        for dt in range(3):
+                            for di in range(3):
+                                for dj in range(3):
+                                    at = (t + dt - 1, i + di - 1, j + dj - 1)
+                                    inside = all(0 <= p < n for p, n in zip(at, x.shape[1:], strict=True))
+                                    if inside:
+                                        source = x[group * channels // 2 + c, at[0], at[1], at[2]]
+                                        total += weight[group, c, dt, di, dj] * source
+                    gates[group, t, i, j] = torch.tanh(total)
+    return gates
+
+
+def slow_gate_shift(x: Tensor, gates: Tensor, *, interleave: bool) -> Tensor:
+    """Gate, shift, residual and interleave of one clip, channel by channel. x: [C, T, H, W]; gates: [2, T, H, W]."""
+    channels, frames = x.shape[:2]
+    half, quarter = channels // 2, channels // 4
+    y = torch.zeros_like(x)
+    for c in range(channels):
+        group = c // half
+        for t in range(frames):
+            sent_here = t + 1 if group == 0 else t - 1
+            y[c, t] = x[c, t] - gates[group, t] * x[c, t]
+            if 0 <= sent_here < frames:
+                y[c, t] += gates[group, sent_here] * x[c, sent_here]
+    if not interleave:
+        return y
+    mixed = torch.zeros_like(y)
+    for group in range(2):
+        for a in range(2):
+            for i in range(quarter):
+                mixed[group * half + 2 * i + a] = y[group * half + a * quarter + i]
+    return mixed
+
+
+class ReleasedOrder(nn.Module):
+    """A gate-shift module that computes in 5D as the release does: 3D batch norm, 3D convolution, permuted copies.
+
+    It has the weights of one of ours.
+    """
+
+    def __init__(self, ours: GateShift) -> None:
+        super().__init__()
+        channels, dtype = ours.bn.num_features, ours.weight.dtype
+        self.bn = nn.BatchNorm3d(channels, dtype=dtype)
+        self.bn.load_state_dict(ours.bn.state_dict())
+        self.conv = nn.Conv3d(channels, 2, 3, padding=1, groups=2, dtype=dtype)
+        kernel = ours.weight.detach().unflatten(0, (2, 3)).transpose(1, 2)  # [2, C/2, 3, 3, 3]
+        self.conv.load_state_dict({"weight": kernel, "bias": ours.bias.detach()})
+        self.num_frames = ours.num_frames
+        self.train(ours.training)
+
+    def forward(self, frames: Tensor) -> Tensor:
+        channels, height, width = frames.shape[1:]
+        clips = frames.view(-1, self.num_frames, channels, height, width).transpose(1, 2).contiguous()
+        gates = torch.tanh(self.conv(torch.relu(self.bn(clips))))  # [B, 2, T, H, W]
+        outputs = []
+        for group, half in enumerate(clips.chunk(2, dim=1)):
+            sent = gates[:, group : group + 1] * half
+            kept = half - sent
+            nothing = torch.zeros_like(sent[:, :, :1])
+            order = (sent[:, :, 1:], nothing) if group == 0 else (nothing, sent[:, :, :-1])
+            moved = torch.cat(order, dim=2) + kept
+            outputs.append(moved.unflatten(1, (2, -1)).transpose(1, 2).flatten(1, 2))
+        return torch.cat(outputs, dim=1).transpose(1, 2).contiguous().view_as(frames)

@@ -1,0 +1,130 @@
+"""Clips in, logits out."""
+
+import pytest
+import torch
+
+import gateshift as gs
+from gateshift.errors import ModelError
+from gateshift.model.classifier import VideoClassifier
+
+
+@pytest.fixture(scope="module")
+def model() -> VideoClassifier:
+    torch.manual_seed(0)
+    made = gs.create_model("test_resnet", "gsm", classes=["open", "close", "wave"]).eval()
+    for name, parameter in made.named_parameters():
+        if ".temporal." in name and parameter.dim() > 1:
+            torch.nn.init.normal_(parameter, std=0.1)
+    return made
+
+
+def clips(batch: int, num_frames: int, size: int = 48) -> torch.Tensor:
+    return torch.randint(0, 256, (batch, num_frames, 3, size, size), dtype=torch.uint8)
+
+
+@pytest.mark.parametrize("num_frames", [1, 2, 8, 13])
+def test_any_number_of_frames_gives_logits_for_each_clip(model: VideoClassifier, num_frames: int) -> None:
+    assert model(clips(2, num_frames)).shape == (2, 3)
+
+
+def test_uint8_and_float_clips_give_the_same(model: VideoClassifier) -> None:
+    x = clips(2, 4)
+    with torch.no_grad():
+        torch.testing.assert_close(model(x), model(x.float() / 255), rtol=1e-4, atol=1e-6)
+
+
+def test_clips_of_a_batch_do_not_mix(model: VideoClassifier) -> None:
+    x = clips(3, 5)
+    with torch.no_grad():
+        torch.testing.assert_close(model(x), torch.cat([model(clip[None]) for clip in x]), rtol=1e-4, atol=1e-6)
+
+
+def test_the_order_of_frames_matters_with_gate_shift_alone(model: VideoClassifier) -> None:
+    x = clips(1, 8)
+    plain = gs.create_model("test_resnet", "none", num_classes=3).eval()
+    with torch.no_grad():
+        torch.testing.assert_close(plain(x), plain(x.flip(1)), rtol=1e-4, atol=1e-7)
+        assert not torch.allclose(model(x), model(x.flip(1)), rtol=1e-3)
+
+
+def test_the_papers_networks_see_bgr_minus_the_caffe_mean() -> None:
+    model = gs.create_model("bninception", "none", num_classes=2)
+    red = torch.zeros(1, 3, 1, 1, dtype=torch.uint8)
+    red[:, 0] = 200
+    assert model.normalise(red).flatten().tolist() == [-104, -117, 200 - 128]
+    assert model.config.size_px == 224
+    assert model.config.resize_px == 256
+    assert gs.create_model("inceptionv3", "none", num_classes=2).config.size_px == 229
+
+
+def test_timm_networks_see_rgb_by_their_own_mean_and_std() -> None:
+    model = gs.create_model("resnet18", "none", num_classes=2)
+    white = torch.full((1, 3, 1, 1), 255, dtype=torch.uint8)
+    expected = [(1 - mean) / std for mean, std in zip((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), strict=True)]
+    assert model.normalise(white).flatten().tolist() == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("shape", "hint"),
+    [
+        ((2, 4, 48, 48, 3), "clips.permute"),
+        ((4, 3, 48, 48), "clip.unsqueeze"),
+        ((2, 0, 3, 48, 48), "no empty axis"),
+        ((2, 4, 1, 48, 48), r"RGB clips \[B, T, 3, H, W\]"),
+    ],
+)
+def test_other_shapes_are_refused_with_what_to_do(model: VideoClassifier, shape: tuple[int, ...], hint: str) -> None:
+    with pytest.raises(ModelError, match=hint):
+        model(torch.zeros(shape, dtype=torch.uint8))
+
+
+def test_other_types_are_refused(model: VideoClassifier) -> None:
+    with pytest.raises(ModelError, match=r"clips of torch.int64; a model takes uint8"):
+        model(torch.zeros(1, 2, 3, 8, 8, dtype=torch.int64))
+
+
+def test_an_unknown_backbone_is_refused_with_the_nearest_names() -> None:
+    with pytest.raises(ModelError, match=r"unknown backbone 'bninceptoin'; .*bninception"):
+        gs.create_model("bninceptoin", num_classes=2)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({}, "num_classes=None; give num_classes=K"),
+        ({"num_classes": 0}, "num_classes=0; give num_classes=K, at least 1"),
+        ({"num_classes": 3, "classes": ["a", "b"]}, "num_classes=3 but 2 class names"),
+        ({"classes": ["a", "a"]}, "2 class names, 1 different"),
+        ({"classes": "ab"}, "give a list of different names"),
+        ({"num_classes": 2, "temporal": "lstm"}, "unknown temporal module 'lstm'"),
+        ({"num_classes": 2, "dropout": 1.0}, "dropout 1.0; it is a probability"),
+        ({"num_classes": 2, "size_px": 0}, "input of 0 px"),
+        ({"num_classes": 2, "weights": "imagenet"}, "bninception has no ImageNet weights to download by itself"),
+        ({"num_classes": 2, "weights": "nowhere.pth"}, "nowhere.pth: no such model file"),
+    ],
+)
+def test_options_that_cannot_be_are_refused(options: dict, message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        gs.create_model("bninception", **options)
+
+
+def test_the_whole_network_compiles_to_a_graph_that_agrees(model: VideoClassifier) -> None:
+    x = clips(1, 4)
+    exported = torch.export.export(model, (x,)).module()
+    with torch.no_grad():
+        torch.testing.assert_close(exported(x), model(x), rtol=1e-4, atol=1e-6)
+
+
+def test_importing_gateshift_does_not_import_torch() -> None:
+    import subprocess
+    import sys
+
+    code = "import sys, gateshift; gateshift.__version__; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_every_public_name_is_there_and_no_other() -> None:
+    assert all(getattr(gs, name) is not None for name in gs.__all__)
+    assert set(gs.__all__) <= set(dir(gs))
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = gs.nothing

@@ -1,0 +1,159 @@
+"""The gate-shift module against slow loops, and the properties it must have."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from reference import ReleasedOrder, slow_gate_shift, slow_gates
+from torch import Tensor
+
+from gateshift.errors import ModelError
+from gateshift.model.gates import GateShift, gate_planes, gate_shift
+
+
+def random_gate(channels: int, num_frames: int, *, interleave: bool = True) -> GateShift:
+    """A gate-shift module in eval mode whose every number is random, in float64."""
+    module = GateShift(channels, num_frames, interleave=interleave).double().eval()
+    for tensor in (*module.parameters(), module.bn.running_mean):
+        torch.nn.init.normal_(tensor, std=0.3)
+    torch.nn.init.uniform_(module.bn.running_var, 0.5, 2.0)
+    return module
+
+
+def random_frames(channels: int, num_frames: int, clips: int = 2) -> Tensor:
+    return torch.randn(clips * num_frames, channels, 4, 3, dtype=torch.float64)
+
+
+def kernel_3d(module: GateShift) -> Tensor:
+    return module.weight.detach().unflatten(0, (2, 3)).transpose(1, 2)  # [2, C/2, 3, 3, 3]
+
+
+@pytest.mark.parametrize("num_frames", [1, 2, 3, 5])
+@pytest.mark.parametrize(("channels", "interleave"), [(4, True), (8, True), (12, True), (2, False), (6, False)])
+def test_the_module_computes_the_papers_equations(channels: int, interleave: bool, num_frames: int) -> None:
+    module = random_gate(channels, num_frames, interleave=interleave)
+    frames = random_frames(channels, num_frames)
+    with torch.no_grad():
+        found = module(frames).unflatten(0, (-1, num_frames))
+        normalised = torch.relu(module.bn(frames)).unflatten(0, (-1, num_frames)).transpose(1, 2)  # [B, C, T, H, W]
+        for clip, source in enumerate(frames.unflatten(0, (-1, num_frames)).transpose(1, 2)):
+            gates = slow_gates(normalised[clip], kernel_3d(module), module.bias)
+            expected = slow_gate_shift(source, gates, interleave=interleave)  # [C, T, H, W]
+            torch.testing.assert_close(found[clip].transpose(0, 1), expected, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_it_equals_the_released_order_of_operations_and_its_gradients(training: bool) -> None:
+    module = random_gate(16, 4).train(training)
+    released = ReleasedOrder(module)
+    ours, theirs = (random_frames(16, 4).requires_grad_() for _ in range(2))
+    theirs.data.copy_(ours.data)
+    upstream = torch.randn_like(ours)
+    (module(ours) * upstream).sum().backward()
+    (released(theirs) * upstream).sum().backward()
+    torch.testing.assert_close(module(ours), released(theirs), rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-10, atol=1e-10)
+    grad_3d = module.weight.grad.unflatten(0, (2, 3)).transpose(1, 2)
+    torch.testing.assert_close(grad_3d, released.conv.weight.grad, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(module.bias.grad, released.conv.bias.grad, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(module.bn.weight.grad, released.bn.weight.grad, rtol=1e-10, atol=1e-10)
+
+
+def test_a_new_module_is_the_identity_without_interleave() -> None:
+    frames = random_frames(6, 3)
+    assert torch.equal(GateShift(6, 3, interleave=False).double()(frames), frames)
+
+
+def test_a_new_module_is_a_fixed_permutation_of_channels_with_interleave() -> None:
+    frames = random_frames(8, 3)
+    mixed = GateShift(8, 3).double()(frames)
+    assert torch.equal(mixed, frames[:, [0, 2, 1, 3, 4, 6, 5, 7]])
+
+
+@given(num_frames=st.integers(1, 6), clips=st.integers(1, 3), interleave=st.booleans(), seed=st.integers(0, 99))
+@settings(max_examples=25, deadline=None)
+def test_frames_of_one_clip_never_reach_another(num_frames: int, clips: int, interleave: bool, seed: int) -> None:
+    torch.manual_seed(seed)
+    module = random_gate(8, num_frames, interleave=interleave)
+    frames = random_frames(8, num_frames, clips)
+    with torch.no_grad():
+        together = module(frames)
+        alone = torch.cat([module(clip) for clip in frames.split(num_frames)])
+    torch.testing.assert_close(together, alone, rtol=1e-12, atol=1e-12)
+
+
+def test_a_clip_with_infinities_does_not_spoil_its_neighbour() -> None:
+    module = random_gate(8, 2)
+    frames = random_frames(8, 2)
+    spoiled = frames.clone()
+    spoiled[2:] = torch.inf
+    with torch.no_grad():
+        assert torch.equal(module(spoiled)[:2], module(frames)[:2])
+
+
+@given(num_frames=st.integers(1, 6), seed=st.integers(0, 99))
+@settings(max_examples=25, deadline=None)
+def test_playing_backwards_equals_swapping_the_groups_and_mirroring_the_kernels(num_frames: int, seed: int) -> None:
+    torch.manual_seed(seed)
+    module = random_gate(8, num_frames, interleave=False)
+    swapped = random_gate(8, num_frames, interleave=False)
+    swap = [4, 5, 6, 7, 0, 1, 2, 3]
+    with torch.no_grad():
+        swapped.weight.copy_(module.weight.unflatten(0, (2, 3)).flip((0, 1)).flatten(0, 1))
+        swapped.bias.copy_(module.bias.flip(0))
+        for name, tensor in swapped.bn.state_dict().items():
+            if tensor.dim():
+                tensor.copy_(module.bn.state_dict()[name][swap])
+        frames = random_frames(8, num_frames, clips=1)
+        forwards = module(frames.flip(0)).flip(0)
+        torch.testing.assert_close(forwards, swapped(frames[:, swap])[:, swap], rtol=1e-12, atol=1e-12)
+
+
+def test_a_still_video_is_unchanged_away_from_its_ends() -> None:
+    module = random_gate(8, 9, interleave=False)
+    still = torch.randn(1, 8, 4, 4, dtype=torch.float64).expand(9, -1, -1, -1)
+    with torch.no_grad():
+        moved = module(still)
+    torch.testing.assert_close(moved[2:-2], still[2:-2], rtol=1e-12, atol=1e-12)
+    assert not torch.allclose(moved[0], still[0])
+
+
+def test_gates_lie_between_minus_one_and_one() -> None:
+    gates = random_gate(8, 4).gates(100 * random_frames(8, 4))
+    assert gates.shape == (8, 2, 4, 3)
+    assert gates.abs().max() <= 1
+
+
+def test_channels_last_gives_the_same_and_keeps_the_format() -> None:
+    module = random_gate(16, 4).float().to(memory_format=torch.channels_last)
+    frames = random_frames(16, 4).float()
+    with torch.no_grad():
+        found = module(frames.to(memory_format=torch.channels_last))
+    torch.testing.assert_close(found, module(frames), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(("channels", "interleave"), [(6, True), (3, False), (0, True), (1, False)])
+def test_channels_that_cannot_be_split_are_refused(channels: int, interleave: bool) -> None:
+    with pytest.raises(ModelError, match=f"got {channels} channels; it needs a positive multiple of"):
+        GateShift(channels, interleave=interleave)
+    with pytest.raises(ModelError, match=f"got {channels} channels"):
+        gate_shift(torch.zeros(2, channels, 1, 1), torch.zeros(2, 2, 1, 1), num_frames=2, interleave=interleave)
+
+
+@pytest.mark.parametrize("num_frames", [3, 5, 0, -1])
+def test_a_batch_that_is_not_whole_clips_is_refused(num_frames: int) -> None:
+    frames = torch.zeros(4, 4, 2, 2)
+    with pytest.raises(
+        ModelError, match=f"batch of 4 frames is not a whole number of clips of num_frames={num_frames}"
+    ):
+        gate_planes(frames, torch.zeros(6, 2, 3, 3), torch.zeros(2), num_frames=num_frames)
+    with pytest.raises(ModelError, match="set_num_frames"):
+        gate_shift(frames, torch.zeros(4, 2, 2, 2), num_frames=num_frames)
+
+
+def test_it_exports_and_compiles_to_the_same_numbers() -> None:
+    module = random_gate(8, 4).float()
+    frames = random_frames(8, 4).float()
+    exported = torch.export.export(module, (frames,)).module()
+    with torch.no_grad():
+        torch.testing.assert_close(exported(frames), module(frames), rtol=1e-6, atol=1e-6)

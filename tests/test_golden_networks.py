@@ -1,0 +1,177 @@
+"""Whole networks against the figures of the released program.
+
+The plain networks are held to 1e-5. Those with gate-shift cannot be in float32: with the recorded seeded weights a
+rounding error grows by about five at each of ten gates, so that the released order of operations itself misses
+its own figures by 1e-4 to 8e-3 on another processor. They are held to what float32 allows, and shown to be
+exact three ways: in float64 against the release's order of operations to 1e-10; in float32 layer by layer on the
+recorded network's own activations to 1e-5; and in float32 end to end to 1e-5 once the batch norms know their
+statistics, as those of any trained network do.
+"""
+
+import copy
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from golden_data import GOLDEN, MANIFEST, golden_clips, relative_error, released_model, released_state
+from reference import ReleasedOrder
+from torch import nn
+
+from gateshift.model.bundle import load_model
+from gateshift.model.classifier import VideoClassifier
+from gateshift.model.gates import GateShift
+from gateshift.model.released import rename_backbone
+from gateshift.run.evaluate import create_accelerator
+from gateshift.run.optim import freeze_batch_norms, trained_parameters, training_step
+
+FORWARD = MANIFEST["forward"]
+GATED = [name for name, case in FORWARD.items() if case["gsm"]]
+LOGITS = np.load(GOLDEN / "forward.npz")
+
+
+def clips_of(name: str) -> torch.Tensor:
+    case = FORWARD[name]
+    return golden_clips(0, count=case["batch"], num_frames=case["num_segments"], size_px=case["input_size"])
+
+
+def in_released_order(model: VideoClassifier) -> VideoClassifier:
+    """The same network with every gate-shift module computing as the release does."""
+    other = copy.deepcopy(model)
+    for name, module in list(other.named_modules()):
+        if isinstance(module, GateShift):
+            other.set_submodule(name, ReleasedOrder(module))
+    return other
+
+
+def calibrate(model: VideoClassifier, clips: torch.Tensor) -> None:
+    """Set every batch norm's statistics to those of the clips."""
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None
+    with torch.no_grad():
+        model.train()(clips)
+    model.eval()
+
+
+@pytest.mark.parametrize("name", FORWARD)
+def test_a_released_checkpoint_has_the_published_number_of_parameters(name: str, tmp_path: Path) -> None:
+    model = released_model(tmp_path, name)
+    assert sum(p.numel() for p in model.parameters()) == FORWARD[name]["parameters"]
+    assert len(model.classes) == FORWARD[name]["num_class"]
+    assert sum(isinstance(m, GateShift) for m in model.modules()) == (10 if FORWARD[name]["gsm"] else 0)
+
+
+@pytest.mark.parametrize("name", FORWARD)
+@torch.inference_mode()
+def test_logits_are_those_of_the_release(name: str, tmp_path: Path) -> None:
+    model, clips = released_model(tmp_path, name), clips_of(name)
+    tolerance = 2e-2 if FORWARD[name]["gsm"] else 1e-5  # see the top of this file
+    forwards, backwards = model(clips), model(clips.flip(1))
+    assert relative_error(forwards, LOGITS[name]) <= tolerance
+    assert relative_error(backwards, LOGITS[f"{name}_reversed"]) <= tolerance
+    change = relative_error(backwards, forwards)
+    assert change == pytest.approx(FORWARD[name]["reversed_relative_change"], rel=0.2, abs=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", GATED)
+@torch.inference_mode()
+def test_in_float64_the_whole_network_equals_the_released_order_of_operations(name: str, tmp_path: Path) -> None:
+    model, clips = released_model(tmp_path, name).double(), clips_of(name)
+    released = in_released_order(model)
+    assert relative_error(model(clips), released(clips)) <= 1e-10
+    assert relative_error(model(clips.flip(1)), released(clips.flip(1))) <= 1e-10
+
+
+@pytest.mark.parametrize("name", GATED)
+@torch.inference_mode()
+def test_in_float32_each_gate_equals_the_released_order_on_the_recorded_networks_activations(
+    name: str, tmp_path: Path
+) -> None:
+    model = released_model(tmp_path, name)
+    errors = []
+    for module in model.modules():
+        if isinstance(module, GateShift):
+            module.register_forward_hook(
+                lambda gate, inputs, output: errors.append(relative_error(output, ReleasedOrder(gate)(*inputs)))
+            )
+    model(clips_of(name))
+    assert len(errors) == 10
+    assert max(errors) <= 1e-5
+
+
+@pytest.mark.parametrize("name", GATED)
+def test_in_float32_a_calibrated_network_equals_the_released_order_of_operations(name: str, tmp_path: Path) -> None:
+    model, clips = released_model(tmp_path, name), clips_of(name)
+    calibrate(model, clips)
+    with torch.inference_mode():
+        forwards, released = model(clips), in_released_order(model)(clips)
+        assert relative_error(forwards, released) <= 1e-5
+        assert relative_error(model(clips.flip(1)), forwards) > 1e-3  # and it does know the order
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", MANIFEST["train"])
+def test_the_first_training_steps_are_those_of_the_release(name: str, tmp_path: Path) -> None:
+    case = MANIFEST["train"][name]
+    backbone, size = ("bninception", 224) if case["arch"] == "BNInception" else ("inceptionv3", 229)
+    state = released_state(f"{backbone}_gsm_T8_C174", num_classes=case["num_class"])
+    state["module.new_fc.weight"] *= 0.01
+    state["module.new_fc.bias"] *= 0
+    torch.save({"state_dict": state}, tmp_path / "start.pth.tar")
+    model = load_model(tmp_path / "start.pth.tar")
+    model.dropout.p = 0.0
+    model.train()
+    if case["partial_bn"]:
+        freeze_batch_norms(model)
+    parameters = trained_parameters(model, partial_bn=case["partial_bn"])
+    optimizer = torch.optim.SGD(parameters, lr=0.01, momentum=0.9, weight_decay=5e-4)
+    norms_at_first = {}
+    for step, (loss, norm) in enumerate(zip(case["losses"], case["total_grad_norms"], strict=True)):
+        clips = golden_clips(100 * step, count=case["batch"], num_frames=case["num_segments"], size_px=size)
+        labels = torch.from_numpy(np.random.RandomState(step).randint(0, case["num_class"], case["batch"]))
+        if step == 0:
+            norms_at_first = record_norms(model)
+        found_loss, found_norm, _ = training_step(
+            create_accelerator("no"),
+            model,
+            optimizer,
+            clips,
+            labels,
+            clip_norm=case["clip"],
+            accumulate=case["iter_size"],
+            update=(step + 1) % case["iter_size"] == 0,
+        )
+        assert float(found_loss) == pytest.approx(loss, rel=1e-4)
+        # With partial batch norm activations are not normalised, and after two updates the recorded norm
+        # itself is 1.1e-3 from what float64 gives.
+        loose = case["partial_bn"] and step == 2
+        assert float(found_norm) == pytest.approx(norm, rel=2e-2 if loose else 1e-3)
+        if step == 0:
+            compare_norms(norms_at_first, case)
+
+
+def record_norms(model: VideoClassifier) -> dict[str, float]:
+    """Fill a dictionary with the norm of each parameter's gradient as the backward pass leaves it."""
+    norms: dict[str, float] = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            parameter.register_post_accumulate_grad_hook(
+                lambda p, name=name: norms.setdefault(name, float(p.grad.norm()))
+            )
+    return norms
+
+
+def compare_norms(found: dict[str, float], case: dict) -> None:
+    """Each parameter's gradient norm at the first step, against the release's."""
+    recorded = {key.removeprefix("module."): norm for key, norm in case["first_step_grad_norms"].items()}
+    layers = {key.removeprefix("base_model."): torch.tensor([norm]) for key, norm in recorded.items()}
+    head = {f"head.{field}": layers.pop(f"new_fc.{field}") for field in ("weight", "bias")}
+    backbone = "bninception" if case["arch"] == "BNInception" else "inceptionv3"
+    expected = {f"backbone.{key}": norm for key, norm in rename_backbone(layers, backbone).items()} | head
+    assert found.keys() == expected.keys()
+    for key, norm in expected.items():
+        # A bias before a batch norm has no gradient but rounding errors.
+        assert found[key] == pytest.approx(float(norm), rel=1e-3, abs=1e-5), key
