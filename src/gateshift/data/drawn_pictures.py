@@ -45,10 +45,10 @@ class Stage:
 
 def set_stage(rng: Rng, size_px: tuple[int, int]) -> Stage:
     width, height = size_px[0] * OVERSAMPLE, size_px[1] * OVERSAMPLE
-    margin, luma = max(2, height // 30), rng.uniform(0.2, 0.8)
+    margin, luma = max(2, height // 30), rng.uniform(0.12, 0.45)
     full = (width + 2 * margin, height + 2 * margin)
-    stage = Stage(rng, width, height, margin, texture(rng, full, luma, 0.5), luma)
-    if rng.random() < 0.35:  # something that lies about and takes no part
+    stage = Stage(rng, width, height, margin, texture(rng, full, luma, 0.35, contrast=0.04), luma)
+    if rng.random() < 0.2:  # something that lies about and takes no part
         still = textured_object(stage, rng.uniform(0.12, 0.22))
         paste(stage.background, still, stage.at(rng.uniform(0.05, 0.95), rng.uniform(0.05, 0.95)))
     return stage
@@ -62,9 +62,9 @@ def colour(rng: Rng, luma: float, vividness: float) -> Field:
     return np.asarray(255 * mixed)
 
 
-def texture(rng: Rng, size: tuple[int, int], luma: float, vividness: float) -> Image.Image:
+def texture(rng: Rng, size: tuple[int, int], luma: float, vividness: float, *, contrast: float = 0.09) -> Image.Image:
     """Two colours of similar brightness in a random pattern, a third one in large soft stains."""
-    first, second, stain = (colour(rng, luma + rng.uniform(-0.09, 0.09), vividness) for _ in range(3))
+    first, second, stain = (colour(rng, luma + rng.uniform(-contrast, contrast), vividness) for _ in range(3))
     mixed = first + (second - first) * _pattern(rng, size)[..., None]  # [H, W, 3]
     mixed += (stain - mixed) * 0.6 * _smooth_noise(rng, size, 3)[..., None]
     return Image.fromarray(mixed.clip(0, 255).astype(np.uint8))

@@ -183,7 +183,7 @@ def _approach(stage: Stage) -> Scene:
 
 def _turn_clockwise(stage: Stage) -> Scene:
     rng = stage.rng
-    item = textured_object(stage, rng.uniform(0.45, 0.8), tuple(SIGNS))
+    item = textured_object(stage, rng.uniform(0.55, 0.85), tuple(SIGNS))
     begin_deg, swing_deg = rng.uniform(0, 360), rng.uniform(100, 200)
     centre = stage.at(*rng.uniform(0.38, 0.62, 2))
 

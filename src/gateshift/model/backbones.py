@@ -69,7 +69,20 @@ def _timm_backbone(name: str, *, imagenet: bool) -> Backbone:
     except Exception as error:  # hub errors have no common base, and a bad tag is a RuntimeError
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelError(f"cannot create timm backbone {name!r}: {reason}; check the name and the network") from error
+    if not imagenet:
+        _open_residual_branches(net)
     config = timm.data.resolve_model_data_config(net)
     mean, std = (tuple(255.0 * value for value in config[key]) for key in ("mean", "std"))
     num_features = getattr(net, "head_hidden_size", None) or net.num_features
     return Backbone(net, num_features, config["input_size"][-1], mean, std, bgr=False)
+
+
+def _open_residual_branches(net: nn.Module) -> None:
+    """Start batch norms at scale 1 that timm starts at 0, which closes the residual branches they end.
+
+    Temporal modules sit in these branches and would get no gradient at first. Weights that are loaded
+    afterwards replace the scales.
+    """
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d) and not module.weight.any():
+            nn.init.ones_(module.weight)

@@ -22,7 +22,7 @@ from gateshift.run.explain import draw_prediction, gate_maps
 from gateshift.run.metrics import confusion, pair_accuracy
 from gateshift.run.predict import predict
 from gateshift.run.scores import Scores, save_scores
-from gateshift.run.settings import AugmentOptions, DemoSettings, ModelOptions, RecipeOptions, TrainSettings
+from gateshift.run.settings import DemoSettings, ModelOptions, RecipeOptions, TrainSettings
 from gateshift.run.train import Reporter, train
 
 SEGMENTS = 8
@@ -74,9 +74,16 @@ def training_settings(settings: DemoSettings, temporal: str) -> TrainSettings:
         train=clips / "train.csv",
         val=clips / "val.csv",
         out=settings.out / temporal,
-        model=ModelOptions(backbone="test_resnet", temporal=temporal, segments=SEGMENTS, size=64, dropout=0.1),
-        recipe=RecipeOptions(epochs=20, warmup_epochs=2, batch_size=16, optimizer="adamw", lr=0.004, weight_decay=0.02),
-        augment=AugmentOptions(mirror="all"),
+        model=ModelOptions(backbone="test_resnet", temporal=temporal, segments=SEGMENTS, size=56, dropout=0.0),
+        recipe=RecipeOptions(
+            epochs=16,
+            warmup_epochs=2,
+            batch_size=8,
+            optimizer="adamw",
+            lr=0.004,
+            new_layers_lr=5.0,
+            weight_decay=0.02,
+        ),
         workers=settings.workers,
         seed=settings.seed,
     )
@@ -108,17 +115,20 @@ def _show_confusions(outcomes: dict[str, Outcome], console: Console) -> None:
     """Print both confusion matrices side by side: rows are the true classes, columns what they were called."""
     classes = outcomes["gsm"].scores.classes
     letters = [chr(ord("a") + index) for index in range(len(classes))]
-    table = Table(title="what each action was called: " + ", then ".join(NAMES.values()))
-    table.add_column("action")
-    matrices = [confusion(outcomes[temporal].scores.logits, outcomes[temporal].scores.labels) for temporal in NAMES]
-    for number in range(len(matrices)):
+    table = Table(title="   ".join(f"{NAMES[temporal]:^28}" for temporal in NAMES), box=None, padding=(0, 1, 0, 0))
+    table.add_column("")
+    for number in range(len(outcomes)):
         for letter in letters:
-            table.add_column(letter, justify="right")
+            table.add_column(letter, justify="right", width=2)
         if number == 0:
-            table.add_column("", justify="center")
-    for row, name in enumerate(classes):
+            table.add_column("", width=3)
+    matrices = [confusion(outcomes[temporal].scores.logits, outcomes[temporal].scores.labels) for temporal in NAMES]
+    for row, letter in enumerate(letters):
         cells = [[_cell(int(count), hit=row == column) for column, count in enumerate(m[row])] for m in matrices]
-        table.add_row(f"{letters[row]} {name}", *cells[0], "│", *cells[1])
+        table.add_row(letter, *cells[0], "", *cells[1])
+    console.print("What each action (row) was called (column):")
+    for letter, name in zip(letters, classes, strict=True):
+        console.print(f"  {letter} {name}", highlight=False)
     console.print(table)
 
 
@@ -154,12 +164,13 @@ def _predict_unseen(settings: DemoSettings, console: Console) -> None:
             opened, protocol, size_px=model.config.size_px, resize_px=model.config.resize_px
         )  # [1, T, ..]
     gates = {name: maps[0] for name, maps in gate_maps(model, clip).items()}
+    # The layers whose gates differ most from place to place and frame to frame are the ones worth a look.
+    varied = sorted(gates, key=lambda name: float(gates[name].std((0, 2, 3)).mean()), reverse=True)[:2]
+    gates = {name: maps for name, maps in gates.items() if name in varied}
     picture = settings.out / "demo.png"
-    title = f"{video.parent.name}: called {prediction.top[0][0]!r}"
+    title = f"{video.name}: called {prediction.top[0][0]!r}"
     draw_prediction(clip[0], gates, prediction.top, picture, title=title)
     console.print(f"{video}: {prediction.top[0][0]} ({prediction.top[0][1]:.1%})", highlight=False, soft_wrap=True)
-    console.print(
-        f"picture: {picture}; try: gateshift predict {settings.out / 'gsm' / 'best.safetensors'} {video}",
-        highlight=False,
-        soft_wrap=True,
-    )
+    saved = settings.out / "gsm" / "last.safetensors"
+    console.print(f"picture: {picture}", highlight=False, soft_wrap=True)
+    console.print(f"try: gateshift predict {saved} {video}", highlight=False, soft_wrap=True)

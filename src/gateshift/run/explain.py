@@ -64,9 +64,11 @@ def draw_prediction(
     from matplotlib.figure import Figure
 
     num_frames = len(clip)
-    rows = [("to previous", name, maps[:, 0]) for name, maps in gates.items()]
-    rows += [("to next", name, maps[:, 1]) for name, maps in gates.items()]
-    rows.sort(key=lambda row: list(gates).index(row[1]))
+    rows = [
+        (direction, name, maps[:, group])
+        for name, maps in gates.items()
+        for group, direction in enumerate(("to previous", "to next"))
+    ]
     figure = Figure(figsize=(1.5 * num_frames + 2.6, 1.5 * (len(rows) + 1) + 2.2), layout="constrained")
     FigureCanvasAgg(figure)
     frames_part, bars_part = figure.subfigures(2, 1, squeeze=False, height_ratios=[1.5 * (len(rows) + 1), 2.0])[:, 0]

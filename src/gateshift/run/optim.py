@@ -14,6 +14,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gateshift.model.classifier import VideoClassifier
 from gateshift.model.gates import TemporalModule
 
 
@@ -65,6 +66,12 @@ def trained_parameters(model: nn.Module, *, partial_bn: bool) -> list[nn.Paramet
     if partial_bn:
         still = {id(p) for inside, module in batch_norms(model) if inside for p in module.parameters()}
     return [p for p in model.parameters() if p.requires_grad and id(p) not in still]
+
+
+def new_parameters(model: VideoClassifier) -> set[int]:
+    """Ids of the parameters that no published backbone has: temporal modules and the classifier."""
+    modules = [module for module in model.modules() if isinstance(module, TemporalModule)]
+    return {id(p) for module in (*modules, model.head) for p in module.parameters()}
 
 
 def training_step(

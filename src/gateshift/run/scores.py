@@ -90,8 +90,8 @@ def load_scores(path: Path) -> Scores:
     if not path.is_file():
         raise ScoresError(f"{path}: no such scores file; write one with gateshift test --scores {path}")
     try:
-        with np.load(path, allow_pickle=False) as file:
-            ids, labels, logits, classes, protocol = (file[name] for name in FIELDS)
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            ids, labels, logits, classes, protocol = (arrays[name] for name in FIELDS)
     except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, AttributeError):
         raise ScoresError(f"{path}: not a whole scores file ({', '.join(FIELDS)}); write it again") from None
     try:

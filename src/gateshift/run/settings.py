@@ -53,6 +53,9 @@ class RecipeOptions:
     """sgd (the papers', momentum 0.9) or adamw."""
     lr: float = 0.01
     """Peak learning rate."""
+    new_layers_lr: float = 1.0
+    """Learning rate of the temporal modules and the classifier, as a multiple of lr; 2 to 5 helps where
+    the backbone starts from ImageNet or the training is short."""
     weight_decay: float = 5e-4
     """Weight decay of every parameter."""
     clip_norm: float = 20.0
@@ -129,7 +132,11 @@ class TrainSettings:
                 f"--warmup-epochs {recipe.warmup_epochs} of --epochs {recipe.epochs}; "
                 "it must be 0 or more and less than the epochs; lower it"
             )
-        for name, number in (("lr", recipe.lr), ("clip-norm", recipe.clip_norm)):
+        for name, number in (
+            ("lr", recipe.lr),
+            ("new-layers-lr", recipe.new_layers_lr),
+            ("clip-norm", recipe.clip_norm),
+        ):
             if not number > 0:
                 raise SettingsError(f"--{name} {number}; it must be above 0; try the default")
         shares = {"label-smoothing": recipe.label_smoothing, "brightness": self.augment.brightness}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +22,7 @@ from gateshift.data.views import Protocol
 from gateshift.errors import SettingsError, VideoError
 from gateshift.model.classifier import VideoClassifier, create_model
 from gateshift.run.evaluate import create_accelerator, evaluate
-from gateshift.run.optim import freeze_batch_norms, learning_rate, trained_parameters, training_step
+from gateshift.run.optim import freeze_batch_norms, learning_rate, new_parameters, trained_parameters, training_step
 from gateshift.run.run_folder import Progress, RunFolder
 from gateshift.run.settings import TrainSettings
 
@@ -114,10 +114,11 @@ def prepare(settings: TrainSettings, folder: RunFolder, reporter: Reporter) -> T
     order = EpochShuffle(len(clips), seed=settings.seed)
     loader = make_loader(clips, batch_size=recipe.batch_size, workers=settings.workers, sampler=order)
 
-    model.to(accelerator.device).train()
+    # 2D convolutions are faster with the channels of a pixel side by side, on CPUs and on GPUs.
+    model.to(accelerator.device, memory_format=torch.channels_last).train()
     if recipe.partial_bn:
         freeze_batch_norms(model)
-    optimizer = _optimizer(settings, trained_parameters(model, partial_bn=recipe.partial_bn))
+    optimizer = _optimizer(settings, model)
     wrapped, optimizer, loader = accelerator.prepare(model, optimizer, loader)
     progress = Progress()
     accelerator.register_for_checkpointing(progress)
@@ -165,11 +166,18 @@ def _augmentation(settings: TrainSettings, model: VideoClassifier) -> Augmentati
     )
 
 
-def _optimizer(settings: TrainSettings, parameters: Iterable[torch.nn.Parameter]) -> torch.optim.Optimizer:
+def _optimizer(settings: TrainSettings, model: VideoClassifier) -> torch.optim.Optimizer:
+    """SGD or AdamW over two groups: the backbone, and the layers that are new to it."""
     recipe = settings.recipe
+    new = new_parameters(model)
+    trained = trained_parameters(model, partial_bn=recipe.partial_bn)
+    groups = [
+        {"params": [p for p in trained if id(p) not in new], "lr_scale": 1.0},
+        {"params": [p for p in trained if id(p) in new], "lr_scale": recipe.new_layers_lr},
+    ]
     if recipe.optimizer == "sgd":
-        return torch.optim.SGD(parameters, lr=recipe.lr, momentum=0.9, weight_decay=recipe.weight_decay)
-    return torch.optim.AdamW(parameters, lr=recipe.lr, weight_decay=recipe.weight_decay)
+        return torch.optim.SGD(groups, lr=recipe.lr, momentum=0.9, weight_decay=recipe.weight_decay)
+    return torch.optim.AdamW(groups, lr=recipe.lr, weight_decay=recipe.weight_decay)
 
 
 def _train_epoch(run: Training, epoch: int, reporter: Reporter) -> dict[str, Any]:
@@ -177,7 +185,7 @@ def _train_epoch(run: Training, epoch: int, reporter: Reporter) -> dict[str, Any
     recipe = run.settings.recipe
     rate = learning_rate(epoch, peak=recipe.lr, warmup_epochs=recipe.warmup_epochs, num_epochs=recipe.epochs)
     for group in run.optimizer.param_groups:
-        group["lr"] = rate
+        group["lr"] = rate * group["lr_scale"]
     run.clips.epoch = run.order.epoch = epoch
     run.wrapped.train()
     if recipe.partial_bn:

@@ -1,0 +1,170 @@
+"""Lists of videos, their labels, and what mirrors into what."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from gateshift.data.manifest import read_manifest
+from gateshift.data.mirror import find_mirror_pairs, may_mirror, mirror_map, parse_mirror_pairs
+from gateshift.errors import ManifestError, SettingsError
+
+
+def write(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_a_csv_gives_paths_beside_it_labels_and_parts(tmp_path: Path) -> None:
+    text = "path,label,start,end,note\na.mp4,open,,,x\nsub/b b.mp4,close,1.5,4,\nsub/b b.mp4,open,4,,\n"
+    manifest = read_manifest(write(tmp_path / "list.csv", text))
+    first, second, third = manifest.entries
+    assert (first.video_id, first.path, first.label) == ("a.mp4", tmp_path / "a.mp4", "open")
+    assert (second.video_id, second.start_s, second.end_s) == ("sub/b b.mp4#1.5-4", 1.5, 4.0)
+    assert (third.video_id, third.start_s, third.end_s) == ("sub/b b.mp4#4-", 4.0, None)
+    assert manifest.class_names() == ["close", "open"]
+    assert manifest.label_indices(["open", "close"]) == [0, 1, 0]
+
+
+def test_an_original_list_gives_lengths_and_class_numbers(tmp_path: Path) -> None:
+    manifest = read_manifest(write(tmp_path / "train_videofolder.txt", "a b/1 30 2\n/data/2 7 0\n\n"))
+    assert [(e.path, e.num_frames, e.label) for e in manifest.entries] == [
+        (tmp_path / "a b/1", 30, 2),
+        (Path("/data/2"), 7, 0),
+    ]
+    assert manifest.class_names() == ["0", "1", "2"]
+    assert manifest.label_indices(["x", "y", "z"]) == [2, 0]
+
+
+def test_class_folders_are_read_in_order(
+    tmp_path: Path, write_folder: Callable, write_video: Callable, counting_frames: Callable
+) -> None:
+    (tmp_path / "wave").mkdir()
+    write_video(tmp_path / "wave" / "2.mp4", counting_frames(3))
+    write_folder(tmp_path / "wave" / "1", counting_frames(3))
+    (tmp_path / "clap").mkdir()
+    write_video(tmp_path / "clap" / "a.webm", counting_frames(3), codec="libvpx-vp9")
+    manifest = read_manifest(tmp_path)
+    assert [(e.video_id, e.label) for e in manifest.entries] == [
+        ("clap/a.webm", "clap"),
+        ("wave/1", "wave"),
+        ("wave/2.mp4", "wave"),
+    ]
+
+
+def test_relative_paths_start_at_the_root_that_is_given(tmp_path: Path) -> None:
+    manifest = read_manifest(write(tmp_path / "list.csv", "path,label\na.mp4,x\n"), root=tmp_path / "videos")
+    assert manifest.entries[0].path == tmp_path / "videos" / "a.mp4"
+
+
+def test_classes_beside_the_list_set_the_order(tmp_path: Path) -> None:
+    write(tmp_path / "classes.txt", "wave\nclap\n\n")
+    manifest = read_manifest(write(tmp_path / "list.csv", "path,label\na.mp4,clap\n"))
+    assert manifest.class_names() == ["wave", "clap"]
+    write(tmp_path / "classes.txt", "wave\nwave\n")
+    with pytest.raises(ManifestError, match="2 names, 1 different"):
+        manifest.class_names()
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.csv", "", r"columns \(none\); its first line must be path,label"),
+        ("a.csv", "path,lable\na,b\n", "columns path, lable; its first line must be"),
+        ("a.csv", "path,label\n", "lists no videos"),
+        ("a.csv", "path,label\na.mp4,\n", "line 2: path 'a.mp4' and label ''; give both"),
+        ("a.csv", "path,label,start,end\na.mp4,x,2,1\n", "start 2.0 is not before end 1.0"),
+        ("a.csv", "path,label,start,end\na.mp4,x,soon,\n", "time 'soon'; start and end are seconds"),
+        ("a.csv", "path,label,start,end\na.mp4,x,-1,\n", "time '-1'"),
+        ("a.txt", "a 3\n", "line 1: 'a 3'; a line is 'path frames label'"),
+        ("a.txt", "a 0 1\n", "frames from 1"),
+        ("a.txt", "a 3 wave\n", "a line is 'path frames label'"),
+    ],
+)
+def test_a_list_that_cannot_be_used_says_where_and_why(name: str, text: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(ManifestError, match=message) as caught:
+        read_manifest(write(tmp_path / name, text))
+    assert name in str(caught.value)
+
+
+def test_a_list_that_is_no_text_or_not_there_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_bytes(b"\xff\xfe\x00\x81")
+    with pytest.raises(ManifestError, match="not a text file in UTF-8"):
+        read_manifest(tmp_path / "a.csv")
+    with pytest.raises(ManifestError, match="no such list; give a CSV"):
+        read_manifest(tmp_path / "b.csv")
+    (tmp_path / "empty" / "class").mkdir(parents=True)
+    with pytest.raises(ManifestError, match="no class folders with videos"):
+        read_manifest(tmp_path / "empty")
+
+
+def test_labels_that_are_no_class_are_refused_also_class_zeros_neighbours(tmp_path: Path) -> None:
+    manifest = read_manifest(write(tmp_path / "a.csv", "path,label\na.mp4,open\n"))
+    with pytest.raises(ManifestError, match=r"label 'open' of a.mp4 is none of the 2 classes \(close, shut\)"):
+        manifest.label_indices(["close", "shut"])
+    numbers = read_manifest(write(tmp_path / "a.txt", "a 3 2\n"))
+    with pytest.raises(ManifestError, match="label 2 of a is none of the 2 classes"):
+        numbers.label_indices(["close", "shut"])
+
+
+def test_missing_files_and_repeated_entries_are_found(tmp_path: Path) -> None:
+    manifest = read_manifest(write(tmp_path / "a.csv", "path,label\na.mp4,x\na.mp4,y\n"))
+    with pytest.raises(ManifestError, match="2 of 2 videos are missing, such as .*a.mp4"):
+        manifest.check_files()
+    with pytest.raises(ManifestError, match=r"a.mp4 is listed twice"):
+        manifest.check_unique()
+
+
+def test_pairs_are_found_by_the_words_for_sides_and_turns() -> None:
+    names = [
+        "Turn left",
+        "turn right",
+        "swipe_left",
+        "swipe_right",
+        "circle_cw",
+        "circle_ccw",
+        "leftover",
+        "bright",
+        "a",
+    ]
+    assert find_mirror_pairs(names) == (
+        ("Turn left", "turn right"),
+        ("swipe_left", "swipe_right"),
+        ("circle_ccw", "circle_cw"),
+    )
+
+
+def test_something_somethings_three_pairs_are_found() -> None:
+    names = [
+        "Pulling something from left to right",
+        "Pulling something from right to left",
+        "Pushing something from left to right",
+        "Pushing something from right to left",
+        "Turning the camera left while filming something",
+        "Turning the camera right while filming something",
+        "Pretending to turn something upside down",
+    ]
+    assert find_mirror_pairs(names) == tuple(zip(names[0:6:2], names[1:6:2], strict=True))
+
+
+def test_the_map_swaps_pairs_and_keeps_the_rest() -> None:
+    names = ["left", "up", "right"]
+    assert mirror_map(names, (("left", "right"),)).tolist() == [2, 1, 0]
+
+
+def test_a_side_without_counterpart_is_never_mirrored() -> None:
+    names = ["left", "right", "circle_ccw", "wave"]
+    pairs = (("left", "right"),)
+    assert may_mirror(names, pairs, "all").tolist() == [True, True, False, True]
+    assert may_mirror(names, pairs, "pairs").tolist() == [True, True, False, False]
+    assert not may_mirror(names, pairs, "none").any()
+    assert may_mirror(names, pairs, "all").dtype == torch.bool
+
+
+def test_pairs_can_be_given_and_are_checked() -> None:
+    assert parse_mirror_pairs(["west = east"], ["west", "east"]) == (("west", "east"),)
+    for wrong in ("west", "west=north", "west=west"):
+        with pytest.raises(SettingsError, match=f"mirror pair '{wrong}'; give two different classes"):
+            parse_mirror_pairs([wrong], ["west", "east"])

@@ -1,0 +1,118 @@
+"""Usual mistakes end in one clear line on stderr and exit code 2, by the real program."""
+
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+import gateshift as gs
+from gateshift.cli import main
+from gateshift.run.scores import Scores, save_scores
+
+
+@pytest.fixture
+def place(tmp_path: Path, write_video: Callable, counting_frames: Callable, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with good and bad videos, lists, models and scores."""
+    monkeypatch.chdir(tmp_path)
+    for name in "ab":
+        write_video(tmp_path / f"{name}.mp4", counting_frames(6))
+    (tmp_path / "empty.mp4").touch()
+    lists = {
+        "good.csv": "a.mp4,open\nb.mp4,close\n",
+        "gone.csv": "a.mp4,open\nnot_there.mp4,close\n",
+        "empty.csv": "a.mp4,open\nempty.mp4,close\n",
+        "other.csv": "a.mp4,open\nb.mp4,wave\n",
+    }
+    for name, text in lists.items():
+        (tmp_path / name).write_text("path,label\n" + text)
+    (tmp_path / "numbers.txt").write_text("a.mp4 6 0\nb.mp4 6 2\n")
+    (tmp_path / "exists").mkdir()
+    gs.save_model(gs.create_model("test_resnet", classes=["close", "open"], num_segments=2), "model.safetensors")
+    whole = (tmp_path / "model.safetensors").read_bytes()
+    (tmp_path / "corrupt.safetensors").write_bytes(whole[: len(whole) // 2])
+    (tmp_path / "corrupt.pth.tar").write_bytes(b"\x80\x02nonsense")
+    for name, ids in (("one", ("x", "y")), ("two", ("x", "z"))):
+        logits = np.zeros((2, 2), np.float32)
+        save_scores(Scores(ids, np.array([0, 1]), logits, ("close", "open"), "p"), tmp_path / f"{name}.npz")
+    return tmp_path
+
+
+TRAIN = "train good.csv good.csv --out run --backbone test_resnet --size 32 --segments 2 --epochs 1 --warmup-epochs 0"
+MISTAKES = {
+    "missing file": ("predict model.safetensors nowhere.mp4", "nowhere.mp4: no such file or folder; check the path"),
+    "missing list": ("test model.safetensors nowhere.csv", "nowhere.csv: no such list; give a CSV"),
+    "missing model": ("predict nowhere.safetensors a.mp4", "nowhere.safetensors: no such model file"),
+    "missing video in a list": ("test model.safetensors gone.csv", "1 of 2 videos are missing, such as not_there.mp4"),
+    "empty video": ("test model.safetensors empty.csv", "empty.mp4: is empty, with 0 bytes"),
+    "empty video in training": (TRAIN.replace("good.csv", "empty.csv", 1), "empty.mp4: is empty, with 0 bytes"),
+    "empty video, loaded by a worker": ("test model.safetensors empty.csv --workers 2", "empty.mp4: is empty"),
+    "wrong label": ("test model.safetensors other.csv", "label 'wave' of b.mp4 is none of the 2 classes"),
+    "label of val not in train": (TRAIN.replace("good.csv --out", "other.csv --out"), "label 'wave' of b.mp4"),
+    "unknown backbone": (TRAIN.replace("test_resnet", "resnet51"), "unknown backbone 'resnet51'"),
+    "unknown module": (TRAIN + " --temporal lstm", "unknown temporal module 'lstm'; choose one of gsm, none"),
+    "class count": ("test model.safetensors numbers.txt", "label 2 of b.mp4 is none of the 2 classes"),
+    "T = 0 in training": (TRAIN.replace("--segments 2", "--segments 0"), "--segments 0; it must be at least 1"),
+    "T = 0 in testing": ("test model.safetensors good.csv --segments 0", "segments 0; a clip has at least 1 frame"),
+    "crops": ("test model.safetensors good.csv --crops 4", "crops 4; choose one of 1, 3, 5, 10"),
+    "different videos": ("ensemble one.npz two.npz", "are of different videos: 2 are in one alone, such as y"),
+    "one score file": ("ensemble one.npz", "an ensemble takes at least 2"),
+    "corrupt bundle": ("predict corrupt.safetensors a.mp4", "corrupt.safetensors: not a readable model file"),
+    "corrupt checkpoint": ("predict corrupt.pth.tar a.mp4", "corrupt.pth.tar: not a readable model file"),
+    "output exists": (TRAIN.replace("--out run", "--out exists"), "exists exists; choose another folder, or go on"),
+    "scores exist": ("test model.safetensors good.csv --scores one.npz", "one.npz exists; choose another name"),
+    "nothing to resume": (TRAIN + " --resume", "--resume: run holds no run that finished an epoch"),
+    "warm-up too long": (TRAIN.replace("--warmup-epochs 0", "--warmup-epochs 1"), "--warmup-epochs 1 of --epochs 1"),
+    "wrong weights": (TRAIN + " --weights model.safetensors", "model.safetensors: not weights of test_resnet"),
+    "mirror pair": (TRAIN + " --mirror-pairs open=shut", "mirror pair 'open=shut'; give two different classes"),
+    "demo folder exists": ("demo --out exists", "exists exists; choose another folder with --out"),
+    "top": ("predict model.safetensors a.mp4 --top 0", "--top 0; name at least 1 class"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_ends_in_one_clear_line_and_exit_code_2(
+    mistake: str, place: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    arguments, message = MISTAKES[mistake]
+    before = sorted(place.rglob("*"))
+    with pytest.raises(SystemExit) as stop:
+        main(arguments.split())
+    assert stop.value.code == 2
+    lines = [line for line in capfd.readouterr().err.splitlines() if line.startswith("gateshift:")]
+    assert len(lines) == 1
+    assert message in lines[0]
+    assert [path for path in before if not path.exists()] == []
+
+
+def test_the_program_itself_prints_no_traceback(place: Path) -> None:
+    command = [sys.executable, "-m", "gateshift", "test", "model.safetensors", "empty.csv", "--workers", "2"]
+    done = subprocess.run(command, cwd=place, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr + done.stdout
+    assert "empty.mp4" in done.stderr
+
+
+def test_a_released_checkpoint_needs_the_number_of_frames(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = gs.create_model("test_resnet", classes=["close", "open"])
+    gs.save_model(model, place / "no_segments.safetensors")
+    with pytest.raises(SystemExit) as stop:
+        main(["predict", "no_segments.safetensors", "a.mp4"])
+    assert stop.value.code == 2
+    assert "give --segments, such as 8" in capsys.readouterr().err
+
+
+def test_an_unknown_flag_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["ensemble", "a.npz", "b.npz", "--scroes", "c.npz"])
+    assert stop.value.code == 2
+    assert "--scores" in capsys.readouterr().err
+
+
+def test_odd_channels_are_named_with_their_site() -> None:
+    net = torch.nn.Sequential(torch.nn.Conv2d(3, 7, 1))
+    with pytest.raises(gs.GateShiftError, match="after 0: gate-shift got 7 channels"):
+        gs.insert_temporal(net, "gsm", sites=["0"])

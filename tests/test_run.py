@@ -1,0 +1,278 @@
+"""The command line on real encoded video: train, test, predict, ensemble, resume."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+import gateshift as gs
+from gateshift.cli import VERBS, main
+from gateshift.data.reversal_clips import write_reversal_clips
+from gateshift.data.video import open_video
+from gateshift.run.run_folder import RunFolder
+from gateshift.run.scores import load_scores
+from gateshift.run.settings import ModelOptions, RecipeOptions, TrainSettings
+from gateshift.run.train import Silent, train
+
+SMALL = ["--backbone", "test_resnet", "--size", "32", "--segments", "4", "--batch-size", "4", "--workers", "0"]
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data") / "clips"
+    write_reversal_clips(folder, train_per_class=1, val_per_class=1, size_px=(48, 36))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of two epochs by the command line."""
+    out = tmp_path_factory.mktemp("runs") / "run"
+    lists = [str(clips / "train.csv"), str(clips / "val.csv")]
+    main(["train", *lists, "--out", str(out), *SMALL, "--epochs", "2", "--warmup-epochs", "1"])
+    return out
+
+
+def read_csv(path: Path) -> list[dict[str, str]]:
+    return list(csv.DictReader(path.read_text().splitlines()))
+
+
+def logged(folder: RunFolder) -> list[dict[str, float]]:
+    """The rows of a run's log, without how long they took."""
+    rows = [json.loads(line) for line in folder.lines.read_text().splitlines()]
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
+    main([str(argument) for argument in arguments])
+    return capsys.readouterr().out
+
+
+def test_training_leaves_models_logs_curves_and_settings(trained: Path) -> None:
+    names = {path.name for path in trained.iterdir()}
+    assert names == {
+        "best.safetensors", "last.safetensors", "log.csv", "log.jsonl", "settings.json", "state", "tensorboard",
+    }  # fmt: skip
+    rows = read_csv(trained / "log.csv")
+    assert [row["epoch"] for row in rows] == ["1", "2"]
+    assert {"lr", "loss", "accuracy", "val_top1", "val_top5", "val_mean_class", "seconds"} <= set(rows[0])
+    lines = [json.loads(line) for line in (trained / "log.jsonl").read_text().splitlines()]
+    assert [str(line["loss"]) for line in lines] == [row["loss"] for row in rows]
+    assert list((trained / "tensorboard").glob("events.*"))
+    assert json.loads((trained / "settings.json").read_text())["segments"] == 4
+
+
+def test_the_saved_model_carries_what_is_needed_to_use_it(trained: Path, clips: Path) -> None:
+    config = gs.load_model(trained / "last.safetensors").config
+    assert list(config.classes) == (clips / "classes.txt").read_text().split("\n")[:-1]
+    assert (config.num_segments, config.size_px, config.temporal) == (4, 32, "gsm")
+    assert ("move left", "move right") in config.mirror_pairs
+    assert ("turn clockwise", "turn counterclockwise") in [tuple(sorted(pair)) for pair in config.mirror_pairs]
+
+
+def test_test_prints_and_writes_accuracies_with_their_protocol(
+    trained: Path, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ("--clips", 2, "--crops", 3, "--workers", 0, "--scores", tmp_path / "a.npz")
+    printed = run(capsys, "test", trained / "last.safetensors", clips / "val.csv", *options)
+    scores = load_scores(tmp_path / "a.npz")
+    summary = json.loads((tmp_path / "a.json").read_text())
+    assert summary["protocol"] == "4 segments × 2 clips × 3 crops"
+    assert f"{summary['protocol']}: top-1 {summary['top1']:.2%}" in printed
+    rows = read_csv(clips / "val.csv")
+    assert list(scores.ids) == [row["path"] for row in rows]
+    assert [scores.classes[label] for label in scores.labels] == [row["label"] for row in rows]
+    assert summary["top1"] == float((scores.logits.argmax(1) == scores.labels).mean())
+
+
+def extract(clips: Path, folder: Path) -> Path:
+    """Write every validation video as a folder of PNGs, and a CSV of these."""
+    rows = read_csv(clips / "val.csv")
+    for row in rows:
+        frames = folder / row["path"].removesuffix(".mp4")
+        frames.mkdir(parents=True)
+        with av.open(str(clips / row["path"])) as container:
+            for number, frame in enumerate(container.decode(video=0), start=1):
+                frame.to_image().save(frames / f"img_{number:05d}.png")
+    lines = [f"{row['path'].removesuffix('.mp4')},{row['label']}\n" for row in rows]
+    (folder / "val.csv").write_text("path,label\n" + "".join(lines))
+    return folder / "val.csv"
+
+
+def test_a_file_and_its_frames_score_the_same_for_any_workers_and_batches(
+    trained: Path, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folders = extract(clips, tmp_path / "frames")
+    results = []
+    cases = [("val", 0, 1), ("val", 2, 4), ("val", 1, 7), ("frames", 0, 1), ("frames", 2, 3)]
+    for number, (source, workers, size) in enumerate(cases):
+        path = tmp_path / f"{number}.npz"
+        listed = clips / "val.csv" if source == "val" else folders
+        run(
+            capsys, "test", trained / "last.safetensors", listed, "--clips", 2, "--workers", workers,
+            "--batch-size", size, "--scores", path,
+        )  # fmt: skip
+        results.append(load_scores(path))
+    np.testing.assert_array_equal(results[3].logits, results[0].logits)  # file and folder, bit for bit
+    for result in results[1:]:
+        np.testing.assert_allclose(result.logits, results[0].logits, rtol=1e-4, atol=1e-5)
+        np.testing.assert_array_equal(result.logits.argmax(1), results[0].logits.argmax(1))
+
+
+def test_one_view_scores_exactly_like_the_model(trained: Path, clips: Path, tmp_path: Path) -> None:
+    from gateshift.data.dataset import read_views
+    from gateshift.data.views import Protocol
+
+    path = tmp_path / "a.npz"
+    main(
+        ["test", str(trained / "last.safetensors"), str(clips / "val.csv"), "--batch-size", "1", "--scores", str(path)]
+    )
+    scores, model = load_scores(path), gs.load_model(trained / "last.safetensors")
+    with open_video(clips / scores.ids[3]) as video, torch.inference_mode():
+        clip = read_views(video, Protocol(4), size_px=32, resize_px=36)
+        np.testing.assert_array_equal(model(clip).numpy()[0], scores.logits[3])
+
+
+def test_an_ensemble_of_score_files_averages_them(
+    trained: Path, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for count in (1, 2):
+        run(
+            capsys, "test", trained / "last.safetensors", clips / "val.csv", "--clips", count, "--workers", 0,
+            "--scores", tmp_path / f"{count}.npz",
+        )  # fmt: skip
+    printed = run(capsys, "ensemble", tmp_path / "1.npz", tmp_path / "2.npz", "--scores", tmp_path / "both.npz")
+    one, two, both = (load_scores(tmp_path / f"{name}.npz") for name in (1, 2, "both"))
+    np.testing.assert_allclose(both.logits, (one.logits + two.logits) / 2, rtol=1e-6)
+    assert both.protocol == f"{one.protocol} + {two.protocol}"
+    assert "ensemble of 2" in printed
+
+
+def test_predict_gives_a_record_for_each_video_bad_ones_too(
+    trained: Path, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = tmp_path / "bad.mp4"
+    bad.write_bytes(b"no video")
+    with pytest.raises(SystemExit) as stop:
+        run(capsys, "predict", trained / "best.safetensors", bad, clips / "unseen", "--top", 3, "--json")
+    assert stop.value.code == 2
+    captured = capsys.readouterr()
+    records = [json.loads(line) for line in captured.out.splitlines()]
+    assert len(records) == 11
+    assert records[0]["video"] == str(bad)
+    assert records[0]["top"] == []
+    assert str(bad) in records[0]["error"]
+    assert str(bad) in captured.err
+    for record in records[1:]:
+        assert record["error"] is None
+        probabilities = [entry["probability"] for entry in record["top"]]
+        assert len(probabilities) == 3
+        assert probabilities == sorted(probabilities, reverse=True)
+
+
+def test_predict_prints_a_table(trained: Path, clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    printed = run(capsys, "predict", trained / "best.safetensors", clips / "unseen" / "cover.mp4", "--top", 2)
+    assert "4 segments × 1 clips × 1 crops" in printed
+    assert printed.count("0.") == 2
+
+
+def settings_for(clips: Path, out: Path, *, epochs: int = 3, resume: bool = False) -> TrainSettings:
+    return TrainSettings(
+        train=clips / "train.csv",
+        val=clips / "val.csv",
+        out=out,
+        model=ModelOptions(backbone="test_resnet", segments=2, size=32),
+        recipe=RecipeOptions(epochs=epochs, warmup_epochs=0, batch_size=4, accumulate=2),
+        workers=0,
+        resume=resume,
+    )
+
+
+class StopAfter(Silent):
+    """Stops a training as Ctrl-C would, in the middle of an epoch."""
+
+    def __init__(self, epoch: int) -> None:
+        self.stop_in = epoch
+
+    @contextmanager
+    def epoch(self, number: int, num_epochs: int, num_batches: int) -> Iterator[Callable[..., None]]:  # noqa: ARG002
+        def tell(**_: float) -> None:
+            if number == self.stop_in:
+                raise KeyboardInterrupt
+
+        yield tell
+
+
+def test_a_stopped_training_ends_with_the_weights_of_one_never_stopped(clips: Path, tmp_path: Path) -> None:
+    whole = train(settings_for(clips, tmp_path / "whole"))
+    with pytest.raises(KeyboardInterrupt):
+        train(settings_for(clips, tmp_path / "stopped"), StopAfter(2))
+    resumed = train(settings_for(clips, tmp_path / "stopped", resume=True))
+    first, second = load_file(whole.last), load_file(resumed.last)
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    assert logged(whole) == logged(resumed)
+
+
+def test_a_run_killed_between_two_renames_still_resumes(clips: Path, tmp_path: Path) -> None:
+    folder = train(settings_for(clips, tmp_path / "run", epochs=1))
+    folder.state.rename(folder.path / "state.old")
+    again = RunFolder(tmp_path / "run")
+    again.check(resume=True)
+    train(settings_for(clips, tmp_path / "run", epochs=1, resume=True))
+
+
+def test_the_same_seed_gives_the_same_weights(clips: Path, tmp_path: Path) -> None:
+    first, second = (train(settings_for(clips, tmp_path / name, epochs=1)).last for name in "ab")
+    a, b = load_file(first), load_file(second)
+    assert all(torch.equal(a[key], b[key]) for key in a)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("temporal", ["gsm", "none"])
+def test_two_processes_train_and_test_every_video_once(clips: Path, tmp_path: Path, temporal: str) -> None:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0"]
+    lists = [str(clips / "train.csv"), str(clips / "val.csv")]
+    options = [*SMALL, "--epochs", "1", "--warmup-epochs", "0", "--temporal", temporal]
+    command = [*launch, "-m", "gateshift", "train", *lists, "--out", str(tmp_path / "run"), *options]
+    subprocess.run(command, env=environment, check=True, timeout=300)
+    model = str(tmp_path / "run" / "last.safetensors")
+    tested = ["test", model, lists[1], "--batch-size", "4", "--workers", "0", "--scores"]
+    subprocess.run(
+        [*launch, "-m", "gateshift", *tested, str(tmp_path / "two.npz")], env=environment, check=True, timeout=300
+    )
+    main([*tested, str(tmp_path / "one.npz")])
+    two, one = load_scores(tmp_path / "two.npz"), load_scores(tmp_path / "one.npz")
+    assert two.ids == one.ids
+    np.testing.assert_allclose(two.logits, one.logits, rtol=1e-4, atol=1e-5)
+
+
+def test_help_of_every_verb_reads_as_documentation(capsys: pytest.CaptureFixture[str]) -> None:
+    for verb, (settings, _) in VERBS.items():
+        with pytest.raises(SystemExit) as stop:
+            main([verb, "--help"])
+        assert stop.value.code == 0
+        printed = capsys.readouterr().out
+        first_line = settings.__doc__.splitlines()[0]
+        assert first_line.split()[0] in printed
+        flags = [word for word in printed.split() if word.startswith("--")]
+        assert len(flags) >= 3
+    with pytest.raises(SystemExit) as stop:
+        main(["--help"])
+    assert stop.value.code == 0
+    printed = capsys.readouterr().out
+    assert all(verb in printed for verb in VERBS)
+
+
+def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(capsys, "--version") == f"gateshift {gs.__version__}\n"
