@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from gateshift.model.gates import GateShift
+from gateshift.model.gates import GateShift, TemporalModule
 
 
 def slow_gates(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -52,21 +52,20 @@ def slow_gate_shift(x: Tensor, gates: Tensor, *, interleave: bool) -> Tensor:
     return mixed
 
 
-class ReleasedOrder(nn.Module):
+class ReleasedOrder(TemporalModule):
     """A gate-shift module that computes in 5D as the release does: 3D batch norm, 3D convolution, permuted copies.
 
     It has the weights of one of ours.
     """
 
     def __init__(self, ours: GateShift) -> None:
-        super().__init__()
+        super().__init__(ours.num_frames)
         channels, dtype = ours.bn.num_features, ours.weight.dtype
         self.bn = nn.BatchNorm3d(channels, dtype=dtype)
         self.bn.load_state_dict(ours.bn.state_dict())
         self.conv = nn.Conv3d(channels, 2, 3, padding=1, groups=2, dtype=dtype)
         kernel = ours.weight.detach().unflatten(0, (2, 3)).transpose(1, 2)  # [2, C/2, 3, 3, 3]
         self.conv.load_state_dict({"weight": kernel, "bias": ours.bias.detach()})
-        self.num_frames = ours.num_frames
         self.train(ours.training)
 
     def forward(self, frames: Tensor) -> Tensor:

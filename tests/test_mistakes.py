@@ -69,6 +69,7 @@ MISTAKES = {
     "wrong weights": (TRAIN + " --weights model.safetensors", "model.safetensors: not weights of test_resnet"),
     "mirror pair": (TRAIN + " --mirror-pairs open=shut", "mirror pair 'open=shut'; give two different classes"),
     "demo folder exists": ("demo --out exists", "exists exists; choose another folder with --out"),
+    "no video": ("predict model.safetensors", "no video named; name files or folders after the model"),
     "top": ("predict model.safetensors a.mp4 --top 0", "--top 0; name at least 1 class"),
 }  # fmt: skip
 

@@ -14,7 +14,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from gateshift import __version__
-from gateshift.errors import GateShiftError, ScoresError
+from gateshift.errors import GateShiftError, ScoresError, VideoError
 from gateshift.run.settings import (
     DemoSettings,
     EnsembleSettings,
@@ -130,6 +130,8 @@ def run_predict(settings: PredictSettings) -> None:
     from gateshift.run.evaluate import choose_segments
     from gateshift.run.predict import collect_videos, predict
 
+    if not settings.videos:
+        raise VideoError("no video named; name files or folders after the model")
     videos = collect_videos(settings.videos)
     model = load_model(settings.model)
     protocol = Protocol(choose_segments(model.config, settings.segments), settings.clips, settings.crops)
