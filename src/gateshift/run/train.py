@@ -115,7 +115,7 @@ def prepare(settings: TrainSettings, folder: RunFolder, reporter: Reporter) -> T
     loader = make_loader(clips, batch_size=recipe.batch_size, workers=settings.workers, sampler=order)
 
     # 2D convolutions are faster with the channels of a pixel side by side, on CPUs and on GPUs.
-    model.to(accelerator.device, memory_format=torch.channels_last).train()
+    model.to(accelerator.device).to(memory_format=torch.channels_last).train()
     if recipe.partial_bn:
         freeze_batch_norms(model)
     optimizer = _optimizer(settings, model)
@@ -125,7 +125,8 @@ def prepare(settings: TrainSettings, folder: RunFolder, reporter: Reporter) -> T
     if settings.resume:
         folder.load_state(accelerator)
         reporter.say(f"going on after epoch {progress.epoch} of {recipe.epochs}")
-    elif accelerator.is_main_process:
+    accelerator.wait_for_everyone()  # until every process has seen that the folder is new
+    if accelerator.is_main_process and not settings.resume:
         folder.create(settings)
     reporter.say(
         f"{len(learned)} videos to learn from, {len(validation)} to validate on, {len(classes)} classes, "
