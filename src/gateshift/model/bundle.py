@@ -52,7 +52,8 @@ def load_model(path: str | Path) -> VideoClassifier:
         if path.suffix == ".safetensors":
             config, state = ModelConfig.from_json(_metadata(path)), tensors
         else:
-            config, state = read_released(tensors.get("state_dict", tensors))
+            released = tensors.get("state_dict", tensors)
+            config, state = read_released(released if isinstance(released, dict) else {})
         return _build(config, state)
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from error

@@ -8,11 +8,12 @@ ImageNet files of the two Inception networks use the same names without the pref
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Mapping
 
 from torch import Tensor
 
 from gateshift.errors import ModelError
+from gateshift.model.backbones import CAFFE_MEAN_BGR, PAPER_BACKBONES
 from gateshift.model.config import ModelConfig
 
 _BN_INCEPTION_UNIT = re.compile(r"(?:(inception_\d[a-e])_)?(\w+?)(_bn)?")
@@ -20,7 +21,7 @@ _INCEPTION_V3_UNIT = re.compile(r"(?:(mixed(?:_\d+)?)_)?((?:conv|tower)\w*?)_(Co
 _GATE_FIELDS = {"conv3D.weight": "weight", "conv3D.bias": "bias"}
 
 
-def find_backbone(keys: Iterator[str] | Mapping[str, Tensor]) -> str | None:
+def find_backbone(keys: Iterable[str]) -> str | None:
     """Which of the papers' backbones has these layer names (without prefix), or None."""
     names = set(keys)
     if "conv1_7x7_s2.weight" in names:
@@ -91,20 +92,18 @@ def read_released(state: Mapping[str, Tensor]) -> tuple[ModelConfig, dict[str, T
     Raises:
         ModelError: If it is not such a checkpoint.
     """
-    plain = {key.removeprefix("module."): tensor for key, tensor in state.items()}
+    plain = {key.removeprefix("module."): t for key, t in state.items() if isinstance(t, Tensor)}
     layers = {key.removeprefix("base_model."): t for key, t in plain.items() if key.startswith("base_model.")}
     backbone = find_backbone(layers)
     if backbone is None or "new_fc.weight" not in plain:
-        some = ", ".join(list(state)[:3])
+        some = ", ".join(list(state)[:3]) or "(none)"
         raise ModelError(
             f"checkpoint with keys such as {some} is not of a released GSM network (BN-Inception or InceptionV3); "
             "save your own models with gateshift.save_model"
         )
     temporal = "gsm" if any(key.startswith("gsm_") for key in layers) else "none"
     renamed = {f"backbone.{key}": tensor for key, tensor in rename_backbone(layers, backbone).items()}
-    renamed["head.weight"], renamed["head.bias"] = plain["new_fc.weight"], plain["new_fc.bias"]
-    from gateshift.model.backbones import CAFFE_MEAN_BGR, PAPER_BACKBONES
-
+    renamed |= {key.replace("new_fc", "head"): t for key, t in plain.items() if key.startswith("new_fc.")}
     config = ModelConfig(
         backbone=backbone,
         temporal=temporal,

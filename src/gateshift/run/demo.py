@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from rich.console import Console
@@ -13,7 +12,7 @@ from rich.table import Table
 from gateshift.data.dataset import read_views
 from gateshift.data.manifest import read_manifest
 from gateshift.data.reversal_clips import PAIRS, write_reversal_clips
-from gateshift.data.video import find_videos, open_video
+from gateshift.data.video import open_video
 from gateshift.data.views import Protocol
 from gateshift.errors import SettingsError
 from gateshift.model.bundle import load_model
@@ -156,7 +155,7 @@ def _summarise(settings: DemoSettings, outcomes: dict[str, Outcome], console: Co
 def _predict_unseen(settings: DemoSettings, console: Console) -> None:
     """Predict one file that was in neither list, and draw its frames, gates and classes."""
     model = load_model(settings.out / "gsm" / "last.safetensors")
-    video: Path = find_videos(settings.out / "clips" / "unseen")[0]
+    video = settings.out / "clips" / "unseen" / "pick_up.mp4"
     protocol = Protocol(SEGMENTS)
     prediction = next(predict(model, [video], protocol))
     with open_video(video) as opened:
