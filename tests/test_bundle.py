@@ -57,6 +57,12 @@ def test_a_model_file_must_have_its_suffix_and_a_folder(model: VideoClassifier, 
         gs.save_model(model, tmp_path / "nowhere" / "model.safetensors")
 
 
+def test_a_model_whose_modules_were_taken_out_is_not_saved(model: VideoClassifier, tmp_path: Path) -> None:
+    gs.remove_temporal(model)
+    with pytest.raises(ModelError, match="made with temporal='gsm' has no temporal modules now"):
+        gs.save_model(model, tmp_path / "model.safetensors")
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [

@@ -27,6 +27,14 @@ def test_any_number_of_frames_gives_logits_for_each_clip(model: VideoClassifier,
     assert model(clips(2, num_frames)).shape == (2, 3)
 
 
+def test_the_number_of_frames_may_have_been_set_to_another(model: VideoClassifier) -> None:
+    x = clips(2, 4)
+    with torch.no_grad():
+        before = model(x)
+        gs.set_num_frames(model, 5)
+        assert torch.equal(model(x), before)
+
+
 def test_uint8_and_float_clips_give_the_same(model: VideoClassifier) -> None:
     x = clips(2, 4)
     with torch.no_grad():
@@ -98,7 +106,9 @@ def test_an_unknown_backbone_is_refused_with_the_nearest_names() -> None:
         ({"classes": "ab"}, "give a list of different names"),
         ({"num_classes": 2, "temporal": "lstm"}, "unknown temporal module 'lstm'"),
         ({"num_classes": 2, "dropout": 1.0}, "dropout 1.0; it is a probability"),
-        ({"num_classes": 2, "size_px": 0}, "input of 0 px"),
+        ({"num_classes": 2, "size_px": 0}, "does not take an input of 0 px"),
+        ({"num_classes": 2, "num_segments": 0}, "num_segments=0; a clip has at least 1 frame"),
+        ({"classes": [1, 2]}, "names are text"),
         ({"num_classes": 2, "weights": "imagenet"}, "bninception has no ImageNet weights to download by itself"),
         ({"num_classes": 2, "weights": "nowhere.pth"}, "nowhere.pth: no such model file"),
     ],

@@ -98,6 +98,7 @@ def test_a_bad_video_is_a_failure_that_names_it_and_never_another_frame(manifest
 
 def test_a_stated_length_limits_the_frames_that_are_used(manifest: Manifest, numbers_of: Callable) -> None:
     (manifest.source.parent / "list.txt").write_text("0.mp4 4 0\n")
+    (manifest.source.parent / "classes.txt").write_text("left\nright\n")
     short = read_manifest(manifest.source.parent / "list.txt")
     views = TestViews(short, CLASSES, Protocol(4), size_px=16, resize_px=18)[0]["views"]
     assert numbers_of(views[0]) == [0, 1, 2, 3]

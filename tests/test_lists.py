@@ -35,7 +35,9 @@ def test_an_original_list_gives_lengths_and_class_numbers(tmp_path: Path) -> Non
         (Path("/data/2"), 7, 0),
     ]
     assert manifest.class_names() == ["0", "1", "2"]
-    assert manifest.label_indices(["x", "y", "z"]) == [2, 0]
+    assert manifest.label_indices(["2", "1", "0"]) == [0, 2]  # by name, not by place
+    write(tmp_path / "classes.txt", "wave\nclap\nnod\n")
+    assert manifest.label_indices(["nod", "wave", "clap"]) == [0, 1]
 
 
 def test_class_folders_are_read_in_order(
@@ -78,6 +80,8 @@ def test_classes_beside_the_list_set_the_order(tmp_path: Path) -> None:
         ("a.csv", "path,label,start,end\na.mp4,x,2,1\n", "start 2.0 is not before end 1.0"),
         ("a.csv", "path,label,start,end\na.mp4,x,soon,\n", "time 'soon'; start and end are seconds"),
         ("a.csv", "path,label,start,end\na.mp4,x,-1,\n", "time '-1'"),
+        ("a.csv", "path,label\na.mp4,x,1,2\n", "line 2: more fields than columns"),
+        ("a.txt", "a 3 ²\n", "a line is 'path frames label'"),
         ("a.txt", "a 3\n", "line 1: 'a 3'; a line is 'path frames label'"),
         ("a.txt", "a 0 1\n", "frames from 1"),
         ("a.txt", "a 3 wave\n", "a line is 'path frames label'"),
@@ -125,6 +129,10 @@ def test_pairs_are_found_by_the_words_for_sides_and_turns() -> None:
         "swipe_right",
         "circle_cw",
         "circle_ccw",
+        "SpinLeft",
+        "SpinRight",
+        "roll clockwise",
+        "roll anticlockwise",
         "leftover",
         "bright",
         "a",
@@ -133,6 +141,8 @@ def test_pairs_are_found_by_the_words_for_sides_and_turns() -> None:
         ("Turn left", "turn right"),
         ("swipe_left", "swipe_right"),
         ("circle_ccw", "circle_cw"),
+        ("SpinLeft", "SpinRight"),
+        ("roll anticlockwise", "roll clockwise"),
     )
 
 
@@ -155,12 +165,13 @@ def test_the_map_swaps_pairs_and_keeps_the_rest() -> None:
 
 
 def test_a_side_without_counterpart_is_never_mirrored() -> None:
-    names = ["left", "right", "circle_ccw", "wave"]
+    names = ["left", "right", "MoveLeftwards", "wave"]
     pairs = (("left", "right"),)
     assert may_mirror(names, pairs, "all").tolist() == [True, True, False, True]
     assert may_mirror(names, pairs, "pairs").tolist() == [True, True, False, False]
     assert not may_mirror(names, pairs, "none").any()
     assert may_mirror(names, pairs, "all").dtype == torch.bool
+    assert not may_mirror(["0", "1"], (), "all").any()  # who knows what they name
 
 
 def test_pairs_can_be_given_and_are_checked() -> None:
@@ -168,3 +179,10 @@ def test_pairs_can_be_given_and_are_checked() -> None:
     for wrong in ("west", "west=north", "west=west"):
         with pytest.raises(SettingsError, match=f"mirror pair '{wrong}'; give two different classes"):
             parse_mirror_pairs([wrong], ["west", "east"])
+    with pytest.raises(SettingsError, match="one of the two is in another pair"):
+        parse_mirror_pairs(["a=b", "a=c"], ["a", "b", "c"])
+
+
+def test_classes_that_are_numbers_are_in_the_order_of_numbers(tmp_path: Path) -> None:
+    text = "path,label\n" + "".join(f"{number}.mp4,{number}\n" for number in (10, 9, 0))
+    assert read_manifest(write(tmp_path / "a.csv", text)).class_names() == ["0", "9", "10"]

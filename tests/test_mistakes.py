@@ -43,7 +43,7 @@ def place(tmp_path: Path, write_video: Callable, counting_frames: Callable, monk
 
 TRAIN = "train good.csv good.csv --out run --backbone test_resnet --size 32 --segments 2 --epochs 1 --warmup-epochs 0"
 MISTAKES = {
-    "missing file": ("predict model.safetensors nowhere.mp4", "nowhere.mp4: no such file or folder; check the path"),
+    "missing file": ("predict model.safetensors nowhere.mp4", "nowhere.mp4: there is no such file; check the path"),
     "missing list": ("test model.safetensors nowhere.csv", "nowhere.csv: no such list; give a CSV"),
     "missing model": ("predict nowhere.safetensors a.mp4", "nowhere.safetensors: no such model file"),
     "missing video in a list": ("test model.safetensors gone.csv", "1 of 2 videos are missing, such as not_there.mp4"),
@@ -54,7 +54,7 @@ MISTAKES = {
     "label of val not in train": (TRAIN.replace("good.csv --out", "other.csv --out"), "label 'wave' of b.mp4"),
     "unknown backbone": (TRAIN.replace("test_resnet", "resnet51"), "unknown backbone 'resnet51'"),
     "unknown module": (TRAIN + " --temporal lstm", "unknown temporal module 'lstm'; choose one of gsm, none"),
-    "class count": ("test model.safetensors numbers.txt", "label 2 of b.mp4 is none of the 2 classes"),
+    "class count": ("test model.safetensors numbers.txt", "label 0 of a.mp4 is none of the 2 classes (close, open)"),
     "T = 0 in training": (TRAIN.replace("--segments 2", "--segments 0"), "--segments 0; it must be at least 1"),
     "T = 0 in testing": ("test model.safetensors good.csv --segments 0", "segments 0; a clip has at least 1 frame"),
     "crops": ("test model.safetensors good.csv --crops 4", "crops 4; choose one of 1, 3, 5, 10"),
@@ -64,6 +64,16 @@ MISTAKES = {
     "corrupt checkpoint": ("predict corrupt.pth.tar a.mp4", "corrupt.pth.tar: not a readable model file"),
     "output exists": (TRAIN.replace("--out run", "--out exists"), "exists exists; choose another folder, or go on"),
     "scores exist": ("test model.safetensors good.csv --scores one.npz", "one.npz exists; choose another name"),
+    "output below a file": (TRAIN.replace("--out run", "--out a.mp4/run"), "Not a directory"),
+    "rate": (TRAIN + " --lr inf", "--lr inf; it must be above 0 and finite"),
+    "decay": (TRAIN + " --weight-decay nan", "--weight-decay nan; it must be 0 or more, and finite"),
+    "seed": (TRAIN + " --seed -1", "--seed -1; it must be from 0 to 4294967295"),
+    "size": (TRAIN.replace("--size 32", "--size 0"), "test_resnet does not take an input of 0 px"),
+    "size of a fixed network": (
+        TRAIN.replace("test_resnet", "vit_tiny_patch16_224 --temporal none"),
+        "vit_tiny_patch16_224 does not take an input of 32 px",
+    ),
+    "demo workers": ("demo --workers -1", "--workers -1; it must be 0 or more"),
     "nothing to resume": (TRAIN + " --resume", "--resume: run holds no run that finished an epoch"),
     "warm-up too long": (TRAIN.replace("--warmup-epochs 0", "--warmup-epochs 1"), "--warmup-epochs 1 of --epochs 1"),
     "wrong weights": (TRAIN + " --weights model.safetensors", "model.safetensors: not weights of test_resnet"),

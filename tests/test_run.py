@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -229,6 +230,25 @@ def test_a_run_killed_between_two_renames_still_resumes(clips: Path, tmp_path: P
     again = RunFolder(tmp_path / "run")
     again.check(resume=True)
     train(settings_for(clips, tmp_path / "run", epochs=1, resume=True))
+
+
+def test_resuming_with_other_classes_or_settings_is_refused(clips: Path, tmp_path: Path) -> None:
+    shutil.copytree(clips, tmp_path / "clips")
+    train(settings_for(tmp_path / "clips", tmp_path / "run", epochs=1))
+    with pytest.raises(gs.GateShiftError, match="--resume with epochs 2, but the run has 1"):
+        train(settings_for(tmp_path / "clips", tmp_path / "run", epochs=2, resume=True))
+    names = (tmp_path / "clips" / "classes.txt").read_text().splitlines()
+    (tmp_path / "clips" / "classes.txt").write_text("\n".join(reversed(names)))
+    with pytest.raises(gs.GateShiftError, match="--resume with classes"):
+        train(settings_for(tmp_path / "clips", tmp_path / "run", epochs=1, resume=True))
+
+
+def test_a_damaged_state_is_one_line(clips: Path, tmp_path: Path) -> None:
+    folder = train(settings_for(clips, tmp_path / "run", epochs=1))
+    for path in folder.state.iterdir():
+        path.write_bytes(b"damaged")
+    with pytest.raises(gs.GateShiftError, match="state is damaged; start a new run"):
+        train(settings_for(clips, tmp_path / "run", epochs=1, resume=True))
 
 
 def test_the_same_seed_gives_the_same_weights(clips: Path, tmp_path: Path) -> None:

@@ -127,6 +127,7 @@ def test_a_file_that_is_no_scores_file_is_refused(tmp_path: Path) -> None:
         ({"labels": np.zeros(3, np.int64)}, "do not fit each other"),
         ({"labels": np.full(20, 6)}, r"labels 6..6 of 6 classes"),
         ({"ids": ("twice",) * 20}, "stands twice"),
+        ({"logits": np.full((20, 6), np.nan, np.float32)}, "not a finite number"),
     ],
 )
 def test_scores_that_cannot_be_are_refused(fields: dict, message: str) -> None:
@@ -139,6 +140,9 @@ def test_an_output_is_checked_before_the_work(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="a.npz exists; choose another name, or add --overwrite"):
         check_output(tmp_path / "a.npz", overwrite=False)
     check_output(tmp_path / "a.npz", overwrite=True)
+    (tmp_path / "settings.json").touch()
+    with pytest.raises(SettingsError, match="settings.json exists"):
+        check_output(tmp_path / "settings.npz", overwrite=False)
     with pytest.raises(SettingsError, match="a scores file is named .npz"):
         check_output(tmp_path / "a.csv", overwrite=False)
     with pytest.raises(SettingsError, match="no folder"):

@@ -129,6 +129,18 @@ def test_odd_channels_are_refused_before_anything_is_changed() -> None:
     assert not any(isinstance(m, GateShift) for m in net.modules())
 
 
+def test_a_look_alike_without_plain_convolutions_is_refused_not_left_without_modules() -> None:
+    with pytest.raises(ModelError, match="ResNet looks like resnet, but has no plain convolution at its sites"):
+        insert_temporal(timm.create_model("skresnet18"), "gsm")
+
+
+def test_a_site_named_twice_or_a_clip_of_no_frames_is_refused() -> None:
+    with pytest.raises(ModelError, match="one is named twice"):
+        insert_temporal(small_net(), "gsm", sites=["0", "0"])
+    with pytest.raises(ModelError, match="a clip of 0 frames"):
+        insert_temporal(small_net(), "gsm", sites=["0"], num_frames=0)
+
+
 def test_an_unknown_module_is_refused_with_the_known_ones() -> None:
     with pytest.raises(ModelError, match="unknown temporal module 'lstm'; choose one of gsm, none"):
         insert_temporal(small_net(), "lstm", sites=["0"])

@@ -129,12 +129,12 @@ def run_predict(settings: PredictSettings) -> None:
     from gateshift.data.views import Protocol
     from gateshift.model.bundle import load_model
     from gateshift.run.evaluate import choose_segments
-    from gateshift.run.predict import collect_videos, predict
+    from gateshift.run.predict import collect_videos, find_device, predict
 
     if not settings.videos:
         raise VideoError("no video named; name files or folders after the model")
     videos = collect_videos(settings.videos)
-    model = load_model(settings.model)
+    model = load_model(settings.model).to(find_device())
     protocol = Protocol(choose_segments(model.config, settings.segments), settings.clips, settings.crops)
     failed = 0
     table = Table("video", "class", "probability", title=f"{settings.model.name}, {protocol}")
@@ -148,7 +148,7 @@ def run_predict(settings: PredictSettings) -> None:
             table.add_row(prediction.video, "not read", "")
             sys.stderr.write(f"gateshift: {prediction.error}\n")
     if not settings.json:
-        Console().print(table)
+        Console(markup=False).print(table)  # class names may have brackets
     if failed:
         raise SystemExit(EXIT_BAD_INPUT)
 
@@ -196,6 +196,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         verb(settings)
     except GateShiftError as error:
         sys.stderr.write(f"gateshift: {error}\n")
+        raise SystemExit(EXIT_BAD_INPUT) from None
+    except BrokenPipeError:  # who read the output, such as head, has enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(EXIT_BAD_INPUT) from None
+    except OSError as error:
+        sys.stderr.write(f"gateshift: {error}; check the path, its permissions and the space on the disk\n")
         raise SystemExit(EXIT_BAD_INPUT) from None
     except KeyboardInterrupt:
         sys.stderr.write("gateshift: stopped\n")

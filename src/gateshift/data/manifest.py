@@ -8,8 +8,9 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,19 +72,27 @@ class Manifest:
         numbers = [entry.label for entry in self.entries if isinstance(entry.label, int)]
         if numbers:
             return [str(number) for number in range(max(numbers) + 1)]
-        return sorted({str(entry.label) for entry in self.entries})
+        labels = {str(entry.label) for entry in self.entries}
+        return sorted(labels, key=int if all(_is_number(label) for label in labels) else str)
 
     def label_indices(self, classes: Sequence[str]) -> list[int]:
-        """The index of each entry's label in ``classes``.
+        """The index of each entry's label in ``classes``, always by name.
+
+        A class number stands for its line in a ``classes.txt`` beside the list, or else for the class that
+        is called by that number.
 
         Raises:
             ManifestError: If a label is none of them.
         """
         known = {name: index for index, name in enumerate(classes)}
+        own = self.class_names()
         indices = []
         for entry in self.entries:
-            index = entry.label if isinstance(entry.label, int) else known.get(entry.label, -1)
-            if not 0 <= index < len(classes):
+            name = entry.label
+            if isinstance(name, int):
+                name = own[name] if name < len(own) else str(name)
+            index = known.get(name, -1)
+            if index < 0:
                 raise ManifestError(
                     f"{self.source}: label {entry.label!r} of {entry.video_id} is none of the {len(classes)} classes "
                     f"({', '.join(classes[:5])}{', ...' if len(classes) > 5 else ''}); correct the list or the classes"
@@ -144,14 +153,16 @@ def _class_folders(source: Path) -> list[Entry]:
 
 
 def _csv_rows(source: Path, base: Path) -> Iterable[Entry]:
-    rows = csv.DictReader(_read_text(source).splitlines())
+    rows = csv.DictReader(io.StringIO(_read_text(source)))
     if not {"path", "label"} <= set(rows.fieldnames or ()):
         raise ManifestError(
             f"{source}: columns {', '.join(rows.fieldnames or ()) or '(none)'}; "
             "its first line must be path,label or path,label,start,end"
         )
-    for row in rows:
+    for row in _parsed(rows, source):
         where = f"{source}, line {rows.line_num}"
+        if None in row:
+            raise ManifestError(f"{where}: more fields than columns; put a field with a comma in double quotes")
         path, label = (row["path"] or "").strip(), (row["label"] or "").strip()
         if not path or not label:
             raise ManifestError(f"{where}: path {path!r} and label {label!r}; give both")
@@ -160,6 +171,17 @@ def _csv_rows(source: Path, base: Path) -> Iterable[Entry]:
             raise ManifestError(f"{where}: start {start_s} is not before end {end_s}; both are seconds; correct them")
         part = "" if start_s is None and end_s is None else f"#{row.get('start') or ''}-{row.get('end') or ''}"
         yield Entry(path + part, base / path, label, start_s, end_s)
+
+
+def _parsed(rows: csv.DictReader[str], source: Path) -> Iterator[dict[str | None, str | None]]:
+    try:
+        yield from rows
+    except csv.Error as error:
+        raise ManifestError(f"{source}, line {rows.line_num}: {error}; correct the line") from None
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) < 10
 
 
 def _seconds(text: str | None, where: str) -> float | None:
@@ -179,7 +201,7 @@ def _list_lines(source: Path, base: Path) -> Iterable[Entry]:
         if not line.strip():
             continue
         parts = line.rsplit(maxsplit=2)
-        if len(parts) != 3 or not (parts[1].isdigit() and parts[2].isdigit()) or int(parts[1]) < 1:
+        if len(parts) != 3 or not (_is_number(parts[1]) and _is_number(parts[2])) or int(parts[1]) < 1:
             raise ManifestError(f"{source}, line {number}: {line!r}; a line is 'path frames label', frames from 1")
         path, frames, label = parts
         yield Entry(path, base / path, int(label), num_frames=int(frames))

@@ -14,9 +14,13 @@ from gateshift.errors import SettingsError
 Mirroring = Literal["all", "pairs", "none"]
 Pairs = tuple[tuple[str, str], ...]
 
-_OPPOSITES = (("left", "right"), ("clockwise", "counterclockwise"), ("cw", "ccw"))
-_OTHER_SIDE = {word: other for a, b in _OPPOSITES for word, other in ((a, b), (b, a))}
-_SIDE = re.compile(rf"(?<![a-z])({'|'.join(_OTHER_SIDE)})(?![a-z])", re.IGNORECASE)
+_OPPOSITES = (
+    ("left", "right"),
+    ("counterclockwise", "clockwise"),
+    ("anticlockwise", "clockwise"),
+    ("ccw", "cw"),
+)
+_SIDE = re.compile("|".join(word for pair in _OPPOSITES for word in pair), re.IGNORECASE)
 
 
 def find_mirror_pairs(classes: Sequence[str]) -> Pairs:
@@ -26,12 +30,18 @@ def find_mirror_pairs(classes: Sequence[str]) -> Pairs:
     (('swipe_left', 'swipe_right'),)
     """
     known = {name.lower(): name for name in classes}
-    pairs = []
+    pairs: list[tuple[str, str]] = []
     for name in classes:
-        other = known.get(_SIDE.sub(lambda side: _OTHER_SIDE[side[0].lower()], name.lower()))
-        if other is not None and name < other:
-            pairs.append((name, other))
+        for first, second in _OPPOSITES:
+            other = known.get(_swap_words(name.lower(), first, second))
+            if other is not None and name < other and (name, other) not in pairs:
+                pairs.append((name, other))
     return tuple(pairs)
+
+
+def _swap_words(text: str, first: str, second: str) -> str:
+    # The first word goes first: it may hold the second, as counterclockwise does.
+    return re.sub(f"{first}|{second}", lambda word: second if word[0] == first else first, text)
 
 
 def parse_mirror_pairs(texts: Sequence[str], classes: Sequence[str]) -> Pairs:
@@ -40,7 +50,7 @@ def parse_mirror_pairs(texts: Sequence[str], classes: Sequence[str]) -> Pairs:
     Raises:
         SettingsError: If one is not two known classes.
     """
-    pairs = []
+    pairs: list[tuple[str, str]] = []
     for text in texts:
         first, _, second = (part.strip() for part in text.partition("="))
         if first not in classes or second not in classes or first == second:
@@ -48,6 +58,8 @@ def parse_mirror_pairs(texts: Sequence[str], classes: Sequence[str]) -> Pairs:
                 f"mirror pair {text!r}; give two different classes as 'name=other name', "
                 f"of {', '.join(classes[:6])}{', ...' if len(classes) > 6 else ''}"
             )
+        if any(name in pair for pair in pairs for name in (first, second)):
+            raise SettingsError(f"mirror pair {text!r}: one of the two is in another pair; name each class once")
         pairs.append((first, second))
     return tuple(pairs)
 
@@ -64,12 +76,12 @@ def mirror_map(classes: Sequence[str], pairs: Pairs) -> Tensor:
 def may_mirror(classes: Sequence[str], pairs: Pairs, mirroring: Mirroring) -> Tensor:
     """Whether clips of each class may be mirrored in training: [K] bool.
 
-    With "all", every class but those that name a side and have no counterpart; with "pairs", the paired
-    classes alone; with "none", no class.
+    With "all", every class but those whose name has a side in it and no counterpart, or is a bare number;
+    with "pairs", the paired classes alone; with "none", no class.
     """
     paired = {name for pair in pairs for name in pair}
     if mirroring == "none":
         return torch.zeros(len(classes), dtype=torch.bool)
     if mirroring == "pairs":
         return torch.tensor([name in paired for name in classes])
-    return torch.tensor([name in paired or not _SIDE.search(name) for name in classes])
+    return torch.tensor([name in paired or not (_SIDE.search(name) or name.isdecimal()) for name in classes])

@@ -10,6 +10,7 @@ from gateshift.errors import ModelError
 from gateshift.model.backbones import create_backbone
 from gateshift.model.classifier import VideoClassifier
 from gateshift.model.config import ModelConfig
+from gateshift.model.gates import TemporalModule
 from gateshift.model.released import read_released
 from gateshift.model.surgery import insert_temporal
 from gateshift.model.weights import read_weights
@@ -23,7 +24,8 @@ def save_model(model: VideoClassifier, path: str | Path) -> None:
     The file is written beside its final name and moved there when whole.
 
     Raises:
-        ModelError: If the name does not end in .safetensors or the folder does not exist.
+        ModelError: If the name does not end in .safetensors, the folder does not exist, or temporal modules
+            were put in or taken out since the model was created.
     """
     from safetensors.torch import save_file
 
@@ -32,6 +34,12 @@ def save_model(model: VideoClassifier, path: str | Path) -> None:
         raise ModelError(f"{path}: a model file is named .safetensors; rename it")
     if not path.parent.is_dir():
         raise ModelError(f"{path.parent}: no such folder to save a model in; create it")
+    gated = any(isinstance(module, TemporalModule) for module in model.modules())
+    if gated != (model.config.temporal != "none"):
+        raise ModelError(
+            f"model made with temporal={model.config.temporal!r} {'has' if gated else 'has no'} temporal modules now; "
+            "create it with the module that it is to be saved with"
+        )
     tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in model.state_dict().items()}
     partial = path.with_name(f".{path.name}.partial")
     save_file(tensors, partial, metadata={METADATA_KEY: model.config.to_json()})

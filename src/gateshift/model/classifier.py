@@ -41,7 +41,6 @@ class VideoClassifier(nn.Module):
         nn.init.zeros_(self.head.bias)
         self.register_buffer("mean", torch.tensor(config.mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(config.std).view(3, 1, 1), persistent=False)
-        self._num_frames: int | None = None
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -71,9 +70,7 @@ class VideoClassifier(nn.Module):
         """
         check_clips(clips)
         num_frames = clips.shape[1]
-        if num_frames != self._num_frames:
-            set_num_frames(self.backbone, num_frames)
-            self._num_frames = num_frames
+        set_num_frames(self.backbone, num_frames)
         features = self.backbone(self.normalise(clips.flatten(0, 1)))  # [N, F]
         frame_logits = self.head(self.dropout(features))  # [N, K]
         return frame_logits.unflatten(0, (-1, num_frames)).mean(1)  # [B, K]
@@ -121,13 +118,12 @@ def create_model(
     """
     names = _class_names(num_classes, classes)
     check_temporal(temporal)
-    if not 0 <= dropout < 1:
-        raise ModelError(f"dropout {dropout}; it is a probability from 0 up to, not including, 1")
-    if size_px is not None and not 1 <= size_px <= 4096:
-        raise ModelError(f"input of {size_px} px; choose 1 to 4096")
+    _check_numbers(dropout, num_segments)
     parts = create_backbone(backbone, imagenet=weights == "imagenet")
     if weights is not None and weights != "imagenet":
         load_imagenet(parts.net, backbone, weights)
+    if size_px is not None:
+        _check_size(parts.net, backbone, size_px)
     report = insert_temporal(parts.net, temporal, interleave=interleave)
     config = ModelConfig(
         backbone=backbone,
@@ -144,12 +140,34 @@ def create_model(
     return VideoClassifier(parts.net, parts.num_features, config)
 
 
+def _check_numbers(dropout: float, num_segments: int | None) -> None:
+    if not 0 <= dropout < 1:
+        raise ModelError(f"dropout {dropout}; it is a probability from 0 up to, not including, 1; lower it")
+    if num_segments is not None and num_segments < 1:
+        raise ModelError(f"num_segments={num_segments}; a clip has at least 1 frame; raise it")
+
+
+def _check_size(net: nn.Module, backbone: str, size_px: int) -> None:
+    """Raise ModelError unless the network takes frames of this size: some have one size, all a smallest."""
+    try:
+        if not 1 <= size_px <= 4096:
+            raise ValueError("choose 1 to 4096")
+        with torch.no_grad():
+            net.eval()(torch.zeros(1, 3, size_px, size_px))
+    except (AssertionError, RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise ModelError(f"{backbone} does not take an input of {size_px} px: {reason}; choose another size") from None
+    net.train()
+
+
 def _class_names(num_classes: int | None, classes: Sequence[str] | None) -> tuple[str, ...]:
     if classes is None:
         if num_classes is None or num_classes < 1:
             raise ModelError(f"num_classes={num_classes}; give num_classes=K, at least 1, or classes=[names]")
         return tuple(str(index) for index in range(num_classes))
     names = tuple(classes)
+    if not all(isinstance(name, str) for name in names):
+        raise ModelError(f"class names {names[:3]}; names are text; convert them")
     if isinstance(classes, str) or not names or len(set(names)) != len(names):
         raise ModelError(f"{len(names)} class names, {len(set(names))} different; give a list of different names")
     if num_classes is not None and num_classes != len(names):

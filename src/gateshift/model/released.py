@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from torch import Tensor
 
@@ -60,7 +61,7 @@ def _reshape(tensor: Tensor) -> Tensor:
 
 def _rename(key: str, backbone: str, gated: set[str]) -> str:
     """One released name to ours; ``gated`` holds the convolutions that a gate-shift module follows."""
-    layer, field = key.split(".", 1)
+    layer, _, field = key.partition(".")
     if layer.startswith("gsm_"):
         return f"{_unit(layer.removeprefix('gsm_'), backbone)}.temporal.{_GATE_FIELDS.get(field, field)}"
     unit = _unit(layer, backbone)
@@ -80,7 +81,12 @@ def _unit(layer: str, backbone: str) -> str:
     return ".".join(filter(None, (block, unit, part)))
 
 
-def read_released(state: Mapping[str, Tensor]) -> tuple[ModelConfig, dict[str, Tensor]]:
+def only_tensors(content: Mapping[Any, Any]) -> dict[str, Tensor]:
+    """The named tensors of a checkpoint's dictionary, without what else stands in it."""
+    return {key: value for key, value in content.items() if isinstance(key, str) and isinstance(value, Tensor)}
+
+
+def read_released(state: Mapping[Any, Any]) -> tuple[ModelConfig, dict[str, Tensor]]:
     """Work out the network of a released GSM or TSN checkpoint and give its weights our names.
 
     Args:
@@ -92,11 +98,11 @@ def read_released(state: Mapping[str, Tensor]) -> tuple[ModelConfig, dict[str, T
     Raises:
         ModelError: If it is not such a checkpoint.
     """
-    plain = {key.removeprefix("module."): t for key, t in state.items() if isinstance(t, Tensor)}
+    plain = {key.removeprefix("module."): t for key, t in only_tensors(state).items()}
     layers = {key.removeprefix("base_model."): t for key, t in plain.items() if key.startswith("base_model.")}
     backbone = find_backbone(layers)
     if backbone is None or "new_fc.weight" not in plain:
-        some = ", ".join(list(state)[:3]) or "(none)"
+        some = ", ".join(map(str, list(state)[:3])) or "(none)"
         raise ModelError(
             f"checkpoint with keys such as {some} is not of a released GSM network (BN-Inception or InceptionV3); "
             "save your own models with gateshift.save_model"

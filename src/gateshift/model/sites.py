@@ -60,7 +60,7 @@ FAMILIES = (
     ),
     Family(
         name="resnet",
-        marker="layer1.0.conv2",
+        marker="layer4.0.conv2",
         sites=(r"(layer\d\.\d+)\.conv3", r"(layer\d\.\d+)\.conv2"),
         side="after",
         interleave=False,
@@ -109,6 +109,8 @@ def find_sites(net: nn.Module, names: Sequence[str] | None = None) -> tuple[Fami
     convolutions = {name: m for name, m in net.named_modules() if isinstance(m, nn.Conv2d)}
     if names is not None:
         unknown = [name for name in names if name not in convolutions]
+        if len(set(names)) != len(names):
+            raise ModelError(f"sites {', '.join(names)}: one is named twice; name each convolution once")
         if unknown or not names:
             raise ModelError(
                 f"no convolution named {', '.join(unknown) or '(empty list)'} in {type(net).__name__}; "
@@ -126,6 +128,11 @@ def find_sites(net: nn.Module, names: Sequence[str] | None = None) -> tuple[Fami
             if match := re.fullmatch(pattern, name):
                 by_block.setdefault(match[1], name)
     chosen = set(by_block.values())
+    if not chosen:
+        raise ModelError(
+            f"{type(net).__name__} looks like {family.name}, but has no plain convolution at its sites; "
+            f"name convolutions yourself with sites=[...], such as {_examples(convolutions)}"
+        )
     return family, [
         Site(name, family.side, conv.out_channels if family.side == "after" else conv.in_channels)
         for name, conv in convolutions.items()

@@ -39,6 +39,7 @@ class InsertReport:
     Attributes:
         temporal: The kind of module.
         family: The family of the network, or "given by name".
+        source: Where the placement is from; "" where it was given.
         sites: Where modules were put, in the order of the network's layers.
         interleave: Whether the modules mix channels.
         num_parameters: How many parameters they added.
@@ -46,12 +47,14 @@ class InsertReport:
 
     temporal: str
     family: str
+    source: str
     sites: tuple[Site, ...]
     interleave: bool
     num_parameters: int
 
     def __str__(self) -> str:
         lines = [f"{self.temporal} at {len(self.sites)} sites ({self.family}), {self.num_parameters:,} parameters"]
+        lines += [f"  placement of {self.source}"] if self.source else []
         lines += [f"  {site.side} {site.name}: {site.channels} channels" for site in self.sites]
         return "\n".join(lines)
 
@@ -89,13 +92,9 @@ def insert_temporal(
         ModelError: If the module is unknown, the net already has some, is wrapped for several devices,
             has no known sites, or a site's channels cannot be split. The net is then unchanged.
     """
-    check_temporal(temporal)
-    if isinstance(net, nn.DataParallel | nn.parallel.DistributedDataParallel):
-        raise ModelError(f"cannot change a net wrapped in {type(net).__name__}; insert first, then wrap it")
-    if any(isinstance(m, TemporalModule) for m in net.modules()):
-        raise ModelError("the net already has temporal modules; call remove_temporal(net) first")
+    _check_net(net, temporal, num_frames)
     if temporal == "none":
-        return InsertReport(temporal, "no module", (), False, 0)
+        return InsertReport(temporal, "no module", "", (), False, 0)
     family, found = find_sites(net, sites)
     if interleave is None:
         interleave = family is not None and family.interleave
@@ -113,8 +112,19 @@ def insert_temporal(
         gate.to(weight.device, weight.dtype).train(layer.training)
         num_parameters += sum(p.numel() for p in gate.parameters())
         _replace(net, layer, TemporalSite(layer, gate, site.side))
-    name = "given by name" if family is None or sites is not None else family.name
-    return InsertReport(temporal, name, tuple(found), interleave, num_parameters)
+    name, source = ("given by name", "") if family is None or sites is not None else (family.name, family.source)
+    return InsertReport(temporal, name, source, tuple(found), interleave, num_parameters)
+
+
+def _check_net(net: nn.Module, temporal: str, num_frames: int) -> None:
+    """Raise ModelError unless modules of this kind can be put into the net at all."""
+    check_temporal(temporal)
+    if num_frames < 1:
+        raise ModelError(f"a clip of {num_frames} frames; num_frames must be at least 1")
+    if isinstance(net, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        raise ModelError(f"cannot change a net wrapped in {type(net).__name__}; insert first, then wrap it")
+    if any(isinstance(m, TemporalModule) for m in net.modules()):
+        raise ModelError("the net already has temporal modules; call remove_temporal(net) first")
 
 
 def remove_temporal(net: nn.Module) -> int:

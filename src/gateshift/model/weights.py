@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import pickle
 import warnings
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from gateshift.errors import ModelError
 from gateshift.model.backbones import PAPER_BACKBONES
-from gateshift.model.released import rename_backbone
+from gateshift.model.released import only_tensors, rename_backbone
 
 
 def read_weights(path: Path) -> dict[str, Any]:
@@ -62,9 +61,10 @@ def load_imagenet(net: nn.Module, backbone: str, source: str | Path) -> None:
     Raises:
         ModelError: If the file is not of this backbone.
     """
-    weights: Mapping[str, Tensor]
     is_url = str(source).startswith(("http://", "https://"))
-    weights = _download(str(source)) if is_url else read_weights(Path(source))
+    content = _download(str(source)) if is_url else read_weights(Path(source))
+    inner = content.get("state_dict", content)
+    weights = only_tensors(inner if isinstance(inner, dict) else {})
     if backbone in PAPER_BACKBONES:
         weights = rename_backbone(weights, backbone)
     own = net.state_dict()
@@ -78,9 +78,9 @@ def load_imagenet(net: nn.Module, backbone: str, source: str | Path) -> None:
     net.load_state_dict({key: weights[key] for key in own if key in weights}, strict=False)
 
 
-def _download(url: str) -> dict[str, Tensor]:
+def _download(url: str) -> dict[str, Any]:
     """Fetch a PyTorch file into torch's own cache, once."""
     try:
         return torch.hub.load_state_dict_from_url(url, map_location="cpu", weights_only=True)
-    except (OSError, pickle.UnpicklingError) as error:
+    except Exception as error:  # urllib, zipfile and pickle each raise their own
         raise ModelError(f"{url}: cannot be fetched: {error}; download the file and give its path") from error

@@ -20,6 +20,7 @@ from gateshift.run.evaluate import create_accelerator, evaluate
 from gateshift.run.explain import draw_prediction, gate_maps
 from gateshift.run.metrics import confusion, pair_accuracy
 from gateshift.run.predict import predict
+from gateshift.run.run_folder import write_text
 from gateshift.run.scores import Scores, save_scores
 from gateshift.run.settings import DemoSettings, ModelOptions, RecipeOptions, TrainSettings
 from gateshift.run.train import Reporter, train
@@ -52,6 +53,8 @@ def demo(settings: DemoSettings, reporter: Reporter, console: Console) -> dict[s
     """
     if settings.out.exists():
         raise SettingsError(f"{settings.out} exists; choose another folder with --out, or delete it")
+    for temporal in NAMES:
+        training_settings(settings, temporal).check()
     clips = settings.out / "clips"
     reporter.say(f"drawing clips into {clips} ...")
     write_reversal_clips(clips, seed=settings.seed)
@@ -149,7 +152,7 @@ def _summarise(settings: DemoSettings, outcomes: dict[str, Outcome], console: Co
     console.print(table)
     console.print("Each clip of a pair is the other class played backwards: without gate-shift it is a coin's toss.")
     text = json.dumps({"seed": settings.seed, **summary}, indent=2)
-    (settings.out / "demo.json").write_text(text + "\n", encoding="utf-8")
+    write_text(settings.out / "demo.json", text + "\n")
 
 
 def _predict_unseen(settings: DemoSettings, console: Console) -> None:
@@ -169,7 +172,9 @@ def _predict_unseen(settings: DemoSettings, console: Console) -> None:
     picture = settings.out / "demo.png"
     title = f"{video.name}: called {prediction.top[0][0]!r}"
     draw_prediction(clip[0], gates, prediction.top, picture, title=title)
-    console.print(f"{video}: {prediction.top[0][0]} ({prediction.top[0][1]:.1%})", highlight=False, soft_wrap=True)
+    console.print(
+        f"{video}: {prediction.top[0][0]} ({prediction.top[0][1]:.1%})", highlight=False, soft_wrap=True, markup=False
+    )
     saved = settings.out / "gsm" / "last.safetensors"
-    console.print(f"picture: {picture}", highlight=False, soft_wrap=True)
-    console.print(f"try: gateshift predict {saved} {video}", highlight=False, soft_wrap=True)
+    console.print(f"picture: {picture}", highlight=False, soft_wrap=True, markup=False)
+    console.print(f"try: gateshift predict {saved} {video}", highlight=False, soft_wrap=True, markup=False)

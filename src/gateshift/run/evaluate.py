@@ -92,14 +92,9 @@ def evaluate(
     if accelerator.num_processes > 1:
         # The last batch is filled up with the first videos so that processes agree; by index they count once.
         found = dict(gather_object(list(found.items())))
-    rows = torch.stack([found[index] for index in range(len(manifest))])
-    return Scores(
-        tuple(entry.video_id for entry in manifest.entries),
-        np.array(views.labels, dtype=np.int64),
-        rows.numpy(),
-        config.classes,
-        str(protocol),
-    )
+    logits = torch.stack([found[index] for index in range(len(manifest))])
+    ids = tuple(entry.video_id for entry in manifest.entries)
+    return Scores(ids, np.array(views.labels, dtype=np.int64), logits.numpy(), config.classes, str(protocol))
 
 
 def score_views(model: nn.Module, views: Tensor, protocol: Protocol, swap: Tensor) -> Tensor:

@@ -91,4 +91,6 @@ def draw_prediction(
     bars.set_xlim(0, 1)
     bars.set_xlabel("probability")
     figure.suptitle(title)
-    figure.savefig(path, dpi=90, format="png")
+    partial = path.with_name(f".{path.name}.partial")
+    figure.savefig(partial, dpi=90, format="png")
+    partial.replace(path)

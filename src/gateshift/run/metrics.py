@@ -28,9 +28,7 @@ class Metrics:
 
     @classmethod
     def of(cls, logits: NDArray[np.float32], labels: NDArray[np.int64]) -> Metrics:
-        """Measure logits [videos, classes] against labels [videos]; NaN where there are no videos."""
-        if not len(labels):
-            return cls(np.nan, np.nan, np.nan, 0)
+        """Measure logits [videos, classes] against labels [videos], at least one."""
         order = np.argsort(-logits, axis=1, kind="stable")  # [videos, classes]
         hits = order == labels[:, None]
         mean_class = np.mean([hits[labels == label, 0].mean() for label in np.unique(labels)])

@@ -41,21 +41,18 @@ class Prediction:
 def collect_videos(paths: Iterable[Path]) -> list[Path]:
     """The videos meant by files, frame folders and folders of videos, in the order given.
 
-    Raises:
-        VideoError: If a path does not exist, or a folder has no videos.
+    A path that is nothing, or a folder without videos, stands for itself: reading it says what is wrong.
     """
-    videos = []
+    videos: list[Path] = []
     for path in paths:
-        if path.is_dir():
-            found = find_videos(path)
-            if not found:
-                raise VideoError(f"{path}: no videos or images in this folder; give a folder that has some")
-            videos += found
-        elif path.exists():
-            videos.append(path)
-        else:
-            raise VideoError(f"{path}: no such file or folder; check the path")
+        videos += (find_videos(path) if path.is_dir() else []) or [path]
     return videos
+
+
+def find_device() -> torch.device:
+    """This machine's accelerator, or its CPU."""
+    found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    return found or torch.device("cpu")
 
 
 @torch.inference_mode()

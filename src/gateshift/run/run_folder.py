@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from accelerate import Accelerator
 
+from gateshift.data.manifest import Manifest
 from gateshift.errors import SettingsError
 from gateshift.model.bundle import save_model
 from gateshift.model.classifier import VideoClassifier
@@ -56,16 +58,21 @@ class RunFolder:
     def check(self, *, resume: bool) -> None:
         """Raise SettingsError unless the folder is new, or holds a run to go on with."""
         if resume and not self._whole_state().is_dir():
-            raise SettingsError(f"--resume: {self.path} holds no run that finished an epoch; leave --resume out")
+            raise SettingsError(
+                f"--resume: {self.path} holds no run that finished an epoch; delete it and leave --resume out"
+            )
         if not resume and self.path.exists():
-            raise SettingsError(f"{self.path} exists; choose another folder, or go on with that run by --resume")
+            raise SettingsError(
+                f"{self.path} exists; choose another folder, or go on by --resume with a run that finished an epoch"
+            )
 
-    def check_settings(self, settings: TrainSettings) -> None:
-        """Raise SettingsError if a run to go on with was started with other settings."""
-        if not self.settings.is_file():
-            return
-        old, new = json.loads(self.settings.read_text(encoding="utf-8")), describe(settings)
-        changed = [name for name in new if name not in ("resume", "workers", "out") and old.get(name) != new[name]]
+    def check_description(self, new: Mapping[str, Any]) -> None:
+        """Raise SettingsError if a run to go on with was started with other settings, classes or videos."""
+        try:
+            old = json.loads(self.settings.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            raise SettingsError(f"--resume: {self.settings} is missing or damaged; start a new run") from None
+        changed = [name for name in new if old.get(name) != new[name]]
         if changed:
             name = changed[0]
             raise SettingsError(
@@ -73,10 +80,10 @@ class RunFolder:
                 "give the same settings, or start a new run"
             )
 
-    def create(self, settings: TrainSettings) -> None:
-        """Make the folder and note the settings."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        write_text(self.settings, json.dumps(describe(settings), indent=2) + "\n")
+    def create(self, description: Mapping[str, Any]) -> None:
+        """Make the folder and note what is run in it."""
+        self.path.mkdir(parents=True)
+        write_text(self.settings, json.dumps(description, indent=2) + "\n")
 
     def save_models(self, model: VideoClassifier, *, best: bool) -> None:
         """Write ``last.safetensors``, and ``best.safetensors`` where it is the best so far."""
@@ -93,15 +100,22 @@ class RunFolder:
         accelerator.save_state(str(fresh))
         accelerator.wait_for_everyone()
         if accelerator.is_main_process:
-            shutil.rmtree(old, ignore_errors=True)
             if self.state.is_dir():
+                shutil.rmtree(old, ignore_errors=True)
                 self.state.replace(old)
             fresh.replace(self.state)
             shutil.rmtree(old, ignore_errors=True)
 
     def load_state(self, accelerator: Accelerator) -> None:
-        """Restore what :meth:`save_state` saved."""
-        accelerator.load_state(str(self._whole_state()))
+        """Restore what :meth:`save_state` saved.
+
+        Raises:
+            SettingsError: If it is damaged.
+        """
+        try:
+            accelerator.load_state(str(self._whole_state()))
+        except Exception as error:  # torch, safetensors and accelerate raise many kinds on damaged bytes
+            raise SettingsError(f"--resume: {self._whole_state()} is damaged; start a new run") from error
 
     def _whole_state(self) -> Path:
         """The saved state; the one before, where the run was stopped between two renames."""
@@ -123,12 +137,23 @@ class RunFolder:
         partial.replace(self.table)
 
 
-def describe(settings: TrainSettings) -> dict[str, Any]:
-    """Settings as flat JSON values, by the names of their flags."""
+def describe(
+    settings: TrainSettings, classes: Sequence[str], learned: Manifest, validation: Manifest
+) -> dict[str, Any]:
+    """What decides the weights that a run ends with, as flat JSON values: settings, classes and videos."""
     flat: dict[str, Any] = {}
     for name, value in dataclasses.asdict(settings).items():
         flat.update(value if isinstance(value, dict) else {name: value})
-    return {name: _plain(value) for name, value in flat.items()}
+    for name in ("resume", "workers", "out"):
+        del flat[name]
+    described = {name: _plain(value) for name, value in flat.items()}
+    lists = {"train_videos": _digest(learned), "val_videos": _digest(validation)}
+    return {**described, "classes": list(classes), **lists}
+
+
+def _digest(manifest: Manifest) -> str:
+    lines = "\n".join(f"{entry.video_id}\t{entry.label}" for entry in manifest.entries)
+    return hashlib.sha256(lines.encode()).hexdigest()
 
 
 def _plain(value: Any) -> Any:

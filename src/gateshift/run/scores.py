@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -44,7 +45,9 @@ class Scores:
             )
         if len(set(self.ids)) != videos:
             raise ScoresError("a video id stands twice; write the file again with gateshift test --scores")
-        if videos and not (self.labels.min() >= 0 and self.labels.max() < classes):
+        if not videos or not np.isfinite(self.logits).all():
+            raise ScoresError(f"{videos} videos, or a logit that is not a finite number; test the model again")
+        if not (self.labels.min() >= 0 and self.labels.max() < classes):
             raise ScoresError(f"labels {self.labels.min()}..{self.labels.max()} of {classes} classes; write it again")
 
     def metrics(self) -> Metrics:
@@ -58,8 +61,11 @@ def check_output(path: Path, *, overwrite: bool) -> None:
         raise SettingsError(f"--scores {path}; a scores file is named .npz; rename it")
     if not path.parent.is_dir():
         raise SettingsError(f"--scores {path}: no folder {path.parent}; create it")
-    if path.exists() and not overwrite:
-        raise SettingsError(f"--scores {path} exists; choose another name, or add --overwrite")
+    for file in (path, path.with_suffix(".json")):
+        if file.exists() and not overwrite:
+            raise SettingsError(f"--scores {path}: {file} exists; choose another name, or add --overwrite")
+    if not os.access(path.parent, os.W_OK):
+        raise SettingsError(f"--scores {path}: {path.parent} cannot be written to; choose another folder")
 
 
 def save_scores(scores: Scores, path: Path) -> None:
@@ -92,16 +98,15 @@ def load_scores(path: Path) -> Scores:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             ids, labels, logits, classes, protocol = (arrays[name] for name in FIELDS)
-    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile, AttributeError):
+            return Scores(
+                tuple(map(str, ids)),
+                labels.astype(np.int64),
+                logits.astype(np.float32),
+                tuple(map(str, classes)),
+                str(protocol),
+            )
+    except (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile, AttributeError):
         raise ScoresError(f"{path}: not a whole scores file ({', '.join(FIELDS)}); write it again") from None
-    try:
-        return Scores(
-            tuple(map(str, ids)),
-            labels.astype(np.int64),
-            logits.astype(np.float32),
-            tuple(map(str, classes)),
-            str(protocol),
-        )
     except ScoresError as error:
         raise ScoresError(f"{path}: {error}") from None
 

@@ -5,6 +5,7 @@ This module imports nothing heavy, so that ``gateshift --help`` is quick.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
@@ -72,10 +73,10 @@ class AugmentOptions:
 
     mirror: Literal["all", "pairs", "none"] = "all"
     """Mirror half the clips: of all classes, of the classes that swap alone, or none.
-    A class that names a side and has no counterpart is never mirrored."""
+    A class that names a side and has no counterpart, or that is a bare number, is never mirrored."""
     mirror_pairs: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="'A=B'")] = ()
     """Two classes that swap in a mirror; repeat for more. By default found by the words
-    left and right, clockwise and counterclockwise, cw and ccw."""
+    left and right, clockwise and counterclockwise or anticlockwise, cw and ccw."""
     brightness: float = 0.0
     """Largest relative change of brightness and contrast, such as 0.3."""
 
@@ -124,9 +125,7 @@ class TrainSettings:
         }
         for name, value in at_least_one.items():
             if value < 1:
-                raise SettingsError(
-                    f"--{name} {value}; it must be at least 1; try --{name} {8 if value < 1 else value}"
-                )
+                raise SettingsError(f"--{name} {value}; it must be at least 1; raise it")
         if not 0 <= recipe.warmup_epochs < recipe.epochs:
             raise SettingsError(
                 f"--warmup-epochs {recipe.warmup_epochs} of --epochs {recipe.epochs}; "
@@ -137,8 +136,13 @@ class TrainSettings:
             ("new-layers-lr", recipe.new_layers_lr),
             ("clip-norm", recipe.clip_norm),
         ):
-            if not number > 0:
-                raise SettingsError(f"--{name} {number}; it must be above 0; try the default")
+            if not 0 < number < math.inf:
+                raise SettingsError(f"--{name} {number}; it must be above 0 and finite; try the default")
+        for name, number in (("weight-decay", recipe.weight_decay), ("workers", self.workers)):
+            if not 0 <= number < math.inf:
+                raise SettingsError(f"--{name} {number}; it must be 0 or more, and finite; try the default")
+        if not 0 <= self.seed < 2**32:
+            raise SettingsError(f"--seed {self.seed}; it must be from 0 to {2**32 - 1}; choose another")
         shares = {"label-smoothing": recipe.label_smoothing, "brightness": self.augment.brightness}
         for name, number in shares.items():
             if not 0 <= number < 1:
@@ -163,7 +167,7 @@ class TestSettings:
     clips: int = 1
     """Clips of each video."""
     crops: int = 1
-    """Crops of each clip: 1 (centre), 3 (whole width), 5 (corners, centre) or 10 (those and mirrored)."""
+    """Crops of each clip: 1 (centre), 3 (along the long side), 5 (corners, centre) or 10 (those and mirrored)."""
     scores: Path | None = None
     """Write ids, labels, logits and classes to this .npz, and the accuracies to a .json beside it."""
     overwrite: bool = False

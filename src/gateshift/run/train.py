@@ -23,7 +23,7 @@ from gateshift.errors import SettingsError, VideoError
 from gateshift.model.classifier import VideoClassifier, create_model
 from gateshift.run.evaluate import create_accelerator, evaluate
 from gateshift.run.optim import freeze_batch_norms, learning_rate, new_parameters, trained_parameters, training_step
-from gateshift.run.run_folder import Progress, RunFolder
+from gateshift.run.run_folder import Progress, RunFolder, describe
 from gateshift.run.settings import TrainSettings
 
 
@@ -82,8 +82,6 @@ def train(settings: TrainSettings, reporter: Reporter | None = None) -> RunFolde
     settings.check()
     folder = RunFolder(settings.out)
     folder.check(resume=settings.resume)
-    if settings.resume:
-        folder.check_settings(settings)
     run = prepare(settings, folder, reporter)
     with _curves(run) as write_curves:
         for epoch in range(run.progress.epoch, settings.recipe.epochs):
@@ -106,7 +104,11 @@ def prepare(settings: TrainSettings, folder: RunFolder, reporter: Reporter) -> T
     learned, validation = (read_manifest(path, root=settings.root) for path in (settings.train, settings.val))
     for manifest in (learned, validation):
         manifest.check_files()
+    validation.check_unique()
     classes = learned.class_names()
+    description = describe(settings, classes, learned, validation)
+    if settings.resume:
+        folder.check_description(description)
     validation.label_indices(classes)  # a label that is not learned is found before the training, not after
     set_seed(settings.seed)
     model = _create(settings, classes)
@@ -127,7 +129,7 @@ def prepare(settings: TrainSettings, folder: RunFolder, reporter: Reporter) -> T
         reporter.say(f"going on after epoch {progress.epoch} of {recipe.epochs}")
     accelerator.wait_for_everyone()  # until every process has seen that the folder is new
     if accelerator.is_main_process and not settings.resume:
-        folder.create(settings)
+        folder.create(description)
     reporter.say(
         f"{len(learned)} videos to learn from, {len(validation)} to validate on, {len(classes)} classes, "
         f"{accelerator.num_processes} process(es) on {accelerator.device.type}"
@@ -208,9 +210,12 @@ def _train_epoch(run: Training, epoch: int, reporter: Reporter) -> dict[str, Any
                 update=number % recipe.accumulate == 0 or number == num_batches,
                 label_smoothing=recipe.label_smoothing,
             )
-            hits = (logits.argmax(1) == batch["labels"]).sum()
-            videos = len(batch["labels"])
-            sums += torch.stack([loss * videos, hits, torch.tensor(videos)]).double().cpu()
+            if not torch.isfinite(loss):
+                raise SettingsError(
+                    f"the loss became {float(loss)} in epoch {epoch + 1}; start again with a lower --lr"
+                )
+            hits, videos = int((logits.argmax(1) == batch["labels"]).sum()), len(batch["labels"])
+            sums += torch.tensor([float(loss) * videos, hits, videos])
             tell(loss=float(sums[0] / sums[2]), accuracy=float(sums[1] / sums[2]))
     total = run.accelerator.reduce(sums.to(run.accelerator.device).float(), "sum").tolist()
     return {"epoch": epoch + 1, "lr": rate, "loss": total[0] / total[2], "accuracy": total[1] / total[2]}
@@ -257,7 +262,8 @@ def _curves(run: Training) -> Iterator[Callable[[dict[str, Any]], None]]:
         return
     from torch.utils.tensorboard import SummaryWriter
 
-    with SummaryWriter(str(run.folder.path / "tensorboard")) as writer:
+    curves = str(run.folder.path / "tensorboard")
+    with SummaryWriter(curves, purge_step=run.progress.epoch + 1) as writer:
 
         def write(row: dict[str, Any]) -> None:
             for name, value in row.items():
