@@ -1,6 +1,7 @@
 """The command line on real encoded video: train, test, predict, ensemble, resume."""
 
 import csv
+import dataclasses
 import json
 import os
 import shutil
@@ -249,6 +250,15 @@ def test_a_damaged_state_is_one_line(clips: Path, tmp_path: Path) -> None:
         path.write_bytes(b"damaged")
     with pytest.raises(gs.GateShiftError, match="state is damaged; start a new run"):
         train(settings_for(clips, tmp_path / "run", epochs=1, resume=True))
+
+
+def test_validation_can_be_rarer_and_changes_no_weight(clips: Path, tmp_path: Path) -> None:
+    often, rarely = settings_for(clips, tmp_path / "often"), settings_for(clips, tmp_path / "rarely")
+    rarely = dataclasses.replace(rarely, recipe=dataclasses.replace(rarely.recipe, validate_every=2))
+    first, second = (train(settings) for settings in (often, rarely))
+    assert [row["val_top1"] != "" for row in read_csv(second.table)] == [False, True, True]
+    a, b = load_file(first.last), load_file(second.last)
+    assert all(torch.equal(a[key], b[key]) for key in a)
 
 
 def test_the_same_seed_gives_the_same_weights(clips: Path, tmp_path: Path) -> None:

@@ -160,6 +160,8 @@ def make_loader(
         sampler=sampler,
         num_workers=workers,
         collate_fn=collate,
+        # Its own, so that loading draws nothing from the global generator, which dropout uses.
+        generator=torch.Generator().manual_seed(0),
         pin_memory=torch.cuda.is_available(),
     )
 

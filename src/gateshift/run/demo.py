@@ -85,6 +85,7 @@ def training_settings(settings: DemoSettings, temporal: str) -> TrainSettings:
             lr=0.004,
             new_layers_lr=5.0,
             weight_decay=0.02,
+            validate_every=8,
         ),
         workers=settings.workers,
         seed=settings.seed,

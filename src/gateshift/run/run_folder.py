@@ -131,7 +131,7 @@ class RunFolder:
         write_text(self.lines, "".join(json.dumps(each) + "\n" for each in rows))
         partial = self.path / ".log.csv.partial"
         with partial.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, fieldnames=list(row))
+            writer = csv.DictWriter(file, fieldnames=list(dict.fromkeys(name for each in rows for name in each)))
             writer.writeheader()
             writer.writerows(rows)
         partial.replace(self.table)

@@ -63,6 +63,8 @@ class RecipeOptions:
     """Largest norm of the gradients."""
     label_smoothing: float = 0.0
     """Share of the target spread over all classes."""
+    validate_every: int = 1
+    """Validate after every so many epochs, and after the last."""
     partial_bn: bool = False
     """Freeze all batch norms but the first (TSN's partial batch norm)."""
 
@@ -122,6 +124,7 @@ class TrainSettings:
             "epochs": recipe.epochs,
             "batch-size": recipe.batch_size,
             "accumulate": recipe.accumulate,
+            "validate-every": recipe.validate_every,
         }
         for name, value in at_least_one.items():
             if value < 1:

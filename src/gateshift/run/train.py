@@ -68,8 +68,9 @@ class Training:
 def train(settings: TrainSettings, reporter: Reporter | None = None) -> RunFolder:
     """Train a network on labelled videos; see :class:`TrainSettings`.
 
-    After each epoch the network is validated on one centre crop of one clip, and the models, the log and
-    the state to resume from are written. A run that is resumed ends with the weights of one never stopped.
+    After each epoch the models, the log and the state to resume from are written; the network is validated,
+    on one centre crop of one clip, after each epoch or as ``validate_every`` says, which changes no weight.
+    A run that is resumed ends with the weights of one never stopped.
 
     Returns:
         The folder with ``best.safetensors`` (highest validation top-1, the first of equals) and
@@ -87,7 +88,8 @@ def train(settings: TrainSettings, reporter: Reporter | None = None) -> RunFolde
         for epoch in range(run.progress.epoch, settings.recipe.epochs):
             started = time.monotonic()
             row = _train_epoch(run, epoch, reporter)
-            row |= _validate(run)
+            if (epoch + 1) % settings.recipe.validate_every == 0 or epoch + 1 == settings.recipe.epochs:
+                row |= _validate(run)
             row["seconds"] = round(time.monotonic() - started, 1)
             _finish_epoch(run, epoch, row, write_curves, reporter)
     return folder
@@ -240,18 +242,19 @@ def _finish_epoch(
     run: Training, epoch: int, row: dict[str, Any], write_curves: Callable[..., None], reporter: Reporter
 ) -> None:
     """Log the epoch and write what it leaves behind."""
-    best = row["val_top1"] > run.progress.best_top1
+    top1 = row.get("val_top1", -1.0)
+    best = top1 > run.progress.best_top1
     run.progress.epoch = epoch + 1
-    run.progress.best_top1 = max(row["val_top1"], run.progress.best_top1)
+    run.progress.best_top1 = max(top1, run.progress.best_top1)
     if run.accelerator.is_main_process:
         run.folder.log(row)
         run.folder.save_models(run.model, best=best)
         write_curves(row)
     run.folder.save_state(run.accelerator)
-    reporter.say(
-        f"epoch {row['epoch']}: loss {row['loss']:.3f}, accuracy {row['accuracy']:.1%}, validation top-1 "
-        f"{row['val_top1']:.2%} ({Protocol(run.settings.model.segments)}){', best so far' if best else ''}"
-    )
+    text = f"epoch {row['epoch']}: loss {row['loss']:.3f}, accuracy {row['accuracy']:.1%}"
+    if "val_top1" in row:
+        text += f", validation top-1 {top1:.2%} ({Protocol(run.settings.model.segments)})"
+    reporter.say(text + (", best so far" if best else ""))
 
 
 @contextmanager
