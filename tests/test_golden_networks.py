@@ -179,6 +179,6 @@ def compare_norms(found: dict[str, float], case: dict) -> None:
     expected = {f"backbone.{key}": norm for key, norm in rename_backbone(layers, backbone).items()} | head
     assert found.keys() == expected.keys()
     for key, norm in expected.items():
-        # A bias before a batch norm has no gradient but rounding errors; some single parameters vary
-        # by 3e-3, or 5e-5 of the total norm of 9, with the number of threads.
-        assert found[key] == pytest.approx(float(norm), rel=5e-3, abs=1e-4), key
+        # A bias before a batch norm has no gradient but rounding errors, and the kernels of saturated gates vary
+        # by up to 2e-5 of the total norm with the number of threads.
+        assert found[key] == pytest.approx(float(norm), rel=1e-2, abs=1e-4 * case["total_grad_norms"][0]), key
