@@ -23,8 +23,8 @@ from gateshift.data.reversal_clips import write_reversal_clips
 from gateshift.data.video import open_video
 from gateshift.run.run_folder import RunFolder
 from gateshift.run.scores import load_scores
-from gateshift.run.settings import ModelOptions, RecipeOptions, TrainSettings
 from gateshift.run.train import Silent, train
+from gateshift.run.train_settings import ModelOptions, OptimOptions, TrainSettings
 
 SMALL = ["--backbone", "test_resnet", "--size", "32", "--segments", "4", "--batch-size", "4", "--workers", "0"]
 
@@ -194,7 +194,7 @@ def settings_for(clips: Path, out: Path, *, epochs: int = 3, resume: bool = Fals
         val=clips / "val.csv",
         out=out,
         model=ModelOptions(backbone="test_resnet", segments=2, size=32),
-        recipe=RecipeOptions(epochs=epochs, warmup_epochs=0, batch_size=4, accumulate=2),
+        optim=OptimOptions(epochs=epochs, warmup_epochs=0, batch_size=4, accumulate=2),
         workers=0,
         resume=resume,
     )
@@ -254,7 +254,7 @@ def test_a_damaged_state_is_one_line(clips: Path, tmp_path: Path) -> None:
 
 def test_validation_can_be_rarer_and_changes_no_weight(clips: Path, tmp_path: Path) -> None:
     often, rarely = settings_for(clips, tmp_path / "often"), settings_for(clips, tmp_path / "rarely")
-    rarely = dataclasses.replace(rarely, recipe=dataclasses.replace(rarely.recipe, validate_every=2))
+    rarely = dataclasses.replace(rarely, optim=dataclasses.replace(rarely.optim, validate_every=2))
     first, second = (train(settings) for settings in (often, rarely))
     assert [row["val_top1"] != "" for row in read_csv(second.table)] == [False, True, True]
     a, b = load_file(first.last), load_file(second.last)

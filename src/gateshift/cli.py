@@ -21,8 +21,8 @@ from gateshift.run.settings import (
     EnsembleSettings,
     PredictSettings,
     TestSettings,
-    TrainSettings,
 )
+from gateshift.run.train_settings import TrainSettings
 
 EXIT_BAD_INPUT = 2
 

@@ -22,8 +22,9 @@ from gateshift.run.metrics import confusion, pair_accuracy
 from gateshift.run.predict import predict
 from gateshift.run.run_folder import write_text
 from gateshift.run.scores import Scores, save_scores
-from gateshift.run.settings import DemoSettings, ModelOptions, RecipeOptions, TrainSettings
+from gateshift.run.settings import DemoSettings
 from gateshift.run.train import Reporter, train
+from gateshift.run.train_settings import ModelOptions, OptimOptions, TrainSettings
 
 SEGMENTS = 8
 NAMES = {"none": "without gate-shift", "gsm": "with gate-shift"}
@@ -77,7 +78,7 @@ def training_settings(settings: DemoSettings, temporal: str) -> TrainSettings:
         val=clips / "val.csv",
         out=settings.out / temporal,
         model=ModelOptions(backbone="test_resnet", temporal=temporal, segments=SEGMENTS, size=56, dropout=0.0),
-        recipe=RecipeOptions(
+        optim=OptimOptions(
             epochs=16,
             warmup_epochs=2,
             batch_size=8,

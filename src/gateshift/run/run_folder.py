@@ -17,7 +17,7 @@ from gateshift.data.manifest import Manifest
 from gateshift.errors import SettingsError
 from gateshift.model.bundle import save_model
 from gateshift.model.classifier import VideoClassifier
-from gateshift.run.settings import TrainSettings
+from gateshift.run.train_settings import TrainSettings
 
 Row = Mapping[str, float | int]
 

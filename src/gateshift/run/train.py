@@ -24,7 +24,7 @@ from gateshift.model.classifier import VideoClassifier, create_model
 from gateshift.run.evaluate import create_accelerator, evaluate
 from gateshift.run.optim import freeze_batch_norms, learning_rate, new_parameters, trained_parameters, training_step
 from gateshift.run.run_folder import Progress, RunFolder, describe
-from gateshift.run.settings import TrainSettings
+from gateshift.run.train_settings import TrainSettings
 
 
 class Reporter(Interface):
@@ -85,10 +85,10 @@ def train(settings: TrainSettings, reporter: Reporter | None = None) -> RunFolde
     folder.check(resume=settings.resume)
     run = prepare(settings, folder, reporter)
     with _curves(run) as write_curves:
-        for epoch in range(run.progress.epoch, settings.recipe.epochs):
+        for epoch in range(run.progress.epoch, settings.optim.epochs):
             started = time.monotonic()
             row = _train_epoch(run, epoch, reporter)
-            if (epoch + 1) % settings.recipe.validate_every == 0 or epoch + 1 == settings.recipe.epochs:
+            if (epoch + 1) % settings.optim.validate_every == 0 or epoch + 1 == settings.optim.epochs:
                 row |= _validate(run)
             row["seconds"] = round(time.monotonic() - started, 1)
             _finish_epoch(run, epoch, row, write_curves, reporter)
@@ -97,11 +97,11 @@ def train(settings: TrainSettings, reporter: Reporter | None = None) -> RunFolde
 
 def prepare(settings: TrainSettings, folder: RunFolder, reporter: Reporter) -> Training:
     """Read the lists, build the network, and put both on this machine's devices."""
-    recipe = settings.recipe
+    optim = settings.optim
     accelerator = create_accelerator(settings.precision)
-    if recipe.batch_size % accelerator.num_processes:
+    if optim.batch_size % accelerator.num_processes:
         raise SettingsError(
-            f"--batch-size {recipe.batch_size} on {accelerator.num_processes} processes; give a multiple of these"
+            f"--batch-size {optim.batch_size} on {accelerator.num_processes} processes; give a multiple of these"
         )
     learned, validation = (read_manifest(path, root=settings.root) for path in (settings.train, settings.val))
     for manifest in (learned, validation):
@@ -116,11 +116,11 @@ def prepare(settings: TrainSettings, folder: RunFolder, reporter: Reporter) -> T
     model = _create(settings, classes)
     clips = TrainingClips(learned, classes, _augmentation(settings, model), seed=settings.seed)
     order = EpochShuffle(len(clips), seed=settings.seed)
-    loader = make_loader(clips, batch_size=recipe.batch_size, workers=settings.workers, sampler=order)
+    loader = make_loader(clips, batch_size=optim.batch_size, workers=settings.workers, sampler=order)
 
     # 2D convolutions are faster with the channels of a pixel side by side, on CPUs and on GPUs.
     model.to(accelerator.device).to(memory_format=torch.channels_last).train()
-    if recipe.partial_bn:
+    if optim.partial_bn:
         freeze_batch_norms(model)
     optimizer = _optimizer(settings, model)
     wrapped, optimizer, loader = accelerator.prepare(model, optimizer, loader)
@@ -128,7 +128,7 @@ def prepare(settings: TrainSettings, folder: RunFolder, reporter: Reporter) -> T
     accelerator.register_for_checkpointing(progress)
     if settings.resume:
         folder.load_state(accelerator)
-        reporter.say(f"going on after epoch {progress.epoch} of {recipe.epochs}")
+        reporter.say(f"going on after epoch {progress.epoch} of {optim.epochs}")
     accelerator.wait_for_everyone()  # until every process has seen that the folder is new
     if accelerator.is_main_process and not settings.resume:
         folder.create(description)
@@ -173,31 +173,31 @@ def _augmentation(settings: TrainSettings, model: VideoClassifier) -> Augmentati
 
 def _optimizer(settings: TrainSettings, model: VideoClassifier) -> torch.optim.Optimizer:
     """SGD or AdamW over two groups: the backbone, and the layers that are new to it."""
-    recipe = settings.recipe
+    optim = settings.optim
     new = new_parameters(model)
-    trained = trained_parameters(model, partial_bn=recipe.partial_bn)
+    trained = trained_parameters(model, partial_bn=optim.partial_bn)
     groups = [
         {"params": [p for p in trained if id(p) not in new], "lr_scale": 1.0},
-        {"params": [p for p in trained if id(p) in new], "lr_scale": recipe.new_layers_lr},
+        {"params": [p for p in trained if id(p) in new], "lr_scale": optim.new_layers_lr},
     ]
-    if recipe.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=recipe.lr, momentum=0.9, weight_decay=recipe.weight_decay)
-    return torch.optim.AdamW(groups, lr=recipe.lr, weight_decay=recipe.weight_decay)
+    if optim.optimizer == "sgd":
+        return torch.optim.SGD(groups, lr=optim.lr, momentum=0.9, weight_decay=optim.weight_decay)
+    return torch.optim.AdamW(groups, lr=optim.lr, weight_decay=optim.weight_decay)
 
 
 def _train_epoch(run: Training, epoch: int, reporter: Reporter) -> dict[str, Any]:
     """One pass over the training videos. Returns the epoch's row of the log, without validation."""
-    recipe = run.settings.recipe
-    rate = learning_rate(epoch, peak=recipe.lr, warmup_epochs=recipe.warmup_epochs, num_epochs=recipe.epochs)
+    optim = run.settings.optim
+    rate = learning_rate(epoch, peak=optim.lr, warmup_epochs=optim.warmup_epochs, num_epochs=optim.epochs)
     for group in run.optimizer.param_groups:
         group["lr"] = rate * group["lr_scale"]
     run.clips.epoch = run.order.epoch = epoch
     run.wrapped.train()
-    if recipe.partial_bn:
+    if optim.partial_bn:
         freeze_batch_norms(run.model)
     sums = torch.zeros(3, dtype=torch.float64)  # loss, hits, videos
     num_batches = len(run.loader)
-    with reporter.epoch(epoch, recipe.epochs, num_batches) as tell:
+    with reporter.epoch(epoch, optim.epochs, num_batches) as tell:
         for number, batch in enumerate(run.loader, start=1):
             if batch["failures"]:
                 raise VideoError(batch["failures"][0])
@@ -207,10 +207,10 @@ def _train_epoch(run: Training, epoch: int, reporter: Reporter) -> dict[str, Any
                 run.optimizer,
                 batch["clips"],
                 batch["labels"],
-                clip_norm=recipe.clip_norm,
-                accumulate=recipe.accumulate,
-                update=number % recipe.accumulate == 0 or number == num_batches,
-                label_smoothing=recipe.label_smoothing,
+                clip_norm=optim.clip_norm,
+                accumulate=optim.accumulate,
+                update=number % optim.accumulate == 0 or number == num_batches,
+                label_smoothing=optim.label_smoothing,
             )
             if not torch.isfinite(loss):
                 raise SettingsError(
@@ -231,7 +231,7 @@ def _validate(run: Training) -> dict[str, float]:
         run.validation,
         Protocol(settings.model.segments, short_videos=settings.short_videos),
         run.accelerator,
-        batch_size=settings.recipe.batch_size,
+        batch_size=settings.optim.batch_size,
         workers=settings.workers,
     )
     metrics = scores.metrics()
