@@ -16,6 +16,7 @@ from gateshift.model.classifier import VideoClassifier
 
 GOLDEN = Path(__file__).parent / "golden"
 MANIFEST: dict[str, Any] = json.loads((GOLDEN / "manifest.json").read_text())
+GSF_MANIFEST: dict[str, Any] = json.loads((GOLDEN / "gsf_manifest.json").read_text())
 
 
 def released_state(name: str, *, num_classes: int | None = None) -> dict[str, Tensor]:
@@ -28,8 +29,9 @@ def released_state(name: str, *, num_classes: int | None = None) -> dict[str, Te
 
 
 def write_checkpoint(path: Path, state: dict[str, Tensor]) -> Path:
-    """Write a checkpoint as the release did: torch's old file format, and what stands beside the weights."""
-    content = {"epoch": 60, "arch": "BNInception", "state_dict": state, "best_prec1": torch.tensor(50.0)}
+    """Write a checkpoint as the releases did: torch's old file format, and what stands beside the weights."""
+    key = "model_state_dict" if any("channel_conv1" in name for name in state) else "state_dict"
+    content = {"epoch": 60, "arch": "BNInception", key: state, "best_prec1": torch.tensor(50.0)}
     torch.save(content, path, _use_new_zipfile_serialization=False)
     return path
 

@@ -52,6 +52,34 @@ def slow_gate_shift(x: Tensor, gates: Tensor, *, interleave: bool) -> Tensor:
     return mixed
 
 
+def slow_fuse(x: Tensor, gates: Tensor, weight: Tensor, bias: Tensor, *, interleave: bool) -> Tensor:
+    """Gate-shift-fuse of one clip, value by value. x: [C, T, H, W]; gates: [2, T, H, W]; weight: [2, 2, 3, 3]."""
+    channels, frames = x.shape[:2]
+    half = channels // 2
+    y = torch.zeros_like(x)
+    for group in range(2):
+        mine = x[group * half : (group + 1) * half]
+        parts = torch.zeros(2, half, frames, *x.shape[2:], dtype=x.dtype)  # what arrives, what stays
+        for t in range(frames):
+            source = t + 1 if group == 0 else t - 1
+            if 0 <= source < frames:
+                parts[0, :, t] = gates[group, source] * mine[:, source]
+            parts[1, :, t] = mine[:, t] - gates[group, t] * mine[:, t]
+        for c in range(half):
+            for t in range(frames):
+                score = bias[group].clone()
+                for part in range(2):
+                    for dc in range(3):
+                        for dt in range(3):
+                            at = (c + dc - 1, t + dt - 1)
+                            if 0 <= at[0] < half and 0 <= at[1] < frames:
+                                score += weight[group, part, dc, dt] * parts[part, at[0], at[1]].mean()
+                share = 1 / (1 + torch.exp(-score))
+                place = c if not interleave else 2 * (c % (half // 2)) + c // (half // 2)
+                y[group * half + place, t] = share * parts[0, c, t] + (1 - share) * parts[1, c, t]
+    return y
+
+
 class ReleasedOrder(TemporalModule):
     """A gate-shift module that computes in 5D as the release does: 3D batch norm, 3D convolution, permuted copies.
 

@@ -4,16 +4,18 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference import ReleasedOrder, slow_gate_shift, slow_gates
+from reference import ReleasedOrder, slow_fuse, slow_gate_shift, slow_gates
 from torch import Tensor
 
 from gateshift.errors import ModelError
-from gateshift.model.gates import GateShift, gate_planes, gate_shift
+from gateshift.model.gates import GateShift, GateShiftFuse, gate_planes, gate_shift
 
 
-def random_gate(channels: int, num_frames: int, *, interleave: bool = True) -> GateShift:
+def random_gate(
+    channels: int, num_frames: int, *, interleave: bool = True, kind: type[GateShift] = GateShift
+) -> GateShift:
     """A gate-shift module in eval mode whose every number is random, in float64."""
-    module = GateShift(channels, num_frames, interleave=interleave).double().eval()
+    module = kind(channels, num_frames, interleave=interleave).double().eval()
     for tensor in (*module.parameters(), module.bn.running_mean):
         torch.nn.init.normal_(tensor, std=0.3)
     torch.nn.init.uniform_(module.bn.running_var, 0.5, 2.0)
@@ -59,6 +61,29 @@ def test_it_equals_the_released_order_of_operations_and_its_gradients(training: 
     torch.testing.assert_close(module.bn.weight.grad, released.bn.weight.grad, rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.parametrize("num_frames", [1, 2, 4])
+@pytest.mark.parametrize(("channels", "interleave"), [(4, True), (8, True), (12, True), (2, False), (6, False)])
+def test_gate_shift_fuse_computes_the_papers_equations(channels: int, interleave: bool, num_frames: int) -> None:
+    module = random_gate(channels, num_frames, interleave=interleave, kind=GateShiftFuse)
+    frames = random_frames(channels, num_frames)
+    with torch.no_grad():
+        found = module(frames).unflatten(0, (-1, num_frames))
+        gates = module.gates(frames).unflatten(0, (-1, num_frames)).transpose(1, 2)  # [B, 2, T, H, W]
+        for clip, source in enumerate(frames.unflatten(0, (-1, num_frames)).transpose(1, 2)):
+            expected = slow_fuse(source, gates[clip], module.fuse.weight, module.fuse.bias, interleave=interleave)
+            torch.testing.assert_close(found[clip].transpose(0, 1), expected, rtol=1e-10, atol=1e-10)
+
+
+def test_gate_shift_fuse_with_even_shares_is_half_a_gate_shift() -> None:
+    fused, plain = random_gate(8, 3, kind=GateShiftFuse), random_gate(8, 3)
+    plain.load_state_dict(fused.state_dict(), strict=False)
+    torch.nn.init.zeros_(fused.fuse.weight)
+    torch.nn.init.zeros_(fused.fuse.bias)
+    frames = random_frames(8, 3)
+    with torch.no_grad():
+        torch.testing.assert_close(2 * fused(frames), plain(frames), rtol=1e-12, atol=1e-12)
+
+
 def test_a_new_module_is_the_identity_without_interleave() -> None:
     frames = random_frames(6, 3)
     assert torch.equal(GateShift(6, 3, interleave=False).double()(frames), frames)
@@ -70,11 +95,19 @@ def test_a_new_module_is_a_fixed_permutation_of_channels_with_interleave() -> No
     assert torch.equal(mixed, frames[:, [0, 2, 1, 3, 4, 6, 5, 7]])
 
 
-@given(num_frames=st.integers(1, 6), clips=st.integers(1, 3), interleave=st.booleans(), seed=st.integers(0, 99))
-@settings(max_examples=25, deadline=None)
-def test_frames_of_one_clip_never_reach_another(num_frames: int, clips: int, interleave: bool, seed: int) -> None:
+@given(
+    num_frames=st.integers(1, 6),
+    clips=st.integers(1, 3),
+    interleave=st.booleans(),
+    kind=st.sampled_from([GateShift, GateShiftFuse]),
+    seed=st.integers(0, 99),
+)
+@settings(max_examples=40, deadline=None)
+def test_frames_of_one_clip_never_reach_another(
+    num_frames: int, clips: int, interleave: bool, kind: type[GateShift], seed: int
+) -> None:
     torch.manual_seed(seed)
-    module = random_gate(8, num_frames, interleave=interleave)
+    module = random_gate(8, num_frames, interleave=interleave, kind=kind)
     frames = random_frames(8, num_frames, clips)
     with torch.no_grad():
         together = module(frames)

@@ -19,10 +19,11 @@ from gateshift.model.sites import FAMILIES, find_family, find_sites
 NETS = {
     "bninception": (BNInception, 10),
     "inceptionv3": (InceptionV3, 10),
+    "inceptionv3 (GSF)": (InceptionV3, 11),
     "resnet": (lambda: timm.create_model("resnet26", num_classes=0, zero_init_last=False), 8),
     "efficientnet": (lambda: timm.create_model("tf_efficientnet_lite0", num_classes=0), 9),
 }
-SIZE_PX = {"inceptionv3": 107}
+SIZE_PX = {"inceptionv3": 107, "inceptionv3 (GSF)": 107}
 
 
 @pytest.fixture(params=NETS, scope="module")
@@ -36,6 +37,11 @@ def net(family: str) -> nn.Module:
     return NETS[family][0]()
 
 
+def module_of(family: str) -> str:
+    """The module that a row of the table is for; gate-shift where it is for every one."""
+    return next(row.temporal for row in FAMILIES if row.name == family) or "gsm"
+
+
 def frames_for(family: str, count: int) -> torch.Tensor:
     size = SIZE_PX.get(family, 64)
     return torch.rand(count, 3, size, size)
@@ -46,8 +52,9 @@ def test_every_family_of_the_table_is_tested() -> None:
 
 
 def test_each_family_is_recognised_and_all_its_sites_are_found(family: str, net: nn.Module) -> None:
-    assert find_family(net).name == family
-    report = insert_temporal(net, "gsm")
+    module = module_of(family)
+    assert find_family(net, module).name == family
+    report = insert_temporal(net, module)
     assert report.family == family
     assert len(report.sites) == NETS[family][1] == sum(isinstance(m, GateShift) for m in net.modules())
     assert report.num_parameters == sum(
@@ -57,7 +64,7 @@ def test_each_family_is_recognised_and_all_its_sites_are_found(family: str, net:
 
 
 def test_every_gate_gets_a_gradient_and_changes_the_answer(family: str, net: nn.Module) -> None:
-    insert_temporal(net, "gsm", num_frames=4)
+    insert_temporal(net, module_of(family), num_frames=4)
     gates = [m for m in net.modules() if isinstance(m, GateShift)]
     for gate in gates:
         nn.init.normal_(gate.weight, std=0.1)
@@ -72,7 +79,7 @@ def test_every_gate_gets_a_gradient_and_changes_the_answer(family: str, net: nn.
         assert relative_error(net(backwards).mean(0), net(frames).mean(0)) > 1e-11
 
 
-def test_without_interleave_a_new_module_changes_nothing(family: str, net: nn.Module) -> None:
+def test_without_interleave_a_new_gate_shift_changes_nothing(family: str, net: nn.Module) -> None:
     frames = frames_for(family, 4)
     net.eval()
     with torch.no_grad():
@@ -84,7 +91,7 @@ def test_without_interleave_a_new_module_changes_nothing(family: str, net: nn.Mo
 def test_removing_restores_the_network_bit_for_bit(family: str, net: nn.Module) -> None:
     before = copy.deepcopy(net.state_dict())
     names = [name for name, _ in net.named_modules()]
-    assert insert_temporal(net, "gsm").sites
+    assert insert_temporal(net, module_of(family)).sites
     assert remove_temporal(net) == NETS[family][1]
     after = net.state_dict()
     assert list(after) == list(before)
@@ -122,6 +129,25 @@ def test_a_name_that_is_no_convolution_is_refused() -> None:
         insert_temporal(small_net(), "gsm", sites=["0", "1", "7"])
 
 
+@pytest.mark.parametrize("temporal", ["gsm", "gsf"])
+def test_a_share_of_the_channels_goes_through_the_module_rounded_up_to_four(temporal: str) -> None:
+    net = nn.Sequential(nn.Conv2d(3, 24, 1), nn.Conv2d(24, 40, 1))
+    report = insert_temporal(net, temporal, sites=["0", "1"], num_frames=3, ratio=0.25, interleave=True)
+    assert report.num_gated == (8, 12)
+    assert "after 0: 8 of 24 channels" in str(report)
+    frames = torch.rand(6, 3, 5, 5)
+    with torch.no_grad():
+        before, after = net[0].layer(frames), net[0](frames)
+    torch.testing.assert_close(after[:, 8:], before[:, 8:], rtol=0, atol=0)
+    assert not torch.equal(after[:, :8], before[:, :8])
+
+
+@pytest.mark.parametrize("ratio", [0, -0.25, 1.5, float("nan")])
+def test_a_share_that_is_none_is_refused(ratio: float) -> None:
+    with pytest.raises(ModelError, match="give a share above 0 and up to 1"):
+        insert_temporal(small_net(), "gsf", sites=["0"], ratio=ratio)
+
+
 def test_odd_channels_are_refused_before_anything_is_changed() -> None:
     net = small_net()
     with pytest.raises(ModelError, match="after 2: gate-shift got 6 channels; it needs a positive multiple of 4"):
@@ -142,7 +168,7 @@ def test_a_site_named_twice_or_a_clip_of_no_frames_is_refused() -> None:
 
 
 def test_an_unknown_module_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(ModelError, match="unknown temporal module 'lstm'; choose one of gsm, none"):
+    with pytest.raises(ModelError, match="unknown temporal module 'lstm'; choose one of gsm, gsf, none"):
         insert_temporal(small_net(), "lstm", sites=["0"])
 
 
@@ -185,11 +211,11 @@ def test_the_number_of_frames_can_be_set_and_is_checked() -> None:
 
 
 def test_a_resnet_of_mixed_blocks_has_the_last_convolution_of_each() -> None:
-    _, sites = find_sites(timm.create_model("test_resnet"))
+    _, sites = find_sites(timm.create_model("test_resnet"), "gsm")
     assert [site.name for site in sites] == ["layer1.0.conv2", "layer2.0.conv2", "layer3.0.conv3", "layer4.0.conv2"]
 
 
 def test_sites_stand_in_the_order_of_the_layers() -> None:
-    _, sites = find_sites(BNInception())
+    _, sites = find_sites(BNInception(), "gsm")
     blocks = [site.name.split(".")[0].removeprefix("inception_") for site in sites]
     assert blocks == ["3a", "3b", "3c", "4a", "4b", "4c", "4d", "4e", "5a", "5b"]

@@ -18,6 +18,8 @@ PAPER_BACKBONES: dict[str, tuple[Callable[[], nn.Module], int]] = {
     "inceptionv3": (InceptionV3, 229),
 }
 CAFFE_MEAN_BGR = (104.0, 117.0, 128.0)
+IMAGENET_MEAN = (0.485 * 255, 0.456 * 255, 0.406 * 255)  # RGB
+IMAGENET_STD = (0.229 * 255, 0.224 * 255, 0.225 * 255)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from gateshift.model.backbones import create_backbone
 from gateshift.model.classifier import VideoClassifier
 from gateshift.model.config import ModelConfig
 from gateshift.model.gates import TemporalModule
-from gateshift.model.released import read_released
+from gateshift.model.released import find_state, read_released
 from gateshift.model.surgery import insert_temporal
 from gateshift.model.weights import read_weights
 
@@ -47,7 +47,7 @@ def save_model(model: VideoClassifier, path: str | Path) -> None:
 
 
 def load_model(path: str | Path) -> VideoClassifier:
-    """Load a model in eval mode: our own .safetensors file, or a released GSM ``.pth.tar`` checkpoint.
+    """Load a model in eval mode: our own .safetensors file, or a released GSM or GSF ``.pth.tar`` checkpoint.
 
     Backbone, temporal module and classes are worked out from the file. Nothing in it is executed.
 
@@ -60,8 +60,7 @@ def load_model(path: str | Path) -> VideoClassifier:
         if path.suffix == ".safetensors":
             config, state = ModelConfig.from_json(_metadata(path)), tensors
         else:
-            released = tensors.get("state_dict", tensors)
-            config, state = read_released(released if isinstance(released, dict) else {})
+            config, state = read_released(find_state(tensors))
         return _build(config, state)
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from error
@@ -79,7 +78,7 @@ def _metadata(path: Path) -> str:
 
 def _build(config: ModelConfig, state: dict[str, Tensor]) -> VideoClassifier:
     parts = create_backbone(config.backbone)
-    insert_temporal(parts.net, config.temporal, interleave=config.interleave)
+    insert_temporal(parts.net, config.temporal, ratio=config.ratio, interleave=config.interleave)
     model = VideoClassifier(parts.net, parts.num_features, config)
     try:
         model.load_state_dict(state)

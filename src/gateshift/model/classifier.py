@@ -95,6 +95,7 @@ def create_model(
     num_classes: int | None = None,
     classes: Sequence[str] | None = None,
     weights: str | Path | None = None,
+    ratio: float = 1.0,
     interleave: bool | None = None,
     dropout: float = 0.5,
     size_px: int | None = None,
@@ -104,10 +105,11 @@ def create_model(
 
     Args:
         backbone: "bninception" or "inceptionv3", as in the papers, or any timm name.
-        temporal: "gsm" (CVPR 2020), or "none" for a temporal segment network.
+        temporal: "gsm" (CVPR 2020), "gsf" (TPAMI 2023), or "none" for a temporal segment network.
         num_classes: K; may be left out where ``classes`` is given.
         classes: Class names in the order of the logits; "0", "1", ... where left out.
         weights: Where the backbone starts: "imagenet" (timm's own weights), or the path or URL of a file.
+        ratio: Share of the channels at each site that go through the temporal module.
         interleave: Whether gate-shift mixes channels. Default: as the family's published networks.
         dropout: Probability before the classifier.
         size_px: Side of the input square, where it is not the backbone's published one.
@@ -124,7 +126,7 @@ def create_model(
         load_imagenet(parts.net, backbone, weights)
     if size_px is not None:
         _check_size(parts.net, backbone, size_px)
-    report = insert_temporal(parts.net, temporal, interleave=interleave)
+    report = insert_temporal(parts.net, temporal, ratio=ratio, interleave=interleave)
     config = ModelConfig(
         backbone=backbone,
         temporal=temporal,
@@ -136,6 +138,7 @@ def create_model(
         std=parts.std,
         bgr=parts.bgr,
         num_segments=num_segments,
+        ratio=ratio,
     )
     return VideoClassifier(parts.net, parts.num_features, config)
 

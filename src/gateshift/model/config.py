@@ -18,7 +18,7 @@ class ModelConfig:
 
     Attributes:
         backbone: "bninception", "inceptionv3" or a timm name.
-        temporal: "gsm" or "none".
+        temporal: "gsm", "gsf" or "none".
         classes: Class names, in the order of the logits.
         interleave: Whether gate-shift mixes channels.
         dropout: Probability before the classifier.
@@ -27,7 +27,10 @@ class ModelConfig:
         std: What the difference is divided by.
         bgr: Whether the network takes blue first.
         num_segments: Frames of a clip in training; None where a released file does not say.
+        num_clips: Clips of a video that the model is tested on.
+        num_crops: Crops of each of these clips.
         mirror_pairs: Pairs of classes that swap when a clip is mirrored.
+        ratio: Share of each site's channels that go through the temporal module.
     """
 
     backbone: str
@@ -40,7 +43,10 @@ class ModelConfig:
     std: tuple[float, float, float]
     bgr: bool
     num_segments: int | None = None
+    num_clips: int = 1
+    num_crops: int = 1
     mirror_pairs: tuple[tuple[str, str], ...] = ()
+    ratio: float = 1.0
 
     @property
     def resize_px(self) -> int:
@@ -83,6 +89,8 @@ class ModelConfig:
             raise ValueError(f"size_px {self.size_px!r} or dropout {self.dropout!r} is out of range")
         if self.num_segments is not None and not (isinstance(self.num_segments, int) and self.num_segments > 0):
             raise ValueError(f"num_segments {self.num_segments!r} is not a positive number")
+        if not all(isinstance(count, int) and count > 0 for count in (self.num_clips, self.num_crops)):
+            raise ValueError(f"num_clips {self.num_clips!r} or num_crops {self.num_crops!r} is not a positive number")
         if not all(len(pair) == 2 and set(pair) <= set(self.classes) for pair in self.mirror_pairs):
             raise ValueError("mirror_pairs must be pairs of classes")
 

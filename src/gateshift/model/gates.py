@@ -4,7 +4,8 @@ Axes: ``N = B * T`` frames folded into the batch (clip after clip), ``C`` channe
 Everything stays in ``[N, C, H, W]``, the layout of the 2D network around it.
 
 The gate-shift module (GSM) is from "Gate-Shift Networks for Video Action Recognition"
-(Sudhakaran, Escalera, Lanz; CVPR 2020).
+(Sudhakaran, Escalera, Lanz; CVPR 2020), gate-shift-fuse (GSF) from "Gate-Shift-Fuse for Video Action
+Recognition" (the same; TPAMI 2023, arXiv 2203.08897).
 """
 
 from __future__ import annotations
@@ -75,15 +76,44 @@ def gate_shift(features: Tensor, gates: Tensor, *, num_frames: int, interleave: 
     [[1.0, 1.0, 0.0, 0.0], [2.0, 2.0, 0.0, 0.0], [0.0, 0.0, 1.0, 1.0]]
     """
     check_channels(features.shape[1], interleave=interleave)
-    halves = features.unflatten(1, (2, -1))  # [N, 2, C/2, H, W]
-    sent = halves * gates.unsqueeze(2)  # [N, 2, C/2, H, W]
-    kept = split_clips(halves - sent, num_frames)  # [B, T, 2, C/2, H, W]
-    to_previous, to_next = split_clips(sent, num_frames).unbind(2)  # each [B, T, C/2, H, W]
-    first = kept[:, :, 0] + _from_next(to_previous)
-    second = kept[:, :, 1] + _from_previous(to_next)
+    kept, moved = _kept_and_moved(features, gates, num_frames)
+    first, second = (kept[:, :, group] + moved[group] for group in (0, 1))  # each [B, T, C/2, H, W]
     if interleave:
         first, second = _interleave(first), _interleave(second)
     return torch.cat((first, second), dim=2).flatten(0, 1)  # [N, C, H, W]
+
+
+def gate_shift_fuse(
+    features: Tensor, gates: Tensor, weight: Tensor, bias: Tensor, *, num_frames: int, interleave: bool = True
+) -> Tensor:
+    """Gate and shift as :func:`gate_shift`, but weigh what arrives against what was kept (GSF, section 3.2).
+
+    For each channel and frame the means over space of both parts go through a 3x3 convolution over
+    (channel, time) and a sigmoid: the weight of what arrives. What was kept gets the rest to 1.
+
+    Args:
+        features: [N, C, H, W]; C even, and a multiple of 4 with ``interleave``.
+        gates: [N, 2, H, W] in -1..1, one map for each half of the channels.
+        weight: [2, 2, 3, 3]: axes (half of the channels; arriving, kept; channel; time).
+        bias: [2].
+        num_frames: T; N is a whole number of clips of T frames.
+        interleave: As in :func:`gate_shift`.
+
+    Returns:
+        [N, C, H, W].
+    """
+    check_channels(features.shape[1], interleave=interleave)
+    kept, moved = _kept_and_moved(features, gates, num_frames)
+    outputs = []
+    for group, arriving in enumerate(moved):
+        staying = kept[:, :, group]  # [B, T, C/2, H, W]
+        means = torch.stack((arriving.mean((3, 4)), staying.mean((3, 4))), dim=1)  # [B, 2, T, C/2]
+        scores = F.conv2d(means.transpose(2, 3), weight[group : group + 1], bias[group : group + 1], padding=1)
+        share = torch.sigmoid(scores).squeeze(1).transpose(1, 2)[..., None, None]  # [B, T, C/2, 1, 1]
+        outputs.append(torch.lerp(staying, arriving, share))
+    if interleave:
+        outputs = [_interleave(output) for output in outputs]
+    return torch.cat(outputs, dim=2).flatten(0, 1)  # [N, C, H, W]
 
 
 def check_channels(channels: int, *, interleave: bool) -> None:
@@ -95,6 +125,15 @@ def check_channels(channels: int, *, interleave: bool) -> None:
             f"(interleave={interleave}); choose another site"
             + (", or pass interleave=False" if channels > 0 and channels % 2 == 0 else "")
         )
+
+
+def _kept_and_moved(features: Tensor, gates: Tensor, num_frames: int) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+    """Both parts of a gate-shift: what stays [B, T, 2, C/2, H, W], and what arrives in each half of the channels."""
+    halves = features.unflatten(1, (2, -1))  # [N, 2, C/2, H, W]
+    sent = halves * gates.unsqueeze(2)  # [N, 2, C/2, H, W]
+    kept = split_clips(halves - sent, num_frames)  # [B, T, 2, C/2, H, W]
+    to_previous, to_next = split_clips(sent, num_frames).unbind(2)  # each [B, T, C/2, H, W]
+    return kept, (_from_next(to_previous), _from_previous(to_next))
 
 
 def _from_next(clips: Tensor) -> Tensor:
@@ -159,3 +198,34 @@ class GateShift(TemporalModule):
 
     def extra_repr(self) -> str:
         return f"channels={self.bn.num_features}, num_frames={self.num_frames}, interleave={self.interleave}"
+
+
+class GateShiftFuse(GateShift):
+    """The gate-shift-fuse module, GSF: [N, C, H, W] -> [N, C, H, W].
+
+    A gate-shift module whose two parts are weighed against each other for each channel and frame. A new one
+    sends nothing and scales what it keeps by about a half, which the batch norm behind it takes out again.
+
+    Args:
+        channels: C, a multiple of 4 (of 2 without ``interleave``).
+        num_frames: T of the clips; see :func:`gateshift.set_num_frames`.
+        interleave: Mix channels as the released networks do; their weights need it.
+
+    Raises:
+        ModelError: If the number of channels cannot be split.
+    """
+
+    def __init__(self, channels: int, num_frames: int = 8, *, interleave: bool = True) -> None:
+        super().__init__(channels, num_frames, interleave=interleave)
+        self.fuse = nn.Conv2d(4, 2, 3, padding=1, groups=2)
+
+    def forward(self, features: Tensor) -> Tensor:
+        gates = self.gates(features)
+        return gate_shift_fuse(
+            features,
+            gates,
+            self.fuse.weight,
+            self.fuse.bias,  # type: ignore[arg-type]  # there is one
+            num_frames=self.num_frames,
+            interleave=self.interleave,
+        )

@@ -1,41 +1,50 @@
 """Names of the released checkpoints, and ours: the same networks, other names.
 
-A released GSM file is a dictionary with a ``state_dict`` whose keys start with ``module.base_model.`` (the
-backbone, under the names of its Caffe description) or ``module.new_fc.`` (the classifier). The published
-ImageNet files of the two Inception networks use the same names without the prefix.
+A released GSM file is a dictionary with a ``state_dict`` (GSF: ``model_state_dict``) whose keys start with
+``module.base_model.`` (the backbone: the Inception networks under the names of their Caffe description, ResNets
+under torchvision's) or ``module.new_fc.`` (the classifier). The published ImageNet files of the two Inception
+networks use the same names without the prefix.
 """
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from gateshift.errors import ModelError
-from gateshift.model.backbones import CAFFE_MEAN_BGR, PAPER_BACKBONES
+from gateshift.model.backbones import CAFFE_MEAN_BGR, IMAGENET_MEAN, IMAGENET_STD, PAPER_BACKBONES
 from gateshift.model.config import ModelConfig
 
 _BN_INCEPTION_UNIT = re.compile(r"(?:(inception_\d[a-e])_)?(\w+?)(_bn)?")
 _INCEPTION_V3_UNIT = re.compile(r"(?:(mixed(?:_\d+)?)_)?((?:conv|tower)\w*?)_(Conv2D|batchnorm)")
+_RESNET_BLOCK = re.compile(r"layer(\d)\.\d+\.conv3\.weight")
+_RESNETS = {(3, 4, 6, 3): "resnet50", (3, 4, 23, 3): "resnet101"}
+_GATE = re.compile(r"gs[mf]_(?P<layer>[^.]+)\.(?P<field>.+)|(?P<block>layer\d\.\d+)\.gs[mf]\.(?P<resnet_field>.+)")
 _GATE_FIELDS = {"conv3D.weight": "weight", "conv3D.bias": "bias"}
 
 
 def find_backbone(keys: Iterable[str]) -> str | None:
-    """Which of the papers' backbones has these layer names (without prefix), or None."""
+    """Which of the papers' networks has these layer names (without prefix), or which ResNet of bottlenecks."""
     names = set(keys)
     if "conv1_7x7_s2.weight" in names:
         return "bninception"
-    return "inceptionv3" if "conv_Conv2D.weight" in names else None
+    if "conv_Conv2D.weight" in names:
+        return "inceptionv3"
+    blocks = Counter(match[1] for name in names if (match := _RESNET_BLOCK.fullmatch(name)))
+    return _RESNETS.get((blocks["1"], blocks["2"], blocks["3"], blocks["4"]))
 
 
 def rename_backbone(weights: Mapping[str, Tensor], backbone: str) -> dict[str, Tensor]:
-    """Give the weights of a papers' backbone our names.
+    """Give the weights of a released backbone our names.
 
     Args:
         weights: Released or published names, without prefix; a classifier is left out.
-        backbone: "bninception" or "inceptionv3".
+        backbone: "bninception", "inceptionv3" or "resnet50", "resnet101".
 
     Returns:
         Our names of the same tensors. Batch norms stored as [1, C] become [C].
@@ -43,13 +52,13 @@ def rename_backbone(weights: Mapping[str, Tensor], backbone: str) -> dict[str, T
     Raises:
         ModelError: If a name is not one of this network's.
     """
-    gated = {key.removeprefix("gsm_").split(".")[0] for key in weights if key.startswith("gsm_")}
+    gated = {_gated_layer(match) for key in weights if (match := _GATE.fullmatch(key))}
     renamed = {}
     for key, tensor in weights.items():
         if key.startswith(("last_linear.", "fc.", "top_cls_fc.")):
             continue
         renamed[_rename(key, backbone, gated)] = _reshape(tensor)
-    return renamed
+    return _join_fusions(renamed)
 
 
 def _reshape(tensor: Tensor) -> Tensor:
@@ -59,17 +68,39 @@ def _reshape(tensor: Tensor) -> Tensor:
     return tensor.reshape(-1) if tensor.dim() == 2 else tensor
 
 
+def _join_fusions(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """GSF's two fusion convolutions, one for each half of the channels, as the one grouped convolution of ours."""
+    joined = {}
+    for key, tensor in weights.items():
+        if ".channel_conv1." in key:
+            other = weights.get(key.replace("conv1", "conv2"))
+            if other is None:
+                raise ModelError(f"{key} without its channel_conv2; the file is damaged")
+            joined[key.replace("channel_conv1", "fuse")] = torch.cat((tensor, other))
+        elif ".channel_conv2." not in key:
+            joined[key] = tensor
+    return joined
+
+
+def _gated_layer(match: re.Match[str]) -> str:
+    """The released name of the convolution that a gate stands behind."""
+    return match["layer"] or f"{match['block']}.conv3"
+
+
 def _rename(key: str, backbone: str, gated: set[str]) -> str:
-    """One released name to ours; ``gated`` holds the convolutions that a gate-shift module follows."""
-    layer, _, field = key.partition(".")
-    if layer.startswith("gsm_"):
-        return f"{_unit(layer.removeprefix('gsm_'), backbone)}.temporal.{_GATE_FIELDS.get(field, field)}"
+    """One released name to ours; ``gated`` holds the convolutions that a temporal module follows."""
+    if match := _GATE.fullmatch(key):
+        field = match["field"] or match["resnet_field"]
+        return f"{_unit(_gated_layer(match), backbone)}.temporal.{_GATE_FIELDS.get(field, field)}"
+    layer, _, field = key.rpartition(".")
     unit = _unit(layer, backbone)
     return f"{unit}.layer.{field}" if layer in gated else f"{unit}.{field}"
 
 
 def _unit(layer: str, backbone: str) -> str:
     """The dotted name of a released layer, such as ``inception_3a_1x1_bn`` -> ``inception_3a.conv_1x1.bn``."""
+    if backbone not in PAPER_BACKBONES:
+        return layer  # torchvision's names of ResNets are timm's
     pattern = _BN_INCEPTION_UNIT if backbone == "bninception" else _INCEPTION_V3_UNIT
     match = pattern.fullmatch(layer)
     if match is None:
@@ -86,11 +117,17 @@ def only_tensors(content: Mapping[Any, Any]) -> dict[str, Tensor]:
     return {key: value for key, value in content.items() if isinstance(key, str) and isinstance(value, Tensor)}
 
 
+def find_state(content: Mapping[Any, Any]) -> Mapping[Any, Any]:
+    """The weights of a released file, among what else stands in its dictionary."""
+    inner = next((content[key] for key in ("state_dict", "model_state_dict") if key in content), content)
+    return inner if isinstance(inner, dict) else {}
+
+
 def read_released(state: Mapping[Any, Any]) -> tuple[ModelConfig, dict[str, Tensor]]:
-    """Work out the network of a released GSM or TSN checkpoint and give its weights our names.
+    """Work out the network of a released GSM, GSF or TSN checkpoint and give its weights our names.
 
     Args:
-        state: The file's ``state_dict``.
+        state: The file's weights, see :func:`find_state`.
 
     Returns:
         The model's description (class names "0", "1", ...; number of segments unknown) and its state_dict.
@@ -104,21 +141,40 @@ def read_released(state: Mapping[Any, Any]) -> tuple[ModelConfig, dict[str, Tens
     if backbone is None or "new_fc.weight" not in plain:
         some = ", ".join(map(str, list(state)[:3])) or "(none)"
         raise ModelError(
-            f"checkpoint with keys such as {some} is not of a released GSM network (BN-Inception or InceptionV3); "
-            "save your own models with gateshift.save_model"
+            f"checkpoint with keys such as {some} is not of a released GSM or GSF network (BN-Inception, InceptionV3, "
+            "ResNet-50); save your own models with gateshift.save_model"
         )
-    temporal = "gsm" if any(key.startswith("gsm_") for key in layers) else "none"
-    renamed = {f"backbone.{key}": tensor for key, tensor in rename_backbone(layers, backbone).items()}
-    renamed |= {key.replace("new_fc", "head"): t for key, t in plain.items() if key.startswith("new_fc.")}
+    renamed = rename_backbone(layers, backbone)
+    temporal = _temporal(renamed)
+    weights = {f"backbone.{key}": tensor for key, tensor in renamed.items()}
+    weights |= {key.replace("new_fc", "head"): t for key, t in plain.items() if key.startswith("new_fc.")}
+    of_paper = backbone in PAPER_BACKBONES
     config = ModelConfig(
         backbone=backbone,
         temporal=temporal,
         classes=tuple(str(index) for index in range(plain["new_fc.weight"].shape[0])),
-        interleave=temporal == "gsm",
+        interleave=temporal != "none",
         dropout=0.5,
-        size_px=PAPER_BACKBONES[backbone][1],
-        mean=CAFFE_MEAN_BGR,
-        std=(1.0, 1.0, 1.0),
-        bgr=True,
+        size_px=PAPER_BACKBONES[backbone][1] if of_paper else 224,
+        mean=CAFFE_MEAN_BGR if of_paper else IMAGENET_MEAN,
+        std=(1.0, 1.0, 1.0) if of_paper else IMAGENET_STD,
+        bgr=of_paper,
+        ratio=_ratio(renamed),
     )
-    return config, renamed
+    return config, weights
+
+
+def _temporal(renamed: Mapping[str, Tensor]) -> str:
+    """The temporal module whose weights are among these, by our names."""
+    if any(key.endswith(".temporal.fuse.weight") for key in renamed):
+        return "gsf"
+    return "gsm" if any(key.endswith(".temporal.weight") for key in renamed) else "none"
+
+
+def _ratio(renamed: Mapping[str, Tensor]) -> float:
+    """The share of the channels that go through the temporal modules: the same at each site, up to rounding."""
+    for key, tensor in renamed.items():
+        if key.endswith(".temporal.bn.weight"):
+            layer = renamed.get(key.replace("temporal.bn", "layer"))
+            return 1.0 if layer is None else len(tensor) / len(layer)
+    return 1.0

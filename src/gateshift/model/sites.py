@@ -31,6 +31,7 @@ class Family:
         interleave: Whether gate-shift mixes channels here unless asked otherwise: as in the released
             networks where there are some, and not where ImageNet features should survive the insertion.
         source: Where the placement is from.
+        temporal: The one module that this row is for; None where every module goes to the same sites.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Family:
     side: Side
     interleave: bool
     source: str
+    temporal: str | None = None
 
 
 FAMILIES = (
@@ -49,6 +51,15 @@ FAMILIES = (
         side="after",
         interleave=True,
         source="GSM: the branch with the fewest convolutions, between convolution and batch norm",
+    ),
+    Family(
+        name="inceptionv3 (GSF)",
+        marker="mixed_10.tower_conv.conv",
+        sites=(r"(mixed(?:_[1-79]|_10)?)\.conv\.conv", r"(mixed_8)\.tower_conv\.conv"),
+        side="after",
+        interleave=True,
+        source="GSF: the branch with the fewest convolutions, every block, as released",
+        temporal="gsf",
     ),
     Family(
         name="inceptionv3",
@@ -86,17 +97,19 @@ class Site:
     channels: int
 
 
-def find_family(net: nn.Module) -> Family | None:
-    """The first family whose marker the net has, or None."""
+def find_family(net: nn.Module, temporal: str) -> Family | None:
+    """The first row of the table for this module whose marker the net has, or None."""
     names = {name for name, _ in net.named_modules()}
-    return next((family for family in FAMILIES if family.marker in names), None)
+    fitting = (family for family in FAMILIES if family.temporal in (None, temporal))
+    return next((family for family in fitting if family.marker in names), None)
 
 
-def find_sites(net: nn.Module, names: Sequence[str] | None = None) -> tuple[Family | None, list[Site]]:
+def find_sites(net: nn.Module, temporal: str, names: Sequence[str] | None = None) -> tuple[Family | None, list[Site]]:
     """Find the sites of a net by its family, or take convolutions given by name, after each of them.
 
     Args:
         net: A 2D network on [N, C, H, W].
+        temporal: The module that is to go there.
         names: Dotted names of convolutions of the net, instead of the family's sites.
 
     Returns:
@@ -105,7 +118,7 @@ def find_sites(net: nn.Module, names: Sequence[str] | None = None) -> tuple[Fami
     Raises:
         ModelError: If the family is unknown and no names are given, or a name is not a convolution.
     """
-    family = find_family(net)
+    family = find_family(net, temporal)
     convolutions = {name: m for name, m in net.named_modules() if isinstance(m, nn.Conv2d)}
     if names is not None:
         unknown = [name for name in names if name not in convolutions]
@@ -118,8 +131,9 @@ def find_sites(net: nn.Module, names: Sequence[str] | None = None) -> tuple[Fami
             )
         return family, [Site(name, "after", convolutions[name].out_channels) for name in names]
     if family is None:
+        known = [row.name for row in FAMILIES if row.temporal is None]
         raise ModelError(
-            f"no known sites in {type(net).__name__}; known families: {', '.join(f.name for f in FAMILIES)}; "
+            f"no known sites in {type(net).__name__}; known families: {', '.join(known)}; "
             f"name convolutions yourself with sites=[...], such as {_examples(convolutions)}"
         )
     by_block: dict[str, str] = {}

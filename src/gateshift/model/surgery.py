@@ -5,31 +5,46 @@ Everything is checked before the first change, so a failure leaves the network a
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from gateshift.errors import ModelError
-from gateshift.model.gates import GateShift, TemporalModule, check_channels
+from gateshift.model.gates import GateShift, GateShiftFuse, TemporalModule, check_channels
 from gateshift.model.sites import Side, Site, find_sites
 
-TEMPORAL_MODULES = ("gsm", "none")
+TEMPORAL_MODULES = {"gsm": GateShift, "gsf": GateShiftFuse}
 
 
 class TemporalSite(nn.Module):
-    """A layer of the network with a temporal module before or after it."""
+    """A layer of the network with a temporal module before or after it, on the first of its channels.
 
-    def __init__(self, layer: nn.Module, temporal: TemporalModule, side: Side) -> None:
+    Args:
+        layer: The layer.
+        temporal: The module.
+        side: On which side of the layer the module is.
+        num_gated: How many channels go through the module; the others pass by.
+    """
+
+    def __init__(self, layer: nn.Module, temporal: TemporalModule, side: Side, num_gated: int) -> None:
         super().__init__()
         self.layer = layer
         self.temporal = temporal
         self.side = side
+        self.num_gated = num_gated
 
     def forward(self, x: Tensor) -> Tensor:
         if self.side == "before":
-            return self.layer(self.temporal(x))
-        return self.temporal(self.layer(x))
+            return self.layer(self._mix(x))
+        return self._mix(self.layer(x))
+
+    def _mix(self, x: Tensor) -> Tensor:
+        if x.shape[1] == self.num_gated:
+            return self.temporal(x)
+        return torch.cat((self.temporal(x[:, : self.num_gated]), x[:, self.num_gated :]), dim=1)
 
 
 @dataclass(frozen=True)
@@ -41,6 +56,7 @@ class InsertReport:
         family: The family of the network, or "given by name".
         source: Where the placement is from; "" where it was given.
         sites: Where modules were put, in the order of the network's layers.
+        num_gated: At each site, how many of its channels go through the module.
         interleave: Whether the modules mix channels.
         num_parameters: How many parameters they added.
     """
@@ -49,20 +65,34 @@ class InsertReport:
     family: str
     source: str
     sites: tuple[Site, ...]
+    num_gated: tuple[int, ...]
     interleave: bool
     num_parameters: int
 
     def __str__(self) -> str:
         lines = [f"{self.temporal} at {len(self.sites)} sites ({self.family}), {self.num_parameters:,} parameters"]
         lines += [f"  placement of {self.source}"] if self.source else []
-        lines += [f"  {site.side} {site.name}: {site.channels} channels" for site in self.sites]
+        lines += [
+            f"  {site.side} {site.name}: {gated} of {site.channels} channels"
+            for site, gated in zip(self.sites, self.num_gated, strict=True)
+        ]
         return "\n".join(lines)
 
 
 def check_temporal(temporal: str) -> None:
     """Raise ModelError unless this kind of temporal module exists."""
-    if temporal not in TEMPORAL_MODULES:
-        raise ModelError(f"unknown temporal module {temporal!r}; choose one of {', '.join(TEMPORAL_MODULES)}")
+    known = (*TEMPORAL_MODULES, "none")
+    if temporal not in known:
+        raise ModelError(f"unknown temporal module {temporal!r}; choose one of {', '.join(known)}")
+
+
+def gated_channels(channels: int, ratio: float) -> int:
+    """How many of a site's channels a share of them is: rounded up to a multiple of 4, which every module can split.
+
+    >>> gated_channels(24, 0.25), gated_channels(40, 0.25), gated_channels(6, 1.0)
+    (8, 12, 6)
+    """
+    return channels if ratio == 1 else min(math.ceil(channels * ratio / 4) * 4, channels)
 
 
 def insert_temporal(
@@ -71,6 +101,7 @@ def insert_temporal(
     *,
     num_frames: int = 8,
     sites: Sequence[str] | None = None,
+    ratio: float = 1.0,
     interleave: bool | None = None,
 ) -> InsertReport:
     """Put a temporal module at every site of a 2D network, in place.
@@ -79,9 +110,11 @@ def insert_temporal(
 
     Args:
         net: A network of a known family, or any network with ``sites``.
-        temporal: "gsm"; "none" changes nothing.
+        temporal: "gsm" (gate-shift) or "gsf" (gate-shift-fuse); "none" changes nothing.
         num_frames: T; change it later with :func:`set_num_frames`.
         sites: Dotted names of convolutions to put a module after, instead of the family's sites.
+        ratio: Share of each site's channels that go through the module, above 0 and up to 1; rounded up to a
+            multiple of 4 channels.
         interleave: Whether gate-shift mixes channels. With it a new module is a fixed permutation of
             the channels; without it, the identity. Default: as the family's published networks.
 
@@ -93,27 +126,30 @@ def insert_temporal(
             has no known sites, or a site's channels cannot be split. The net is then unchanged.
     """
     _check_net(net, temporal, num_frames)
+    if not 0 < ratio <= 1:
+        raise ModelError(f"ratio {ratio} of the channels; give a share above 0 and up to 1, such as 0.25")
     if temporal == "none":
-        return InsertReport(temporal, "no module", "", (), False, 0)
-    family, found = find_sites(net, sites)
+        return InsertReport(temporal, "no module", "", (), (), False, 0)
+    family, found = find_sites(net, temporal, sites)
     if interleave is None:
         interleave = family is not None and family.interleave
-    for site in found:
+    num_gated = tuple(gated_channels(site.channels, ratio) for site in found)
+    for site, gated in zip(found, num_gated, strict=True):
         try:
-            check_channels(site.channels, interleave=interleave)
+            check_channels(gated, interleave=interleave)
         except ModelError as error:
             raise ModelError(f"{site.side} {site.name}: {error}") from None
 
     num_parameters = 0
-    for site in found:
+    for site, gated in zip(found, num_gated, strict=True):
         layer = net.get_submodule(site.name)
         weight = next(layer.parameters())
-        gate = GateShift(site.channels, num_frames, interleave=interleave)
+        gate = TEMPORAL_MODULES[temporal](gated, num_frames, interleave=interleave)
         gate.to(weight.device, weight.dtype).train(layer.training)
         num_parameters += sum(p.numel() for p in gate.parameters())
-        _replace(net, layer, TemporalSite(layer, gate, site.side))
+        _replace(net, layer, TemporalSite(layer, gate, site.side, gated))
     name, source = ("given by name", "") if family is None or sites is not None else (family.name, family.source)
-    return InsertReport(temporal, name, source, tuple(found), interleave, num_parameters)
+    return InsertReport(temporal, name, source, tuple(found), num_gated, interleave, num_parameters)
 
 
 def _check_net(net: nn.Module, temporal: str, num_frames: int) -> None:

@@ -150,6 +150,7 @@ def _create(settings: TrainSettings, classes: list[str]) -> VideoClassifier:
         options.temporal,
         classes=classes,
         weights=options.weights,
+        ratio=options.ratio,
         interleave=options.interleave,
         dropout=options.dropout,
         size_px=options.size,

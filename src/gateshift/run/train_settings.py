@@ -25,7 +25,9 @@ class ModelOptions:
     backbone: str = "bninception"
     """bninception, inceptionv3 (the papers' networks) or any timm name, such as resnet50."""
     temporal: str = "gsm"
-    """Temporal module: gsm (gate-shift), or none (frames are only averaged)."""
+    """Temporal module: gsm (gate-shift), gsf (gate-shift-fuse), or none (frames are only averaged)."""
+    ratio: float = 1.0
+    """Share of the channels at each site that go through the module, rounded up to a multiple of 4."""
     segments: int = 8
     """Frames that are taken from each video, one from each of as many equal parts."""
     weights: str | None = None
@@ -40,7 +42,7 @@ class ModelOptions:
 
 @dataclass(frozen=True)
 class OptimOptions:
-    """The training. The defaults are the papers' optim."""
+    """The training. The defaults are the papers' recipe."""
 
     epochs: int = 60
     """Passes over the training videos."""
