@@ -186,3 +186,33 @@ def test_pairs_can_be_given_and_are_checked() -> None:
 def test_classes_that_are_numbers_are_in_the_order_of_numbers(tmp_path: Path) -> None:
     text = "path,label\n" + "".join(f"{number}.mp4,{number}\n" for number in (10, 9, 0))
     assert read_manifest(write(tmp_path / "a.csv", text)).class_names() == ["0", "9", "10"]
+
+
+def test_mirror_pairs_are_those_of_the_file_beside_the_list_or_of_the_names(tmp_path: Path) -> None:
+    manifest = read_manifest(write(tmp_path / "list.csv", "path,label\na.mp4,x\n"))
+    classes = ["left", "right", "east, far", "west"]
+    assert manifest.mirror_pairs(classes) == (("left", "right"),)
+    write(tmp_path / "mirror_pairs.csv", 'class,mirrored\r\n"east, far",west\r\n\r\n')
+    assert manifest.mirror_pairs(classes) == (("east, far", "west"),)
+    write(tmp_path / "mirror_pairs.csv", "class,mirrored\n")
+    assert manifest.mirror_pairs(classes) == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "its first line must be class,mirrored"),
+        ("left,right\n", "its first line must be class,mirrored"),
+        ("class,mirrored\nleft,north\n", "line 2: 'north' is none of the 4 classes"),
+        ("class,mirrored\nleft,\n", "line 2: '' is none of the 4 classes"),
+        ("class,mirrored\nleft\n", "line 2: '' is none of the 4 classes"),
+        ("class,mirrored\nleft,left\n", "line 2: 'left' is in two pairs"),
+        ("class,mirrored\nleft,right\neast,left\n", "line 3: 'left' is in two pairs"),
+    ],
+)
+def test_mirror_pairs_that_cannot_be_used_say_where_and_why(text: str, message: str, tmp_path: Path) -> None:
+    manifest = read_manifest(write(tmp_path / "list.csv", "path,label\na.mp4,x\n"))
+    write(tmp_path / "mirror_pairs.csv", text)
+    with pytest.raises(ManifestError, match=message) as caught:
+        manifest.mirror_pairs(["left", "right", "east", "west"])
+    assert "mirror_pairs.csv" in str(caught.value)

@@ -81,6 +81,12 @@ MISTAKES = {
     "demo folder exists": ("demo --out exists", "exists exists; choose another folder with --out"),
     "no video": ("predict model.safetensors", "no video named; name files or folders after the model"),
     "top": ("predict model.safetensors a.mp4 --top 0", "--top 0; name at least 1 class"),
+    "prepare without annotations": (
+        "prepare something-v2 . --out lists",
+        ".: no annotation file labels.json or something-something-v2-labels.json is there",
+    ),
+    "prepare over something": ("prepare folder . --out .", ". exists and holds a.mp4 and more; choose another folder"),
+    "prepare from nowhere": ("prepare kinetics nowhere --out lists", "nowhere: no such folder; give the folder"),
 }  # fmt: skip
 
 

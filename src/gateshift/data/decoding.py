@@ -6,6 +6,7 @@ stops at the wanted frame. Where the packets cannot be trusted, frames are count
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -17,6 +18,16 @@ from gateshift.errors import VideoError
 
 # A frame leaves the decoder at most this many packets after its own: 16 pictures, each of two fields.
 _MAX_DELAY_PACKETS = 32
+
+
+def frames_between(times_s: Sequence[float], start_s: float | None, end_s: float | None) -> range:
+    """Numbers of the frames that are shown from ``start_s`` on and before ``end_s``; None is the video's own end.
+
+    >>> frames_between([0.0, 0.5, 1.0, 1.5], 0.5, 1.5)
+    range(1, 3)
+    """
+    start = 0 if start_s is None else bisect_left(times_s, start_s)
+    return range(start, len(times_s) if end_s is None else bisect_left(times_s, end_s))
 
 
 class FrameDecoder:

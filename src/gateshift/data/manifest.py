@@ -1,8 +1,11 @@
-"""Which videos, which labels: the three forms of a list of videos.
+"""Which videos, which labels: the three forms of a list of videos, and what may lie beside one.
 
 - a CSV with the columns ``path,label`` and, if wanted, ``start,end`` in seconds (other columns are ignored);
 - a ``videofolder.txt`` list of the original code: ``path frames label`` a line, labels as numbers from 0;
 - a folder with one sub-folder of videos (or frame folders) for each class.
+
+Beside it, ``classes.txt`` says the order of the classes, one a line, and ``mirror_pairs.csv`` (``class,mirrored``)
+which of them swap in a mirror.
 """
 
 from __future__ import annotations
@@ -14,10 +17,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from gateshift.data.mirror import Pairs, find_mirror_pairs
 from gateshift.data.video import find_videos
 from gateshift.errors import ManifestError
 
 CLASSES_FILE = "classes.txt"
+MIRROR_FILE = "mirror_pairs.csv"
+MIRROR_COLUMNS = ("class", "mirrored")
 
 
 @dataclass(frozen=True)
@@ -48,10 +54,12 @@ class Manifest:
     Attributes:
         source: Where it was read from.
         entries: The videos, in the list's order.
+        names: Names of the class numbers, for a list that has numbers and no ``classes.txt``; may be empty.
     """
 
     source: Path
     entries: tuple[Entry, ...]
+    names: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -62,18 +70,45 @@ class Manifest:
         Raises:
             ManifestError: If ``classes.txt`` is empty or names a class twice.
         """
-        folder = self.source if self.source.is_dir() else self.source.parent
-        file = folder / CLASSES_FILE
+        file = self._beside(CLASSES_FILE)
         if file.is_file():
-            names = [line.strip() for line in _read_text(file).splitlines() if line.strip()]
-            if not names or len(set(names)) != len(names):
-                raise ManifestError(f"{file}: {len(names)} names, {len(set(names))} different; list each class once")
-            return names
+            return read_names(file)
         numbers = [entry.label for entry in self.entries if isinstance(entry.label, int)]
+        if numbers and self.names:
+            return list(self.names)
         if numbers:
             return [str(number) for number in range(max(numbers) + 1)]
         labels = {str(entry.label) for entry in self.entries}
         return sorted(labels, key=int if all(_is_number(label) for label in labels) else str)
+
+    def mirror_pairs(self, classes: Sequence[str]) -> Pairs:
+        """The classes that swap in a mirror: those of a ``mirror_pairs.csv`` beside the list, else by their names.
+
+        Raises:
+            ManifestError: If ``mirror_pairs.csv`` pairs a class that is none of ``classes``, or one twice.
+        """
+        file = self._beside(MIRROR_FILE)
+        if not file.is_file():
+            return find_mirror_pairs(classes)
+        rows = csv.DictReader(io.StringIO(read_text(file)))
+        if not set(MIRROR_COLUMNS) <= set(rows.fieldnames or ()):
+            raise ManifestError(f"{file}: its first line must be {','.join(MIRROR_COLUMNS)}; correct it, or delete it")
+        pairs: list[tuple[str, str]] = []
+        free = set(classes)
+        for row in _parsed(rows, file):
+            pair = tuple((row[column] or "").strip() for column in MIRROR_COLUMNS)
+            for name in pair:
+                if name not in free:
+                    fault = "in two pairs" if name in classes else f"none of the {len(classes)} classes"
+                    raise ManifestError(
+                        f"{file}, line {rows.line_num}: {name!r} is {fault}; correct or delete the line"
+                    )
+                free.remove(name)
+            pairs.append((pair[0], pair[1]))
+        return tuple(pairs)
+
+    def _beside(self, name: str) -> Path:
+        return (self.source if self.source.is_dir() else self.source.parent) / name
 
     def label_indices(self, classes: Sequence[str]) -> list[int]:
         """The index of each entry's label in ``classes``, always by name.
@@ -93,9 +128,12 @@ class Manifest:
                 name = own[name] if name < len(own) else str(name)
             index = known.get(name, -1)
             if index < 0:
+                hint = "correct the list or the classes"
+                if isinstance(entry.label, int):
+                    hint = f"put {CLASSES_FILE}, the names in the order of the numbers, beside the list"
                 raise ManifestError(
                     f"{self.source}: label {entry.label!r} of {entry.video_id} is none of the {len(classes)} classes "
-                    f"({', '.join(classes[:5])}{', ...' if len(classes) > 5 else ''}); correct the list or the classes"
+                    f"({', '.join(classes[:5])}{', ...' if len(classes) > 5 else ''}); {hint}"
                 )
             indices.append(index)
         return indices
@@ -118,12 +156,13 @@ class Manifest:
             seen.add(entry.video_id)
 
 
-def read_manifest(source: str | Path, *, root: str | Path | None = None) -> Manifest:
+def read_manifest(source: str | Path, *, root: str | Path | None = None, names: Sequence[str] = ()) -> Manifest:
     """Read a list of labelled videos in any of the three forms.
 
     Args:
         source: A ``.csv`` file, a ``.txt`` list or a folder of class folders.
         root: Where relative paths of a list start; the list's own folder by default.
+        names: Names of the class numbers, for a list that has numbers alone.
 
     Raises:
         ManifestError: If there is no such list, it has no videos, or a line of it cannot be used.
@@ -139,7 +178,21 @@ def read_manifest(source: str | Path, *, root: str | Path | None = None) -> Mani
         entries = list(read(source, base))
     if not entries:
         raise ManifestError(f"{source}: lists no videos; add some")
-    return Manifest(source, tuple(entries))
+    return Manifest(source, tuple(entries), tuple(names))
+
+
+def read_names(path: Path) -> list[str]:
+    """Class names, one a line.
+
+    Raises:
+        ManifestError: If the file is missing or empty, or names a class twice.
+    """
+    if not path.is_file():
+        raise ManifestError(f"{path}: no such file of class names; give a text file with one name a line")
+    names = [line.strip() for line in read_text(path).splitlines() if line.strip()]
+    if not names or len(set(names)) != len(names):
+        raise ManifestError(f"{path}: {len(names)} names, {len(set(names))} different; list each class once")
+    return names
 
 
 def _class_folders(source: Path) -> list[Entry]:
@@ -153,7 +206,7 @@ def _class_folders(source: Path) -> list[Entry]:
 
 
 def _csv_rows(source: Path, base: Path) -> Iterable[Entry]:
-    rows = csv.DictReader(io.StringIO(_read_text(source)))
+    rows = csv.DictReader(io.StringIO(read_text(source)))
     if not {"path", "label"} <= set(rows.fieldnames or ()):
         raise ManifestError(
             f"{source}: columns {', '.join(rows.fieldnames or ()) or '(none)'}; "
@@ -197,7 +250,7 @@ def _seconds(text: str | None, where: str) -> float | None:
 
 
 def _list_lines(source: Path, base: Path) -> Iterable[Entry]:
-    for number, line in enumerate(_read_text(source).splitlines(), start=1):
+    for number, line in enumerate(read_text(source).splitlines(), start=1):
         if not line.strip():
             continue
         parts = line.rsplit(maxsplit=2)
@@ -207,7 +260,12 @@ def _list_lines(source: Path, base: Path) -> Iterable[Entry]:
         yield Entry(path, base / path, int(label), num_frames=int(frames))
 
 
-def _read_text(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """A text file in UTF-8, without its byte order mark and with plain line ends.
+
+    Raises:
+        ManifestError: If it is something else.
+    """
     try:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:

@@ -10,7 +10,6 @@ import math
 import operator
 import re
 from abc import ABC, abstractmethod
-from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from os import PathLike
 from pathlib import Path
@@ -22,7 +21,7 @@ from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gateshift.data.decoding import FrameDecoder
+from gateshift.data.decoding import FrameDecoder, frames_between
 from gateshift.data.images import read_image
 from gateshift.errors import VideoError
 
@@ -225,7 +224,7 @@ class VideoFile(_Reader):
                 "end; correct the times"
             )
         times_s = self._decoder.times_s()
-        kept = range(bisect_left(times_s, start_s), bisect_left(times_s, end_s))
+        kept = frames_between(times_s, start_s, end_s)
         if not kept:
             raise VideoError(
                 f"{self._path}: no frame has a time in start_s={start_s} to end_s={end_s}, as there are "

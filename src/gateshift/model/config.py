@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +32,7 @@ class ModelConfig:
         num_crops: Crops of each of these clips.
         mirror_pairs: Pairs of classes that swap when a clip is mirrored.
         ratio: Share of each site's channels that go through the temporal module.
+        named: Whether ``classes`` are names, and not the numbers of a released file that has no names.
     """
 
     backbone: str
@@ -47,11 +49,25 @@ class ModelConfig:
     num_crops: int = 1
     mirror_pairs: tuple[tuple[str, str], ...] = ()
     ratio: float = 1.0
+    named: bool = True
 
     @property
     def resize_px(self) -> int:
         """Short side to which a test frame is resized before the square is cut out: 256 for 224."""
         return self.size_px * 256 // 224
+
+    def name_classes(self, names: Sequence[str]) -> ModelConfig:
+        """The same with names for the classes of a released checkpoint, in the order of its outputs.
+
+        Raises:
+            ModelError: If there are not as many different names as classes.
+        """
+        if len(set(names)) != len(names) or len(names) != len(self.classes):
+            raise ModelError(
+                f"{len(names)} class names, {len(set(names))} different, for a model of {len(self.classes)} classes; "
+                "give each class a name of its own"
+            )
+        return dataclasses.replace(self, classes=tuple(names), named=True)
 
     def to_json(self) -> str:
         """The text kept in a model file's metadata."""

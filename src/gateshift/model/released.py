@@ -160,6 +160,7 @@ def read_released(state: Mapping[Any, Any]) -> tuple[ModelConfig, dict[str, Tens
         std=(1.0, 1.0, 1.0) if of_paper else IMAGENET_STD,
         bgr=of_paper,
         ratio=_ratio(renamed),
+        named=False,
     )
     return config, weights
 

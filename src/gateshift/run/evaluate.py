@@ -13,8 +13,9 @@ from torch import Tensor, nn
 from gateshift.data.dataset import TestViews, make_loader
 from gateshift.data.manifest import Manifest
 from gateshift.data.mirror import mirror_map
+from gateshift.data.sampling import ShortVideos
 from gateshift.data.views import Protocol, merge_views
-from gateshift.errors import SettingsError, VideoError
+from gateshift.errors import ModelError, SettingsError, VideoError
 from gateshift.model.config import ModelConfig
 from gateshift.run.scores import Scores
 
@@ -36,16 +37,25 @@ def create_accelerator(precision: str) -> Accelerator:
         raise SettingsError(f"--precision {precision}: {error}; try --precision no") from error
 
 
-def choose_segments(config: ModelConfig, asked: int | None) -> int:
-    """T of a test: as asked, or as the model was trained.
+def choose_protocol(
+    config: ModelConfig,
+    *,
+    segments: int | None = None,
+    clips: int | None = None,
+    crops: int | None = None,
+    short_videos: ShortVideos = "spread",
+) -> Protocol:
+    """How a model is tested: as asked, and else as the model says.
 
     Raises:
-        SettingsError: If neither says.
+        SettingsError: If neither says how many frames a clip has, or a number is out of range.
     """
-    segments = asked if asked is not None else config.num_segments
+    segments = config.num_segments if segments is None else segments
     if segments is None:
         raise SettingsError("a released checkpoint does not say how many frames it takes; give --segments, such as 8")
-    return segments
+    clips = config.num_clips if clips is None else clips
+    crops = config.num_crops if crops is None else crops
+    return Protocol(segments, clips, crops, short_videos)
 
 
 @torch.inference_mode()
@@ -76,6 +86,11 @@ def evaluate(
         VideoError: If a video cannot be read.
         ManifestError: If a label is not one of the model's classes, or a video is listed twice.
     """
+    if not config.named:
+        raise ModelError(
+            "a released checkpoint has no class names, and classes are not matched by number alone; name them by "
+            "--classes FILE, such as the release's category.txt, or fetch the model by gateshift download"
+        )
     manifest.check_unique()
     views = TestViews(manifest, config.classes, protocol, size_px=config.size_px, resize_px=config.resize_px)
     loader = accelerator.prepare(make_loader(views, batch_size=batch_size, workers=workers))

@@ -11,6 +11,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
+from gateshift.data.listing import DatasetName, Edition, Task
 from gateshift.run.train_settings import Precision, ShortVideos
 
 
@@ -27,12 +28,19 @@ class TestSettings:
     """A .safetensors model, or a released GSM checkpoint (.pth.tar)."""
     videos: Annotated[Positional[Path], arg(metavar="VAL")]
     """Labelled videos: a CSV, a videofolder.txt list, or a folder of class folders."""
+    recipe: str | None = None
+    """A published row, see gateshift recipes, or a .toml file of yours: its segments, clips and crops.
+    What is given beside it wins."""
     segments: int | None = None
     """Frames of a clip; by default as in training. Released checkpoints do not say: give it."""
-    clips: int = 1
-    """Clips of each video."""
-    crops: int = 1
-    """Crops of each clip: 1 (centre), 3 (along the long side), 5 (corners, centre) or 10 (those and mirrored)."""
+    clips: int | None = None
+    """Clips of each video; by default as the model says: 1, or those of its recipe."""
+    crops: int | None = None
+    """Crops of each clip: 1 (centre), 3 (along the long side), 5 (corners, centre) or 10 (those and mirrored);
+    by default as the model says: 1, or those of its recipe."""
+    classes: Path | None = None
+    """Names for the class numbers of a released checkpoint, and of a list of numbers, one a line: the release's
+    category.txt."""
     scores: Path | None = None
     """Write ids, labels, logits and classes to this .npz, and the accuracies to a .json beside it."""
     overwrite: bool = False
@@ -77,16 +85,18 @@ class PredictSettings:
     """A .safetensors model, or a released GSM checkpoint (.pth.tar)."""
     videos: Annotated[Positional[tuple[Path, ...]], arg(metavar="VIDEO|FOLDER ...")]
     """Video files, folders of frames, or folders with videos at any depth."""
+    classes: Path | None = None
+    """Names for the class numbers of a released checkpoint, one a line: the release's category.txt."""
     top: int = 5
     """How many classes to name."""
     json: bool = False
     """Print JSON records instead of a table."""
     segments: int | None = None
     """Frames of a clip; by default as in training. Released checkpoints do not say: give it."""
-    clips: int = 1
-    """Clips of each video."""
-    crops: int = 1
-    """Crops of each clip: 1, 3, 5 or 10."""
+    clips: int | None = None
+    """Clips of each video; by default as the model says."""
+    crops: int | None = None
+    """Crops of each clip: 1, 3, 5 or 10; by default as the model says."""
 
 
 @dataclass(frozen=True)
@@ -103,3 +113,83 @@ class DemoSettings:
     """Another seed draws other clips and starts from other weights."""
     workers: int = 1
     """Processes that load videos beside the training."""
+
+
+@dataclass(frozen=True)
+class PrepareSettings:
+    """Make lists for training from a published data set as it was downloaded, or from class folders.
+
+    Reads the data set's own annotation files, checks that each listed video is there and has frames, and writes
+    train.csv, val.csv, classes.txt and mirror_pairs.csv to DIR. If videos are missing or broken, they are named,
+    nothing is written, and the exit code is 1.
+
+    ROOT is the data set's folder. In it are expected, under the official names:
+
+    something-v1: something-something-v1-{labels,train,validation}.csv, 20bn-something-something-v1/ID/00001.jpg
+
+    something-v2: [something-something-v2-]{labels,train,validation}.json, 20bn-something-something-v2/ID.webm
+
+    jester: jester-v1-{labels,train,validation}.csv, 20bn-jester-v1/ID/00001.jpg
+
+    diving48: Diving48_[V2_]{train,test}.json, Diving48_vocab.json, rgb/NAME.mp4
+
+    kinetics: train.csv, val.csv or validate.csv, {train,val}/[CLASS/]ID_000001_000011.mp4 or ID.mp4
+
+    epic-kitchens-100: EPIC_100_{train,validation,verb_classes,noun_classes}.csv, P01/videos/P01_01.MP4
+
+    folder: train/CLASS/VIDEO and val/CLASS/VIDEO, or CLASS/VIDEO, which is then split by --val-share
+    """
+
+    dataset: Annotated[Positional[DatasetName], arg(metavar="DATASET")]
+    """something-v1, something-v2, jester, diving48, kinetics, epic-kitchens-100 or folder."""
+    root: Annotated[Positional[Path], arg(metavar="ROOT")]
+    """Folder of the data set; videos can also lie directly in it."""
+    out: Annotated[Path, arg(metavar="DIR")]
+    """Folder to write."""
+    annotations: Path | None = None
+    """Folder of the annotation files; ROOT by default."""
+    edition: Edition | None = None
+    """Labels of diving48: needed if both editions are there. v2 is the corrected one."""
+    task: Task | None = None
+    """What a class of epic-kitchens-100 is: its verb, its noun, or both, such as "take plate". Needed there."""
+    val_share: float = 0.2
+    """Share of each class that goes to val, for a folder that is not split. The same in each run."""
+    allow_missing: bool = False
+    """Leave out videos that are missing or broken, and list them in missing.csv."""
+    extract_frames: bool = False
+    """Write every frame as JPEG to DIR/frames/ID/00001.jpg, and list these folders. A run that was stopped
+    goes on where it was."""
+    overwrite: bool = False
+    """Replace the lists in DIR. Whole folders of frames stay; delete DIR/frames to extract them anew."""
+    workers: int | None = None
+    """Videos that are read at a time; by default as many as there are cores."""
+
+
+@dataclass(frozen=True)
+class RecipesSettings:
+    """List the published rows that train and test reproduce with --recipe, or print one.
+
+    A printed recipe saved as a .toml file and edited is a recipe too: --recipe my.toml.
+    """
+
+    name: Annotated[Positional[str | None], arg(metavar="NAME")] = None
+    """The recipe to print."""
+    cost: bool = False
+    """List instead what each published network costs at its input size, without and with its temporal modules."""
+
+
+@dataclass(frozen=True)
+class DownloadSettings:
+    """Fetch models that the GSM and GSF papers' releases publish, as files of ours.
+
+    Each is checked, gets its class names and test protocol, and is written as OUT/NAME.safetensors. A download that was
+    interrupted goes on when it is started again. A file that you have already is taken from OUT, under its
+    published name.
+    """
+
+    names: Annotated[Positional[tuple[str, ...]], arg(metavar="NAME ...")]
+    """Names of recipes, see gateshift recipes."""
+    out: Path = Path("models")
+    """Folder to write."""
+    url: str | None = None
+    """Where to fetch one model from, instead of the release's place on Google Drive."""

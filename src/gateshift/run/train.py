@@ -17,14 +17,15 @@ from torch.utils.data import DataLoader
 
 from gateshift.data.dataset import Augmentation, EpochShuffle, Sample, TrainingClips, make_loader
 from gateshift.data.manifest import Manifest, read_manifest
-from gateshift.data.mirror import find_mirror_pairs, may_mirror, mirror_map, parse_mirror_pairs
+from gateshift.data.mirror import may_mirror, mirror_map, parse_mirror_pairs
 from gateshift.data.views import Protocol
 from gateshift.errors import SettingsError, VideoError
 from gateshift.model.classifier import VideoClassifier, create_model
 from gateshift.run.evaluate import create_accelerator, evaluate
 from gateshift.run.optim import freeze_batch_norms, learning_rate, new_parameters, trained_parameters, training_step
+from gateshift.run.recipes import TestOptions, load_recipe
 from gateshift.run.run_folder import Progress, RunFolder, describe
-from gateshift.run.train_settings import TrainSettings
+from gateshift.run.train_settings import OptimOptions, TrainSettings
 
 
 class Reporter(Interface):
@@ -113,7 +114,7 @@ def prepare(settings: TrainSettings, folder: RunFolder, reporter: Reporter) -> T
         folder.check_description(description)
     validation.label_indices(classes)  # a label that is not learned is found before the training, not after
     set_seed(settings.seed)
-    model = _create(settings, classes)
+    model = _create(settings, learned, classes)
     clips = TrainingClips(learned, classes, _augmentation(settings, model), seed=settings.seed)
     order = EpochShuffle(len(clips), seed=settings.seed)
     loader = make_loader(clips, batch_size=optim.batch_size, workers=settings.workers, sampler=order)
@@ -136,6 +137,7 @@ def prepare(settings: TrainSettings, folder: RunFolder, reporter: Reporter) -> T
         f"{len(learned)} videos to learn from, {len(validation)} to validate on, {len(classes)} classes, "
         f"{accelerator.num_processes} process(es) on {accelerator.device.type}"
     )
+    reporter.say(_describe_rate(optim))
     pairs = ", ".join(f"{a} = {b}" for a, b in model.config.mirror_pairs) or "none"
     reporter.say(f"mirrored clips: {settings.augment.mirror}; classes that swap: {pairs}")
     return Training(
@@ -143,7 +145,14 @@ def prepare(settings: TrainSettings, folder: RunFolder, reporter: Reporter) -> T
     )
 
 
-def _create(settings: TrainSettings, classes: list[str]) -> VideoClassifier:
+def _describe_rate(optim: OptimOptions) -> str:
+    real = optim.batch_size * optim.accumulate
+    told = f"learning rate {optim.peak_lr:g} for {real} videos between two updates"
+    scaled = optim.lr_batch not in (None, real)
+    return f"{told}: {optim.lr:g} x {real}/{optim.lr_batch}, as it is meant for {optim.lr_batch}" if scaled else told
+
+
+def _create(settings: TrainSettings, learned: Manifest, classes: list[str]) -> VideoClassifier:
     options, augment = settings.model, settings.augment
     model = create_model(
         options.backbone,
@@ -156,8 +165,15 @@ def _create(settings: TrainSettings, classes: list[str]) -> VideoClassifier:
         size_px=options.size,
         num_segments=options.segments,
     )
+    test = load_recipe(settings.recipe).test if settings.recipe else TestOptions()
+    protocol = Protocol(options.segments, test.clips, test.crops)
     given = parse_mirror_pairs(augment.mirror_pairs, classes)
-    model.config = dataclasses.replace(model.config, mirror_pairs=given or find_mirror_pairs(classes))
+    model.config = dataclasses.replace(
+        model.config,
+        num_clips=protocol.num_clips,
+        num_crops=protocol.num_crops,
+        mirror_pairs=given or learned.mirror_pairs(classes),
+    )
     return model
 
 
@@ -189,7 +205,7 @@ def _optimizer(settings: TrainSettings, model: VideoClassifier) -> torch.optim.O
 def _train_epoch(run: Training, epoch: int, reporter: Reporter) -> dict[str, Any]:
     """One pass over the training videos. Returns the epoch's row of the log, without validation."""
     optim = run.settings.optim
-    rate = learning_rate(epoch, peak=optim.lr, warmup_epochs=optim.warmup_epochs, num_epochs=optim.epochs)
+    rate = learning_rate(epoch, peak=optim.peak_lr, warmup_epochs=optim.warmup_epochs, num_epochs=optim.epochs)
     for group in run.optimizer.param_groups:
         group["lr"] = rate * group["lr_scale"]
     run.clips.epoch = run.order.epoch = epoch

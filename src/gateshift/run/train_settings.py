@@ -56,6 +56,9 @@ class OptimOptions:
     """sgd (the papers', momentum 0.9) or adamw."""
     lr: float = 0.01
     """Peak learning rate."""
+    lr_batch: int | None = None
+    """Videos between two updates that lr is meant for: lr is scaled by the real number, batch-size x accumulate,
+    over this. None: lr as it is."""
     new_layers_lr: float = 1.0
     """Learning rate of the temporal modules and the classifier, as a multiple of lr; 2 to 5 helps where
     the backbone starts from ImageNet or the training is short."""
@@ -69,6 +72,13 @@ class OptimOptions:
     """Validate after every so many epochs, and after the last."""
     partial_bn: bool = False
     """Freeze all batch norms but the first (TSN's partial batch norm)."""
+
+    @property
+    def peak_lr(self) -> float:
+        """The peak learning rate at the real number of videos between two updates."""
+        if self.lr_batch is None:
+            return self.lr
+        return self.lr * self.batch_size * self.accumulate / self.lr_batch
 
 
 @dataclass(frozen=True)
@@ -101,6 +111,9 @@ class TrainSettings:
     """Videos to validate on after each epoch."""
     out: Annotated[Path, arg(metavar="RUN")]
     """Folder to write; it must not exist, unless --resume."""
+    recipe: str | None = None
+    """A published row, see gateshift recipes, or a .toml file of yours: its options replace the defaults below.
+    What is given beside it wins."""
     model: ModelOptions = field(default_factory=ModelOptions)
     optim: OptimOptions = field(default_factory=OptimOptions)
     augment: AugmentOptions = field(default_factory=AugmentOptions)
@@ -127,6 +140,7 @@ class TrainSettings:
             "batch-size": optim.batch_size,
             "accumulate": optim.accumulate,
             "validate-every": optim.validate_every,
+            "lr-batch": 1 if optim.lr_batch is None else optim.lr_batch,
         }
         for name, value in at_least_one.items():
             if value < 1:

@@ -1,0 +1,113 @@
+"""A data set that is nothing but folders: one for each class, split into train and val or not."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from gateshift.data.listing import Item, Listing, Source, Split
+from gateshift.data.video import find_videos
+from gateshift.errors import ManifestError, SettingsError
+
+_VAL_NAMES = ("val", "validation", "test")
+
+
+def read_class_folders(source: Source) -> Listing:
+    """List ``train/CLASS/VIDEO`` and ``val/CLASS/VIDEO``, or split ``CLASS/VIDEO`` by ``source.val_share``.
+
+    Raises:
+        ManifestError: If there are no class folders, one has no videos, or val has a class that train lacks.
+        SettingsError: If the share is not between 0 and 1.
+    """
+    if not 0 < source.val_share < 1:
+        raise SettingsError(f"--val-share {source.val_share}; it must be above 0 and below 1; try 0.2")
+    names = {path.name for path in _sub_folders(source.root)}
+    val_names = [name for name in _VAL_NAMES if name in names]
+    if "train" in names and val_names:
+        return _presplit(source, val_names)
+    for name in sorted(names & {"train", *_VAL_NAMES}):
+        if all(video.parent.name != name for video in find_videos(source.root / name)):  # it is no class
+            wanted = " or ".join(_VAL_NAMES) if name == "train" else "train"
+            raise ManifestError(
+                f"{source.root}: {name} is there, and {wanted} beside it is not; add it, or give "
+                f"{source.root / name} to split its classes"
+            )
+    return _split(source)
+
+
+def _presplit(source: Source, val_names: Sequence[str]) -> Listing:
+    learned = _videos(source, source.root / "train")
+    validated = _videos(source, source.root / val_names[0])
+    unknown = sorted(set(validated) - set(learned))
+    if unknown:
+        raise ManifestError(
+            f"{source.root}: class {unknown[0]!r} is in {val_names[0]} and not in train, which has {len(learned)} "
+            "classes; add it there, or take it out"
+        )
+    lists: tuple[tuple[dict[str, list[Path]], Split], ...] = ((learned, "train"), (validated, "val"))
+    items = [(path, label, split) for videos, split in lists for label in videos for path in videos[label]]
+    notes = [f"val is made of {val_names[0]}; {name} is not used" for name in val_names[1:]]
+    return _listing(source.root, items, sorted(learned), notes)
+
+
+def _split(source: Source) -> Listing:
+    videos = _videos(source, source.root)
+    items: list[tuple[Path, str, Split]] = []
+    notes = []
+    for label, paths in videos.items():
+        num_val = min(max(round(len(paths) * source.val_share), 1), len(paths) - 1)
+        if not num_val:
+            notes.append(f"class {label!r} has 1 video, which goes to train; val has none of it")
+        # By a digest of its name, a video stays in its list wherever the folder lies and whatever it is joined by.
+        chosen = set(sorted(paths, key=lambda path: _digest(path, source.root))[:num_val])
+        items += [(path, label, "val" if path in chosen else "train") for path in paths]
+    if all(split == "train" for _, _, split in items):
+        raise ManifestError(f"{source.root}: no class has 2 videos, one to learn from and one for val; add some")
+    return _listing(source.root, items, sorted(videos), notes)
+
+
+def _digest(path: Path, root: Path) -> bytes:
+    return hashlib.sha256(path.relative_to(root).as_posix().encode("utf-8", "surrogateescape")).digest()
+
+
+def _videos(source: Source, place: Path) -> dict[str, list[Path]]:
+    """The videos of each class folder in a place, both sorted."""
+    videos: dict[str, list[Path]] = {}
+    for folder in _sub_folders(place):
+        if source.skip is not None and folder.resolve() == source.skip.resolve():
+            continue
+        found = find_videos(folder)
+        if not found:
+            raise ManifestError(f"{folder}: no video is in this class folder; add some, or delete it")
+        if found == [folder]:
+            raise ManifestError(
+                f"{folder}: holds images, as a video does; expected CLASS/VIDEO in {place}, so put it in a class folder"
+            )
+        videos[folder.name] = found
+    if not videos:
+        raise ManifestError(
+            f"{place}: no class folders are in it; expected train/CLASS/VIDEO and val/CLASS/VIDEO, or CLASS/VIDEO"
+        )
+    return videos
+
+
+def _sub_folders(place: Path) -> list[Path]:
+    return sorted(path for path in place.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def _listing(
+    root: Path, videos: Sequence[tuple[Path, str, Split]], classes: Sequence[str], notes: Sequence[str]
+) -> Listing:
+    plain = [path if path.is_dir() else path.with_suffix("") for path, _, _ in videos]
+    times = Counter(plain)
+    items = []
+    for (path, label, split), short in zip(videos, plain, strict=True):
+        name = (short if times[short] == 1 else path).relative_to(root).as_posix()
+        if not name.isprintable() or any(part != part.strip() for part in Path(name).parts):
+            raise ManifestError(
+                f"{str(path)!r}: a list cannot hold this name; rename it, without odd characters and outer spaces"
+            )
+        items.append(Item(name, label, split, (path.name,), (path.parent.relative_to(root).as_posix(),)))
+    return Listing(tuple(classes), tuple(items), notes=tuple(notes))

@@ -1,0 +1,274 @@
+"""An annotated data set becomes lists that training takes: find its videos, check them, write."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from threading import Event
+from typing import Any, Protocol, TypeVar
+
+from gateshift.data.annotations import read_annotations
+from gateshift.data.frames import WHOLE, extract_frames, find_frames, in_threads
+from gateshift.data.list_files import FRAMES_FOLDER, ListedClip, Problem, check_out, check_sources_stay, write_lists
+from gateshift.data.listing import DatasetName, Item, Source, Split
+from gateshift.data.video import VIDEO_SUFFIXES
+from gateshift.errors import GateShiftError, ManifestError, SettingsError, VideoError
+
+# Indexing gains nothing from more threads, as it returns to Python for each packet; extracting does.
+_MAX_COUNTING_THREADS = 8
+
+_Result = TypeVar("_Result")
+
+
+class Stage(Protocol):
+    """Who is told how the work goes; the command line draws a bar with it."""
+
+    def __call__(self, name: str, num_videos: int) -> AbstractContextManager[Callable[[int], Any]]:
+        """Enter a stage; what it gives is called with the number of videos that are done."""
+
+
+@dataclass(frozen=True)
+class PrepareOptions:
+    """How a data set is prepared.
+
+    Attributes:
+        allow_missing: Leave out videos that are missing or broken, instead of raising.
+        extract_frames: Write the frames of the videos as images, and list these.
+        overwrite: Replace lists that are there.
+        workers: How many videos are worked on at a time; None for as many as there are cores.
+    """
+
+    allow_missing: bool = False
+    extract_frames: bool = False
+    overwrite: bool = False
+    workers: int | None = None
+
+
+class MissingVideosError(GateShiftError):
+    """Videos that are listed are missing or broken; nothing was written.
+
+    Attributes:
+        problems: All of them.
+    """
+
+    def __init__(self, problems: Sequence[Problem], num_listed: int) -> None:
+        super().__init__(
+            f"{len(problems)} of {num_listed} videos are missing or broken, so no list was written; "
+            "add them, or go on without them by --allow-missing"
+        )
+        self.problems = tuple(problems)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What was prepared.
+
+    Attributes:
+        num_videos: Videos, or parts of videos, of each list.
+        classes: All class names, in the order of their numbers.
+        files: What was written.
+        problems: The videos that were left out.
+        num_extracted: Folders of frames that were written.
+        num_already_there: Folders of frames that an earlier run had written.
+        notes: What the user should know, a line each.
+    """
+
+    num_videos: dict[Split, int]
+    classes: tuple[str, ...]
+    files: tuple[Path, ...]
+    problems: tuple[Problem, ...]
+    num_extracted: int
+    num_already_there: int
+    notes: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class _Clip:
+    """What is known of an item so far."""
+
+    item: Item
+    path: Path | None = None
+    frames: range = range(0)
+    problem: str = ""
+
+
+def prepare(
+    dataset: DatasetName,
+    source: Source,
+    out: Path,
+    options: PrepareOptions = PrepareOptions(),
+    *,
+    stage: Stage = lambda _name, _num: nullcontext(lambda _done: None),
+) -> Prepared:
+    """Write ``train.csv``, ``val.csv``, ``classes.txt`` and ``mirror_pairs.csv`` of a data set to a folder.
+
+    Every video is looked for and its frames are counted before anything is written.
+
+    Args:
+        dataset: Whose annotation files are read.
+        source: Where they and the videos lie.
+        out: Folder to write; made if missing.
+        options: How.
+        stage: Is told how the work goes.
+
+    Raises:
+        MissingVideosError: If videos are missing or broken, and they are not to be left out.
+        ManifestError: If annotations are missing or faulty, or there is something in ``out``.
+        SettingsError: If an option is missing or does not fit the data set.
+    """
+    workers = _num_workers(options)
+    check_out(out, overwrite=options.overwrite, resume=options.extract_frames)
+    if options.extract_frames and dataset == "folder" and out.resolve().is_relative_to(source.root.resolve()):
+        raise SettingsError(f"--extract-frames to {out}, which is in {source.root}; choose a folder outside of it")
+    listing = read_annotations(dataset, replace(source, skip=out))
+    check_sources_stay(out, listing.files)
+    clips = _find_videos(listing.items, source.root)
+    if options.extract_frames:
+        _check_no_folders(clips)
+    _count_frames(clips, min(workers, _MAX_COUNTING_THREADS), stage)
+    _check_problems(clips, options)
+    num_extracted = 0
+    if options.extract_frames:
+        num_extracted = _extract(clips, out / FRAMES_FOLDER, workers, stage)
+        _check_problems(clips, options)
+    listed = [ListedClip(clip.item, clip.path, len(clip.frames)) for clip in clips if clip.path and not clip.problem]
+    problems = _problems(clips)
+    return Prepared(
+        num_videos={split: sum(clip.item.split == split for clip in listed) for split in ("train", "val")},
+        classes=listing.classes,
+        files=write_lists(out, listing.classes, listed, problems, timed=not options.extract_frames),
+        problems=problems,
+        num_extracted=num_extracted,
+        num_already_there=len(listed) - num_extracted if options.extract_frames else 0,
+        notes=listing.notes,
+    )
+
+
+def _num_workers(options: PrepareOptions) -> int:
+    workers = (os.cpu_count() or 1) if options.workers is None else options.workers
+    if workers < 1:
+        raise SettingsError(f"--workers {workers}; it must be at least 1; leave it out to use all cores")
+    return workers
+
+
+def _find_videos(items: Iterable[Item], root: Path) -> list[_Clip]:
+    """Look for each item's file or frame folder; each folder is listed once."""
+    places: dict[str, dict[str, str]] = {}
+    clips = []
+    for item in items:
+        clip = _Clip(item)
+        for name, folder in ((name, folder) for name in item.names for folder in item.folders):
+            if folder not in places:
+                places[folder] = _names_in(root / folder)
+            found = places[folder].get(name) or places[folder].get(_without_suffix(name))
+            if found is not None:
+                clip.path = root / folder / found
+                break
+        else:
+            looked = ", ".join(str(root / folder) for folder in item.folders)
+            clip.problem = f"not there: no {' or '.join(item.names)} in {looked}"
+        clips.append(clip)
+    return clips
+
+
+def _names_in(folder: Path) -> dict[str, str]:
+    """What lies in a folder, by its name and, for a video in whatever container, by its name without suffix."""
+    try:
+        names = sorted(name for name in os.listdir(folder) if not name.startswith("."))  # noqa: PTH208 - is faster
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    found = {name: name for name in names}
+    for name in names:
+        found.setdefault(_without_suffix(name), name)
+    return found
+
+
+def _without_suffix(name: str) -> str:
+    stem, suffix = os.path.splitext(name)  # noqa: PTH122 - is faster
+    return stem if suffix.lower() in VIDEO_SUFFIXES else name
+
+
+def _check_no_folders(clips: Iterable[_Clip]) -> None:
+    for clip in clips:
+        if clip.path is not None and clip.path.is_dir():
+            raise SettingsError(
+                f"--extract-frames: {clip.path} is a folder of frames already; leave --extract-frames out"
+            )
+
+
+def _count_frames(clips: Iterable[_Clip], workers: int, stage: Stage) -> None:
+    """Find the frames of each clip, or what is wrong with it. A file with many parts is gone through once."""
+
+    def find(path: Path, members: Sequence[_Clip], _: Event) -> Sequence[range | Exception]:
+        parts = [(clip.item.start_s, clip.item.end_s) for clip in members]
+        if len(parts) > 1 and WHOLE in parts:
+            ids = " and ".join(clip.item.id for clip in members)
+            return [VideoError(f"{path}: is the video of {ids}; keep one of them, or give each its own")] * len(parts)
+        try:
+            return find_frames(path, parts)
+        except Exception as error:  # whatever a damaged file brings about is a row of the report
+            return [error] * len(parts)
+
+    for clip, frames in _work_through("counting frames", clips, find, workers, stage):
+        clip.frames = frames
+        if not frames:
+            clip.problem = f"{clip.path}: no frame is from {clip.item.start_s} s to {clip.item.end_s} s of it"
+
+
+def _extract(clips: Iterable[_Clip], folder: Path, workers: int, stage: Stage) -> int:
+    """Write the frames of each clip to a folder of its own; returns how many were not yet there."""
+
+    def write(path: Path, members: Sequence[_Clip], stop: Event) -> Sequence[bool | Exception]:
+        try:
+            return extract_frames(path, [(folder / clip.item.id, clip.frames) for clip in members], stop)
+        except VideoError as error:
+            return [error] * len(members)
+
+    num_written = 0
+    for clip, is_written in _work_through("extracting frames", clips, write, workers, stage):
+        clip.path = folder / clip.item.id
+        num_written += is_written
+    return num_written
+
+
+def _work_through(
+    name: str,
+    clips: Iterable[_Clip],
+    work: Callable[[Path, Sequence[_Clip], Event], Sequence[_Result | Exception]],
+    workers: int,
+    stage: Stage,
+) -> Iterator[tuple[_Clip, _Result]]:
+    """Do the work for the clips of each file, side by side. An error becomes the clip's problem."""
+    groups: dict[Path, list[_Clip]] = {}
+    for clip in clips:
+        if not clip.problem and clip.path is not None:
+            groups.setdefault(clip.path, []).append(clip)
+    stop = Event()
+    results = in_threads(lambda group: work(*group, stop), groups.items(), workers=workers, stop=stop)
+    with stage(name, sum(map(len, groups.values()))) as advance, closing(results):
+        for members, result in zip(groups.values(), results, strict=True):
+            for clip, outcome in zip(members, result, strict=True):
+                if isinstance(outcome, Exception):
+                    kind = "" if isinstance(outcome, VideoError) else f"{type(outcome).__name__}: "
+                    clip.problem = kind + " ".join(str(outcome).split())
+                else:
+                    yield clip, outcome
+            advance(len(members))
+
+
+def _problems(clips: Iterable[_Clip]) -> tuple[Problem, ...]:
+    return tuple(Problem(clip.item.id, clip.item.split, clip.problem) for clip in clips if clip.problem)
+
+
+def _check_problems(clips: Sequence[_Clip], options: PrepareOptions) -> None:
+    problems = _problems(clips)
+    if problems and not options.allow_missing:
+        raise MissingVideosError(problems, len(clips))
+    for split in ("train", "val"):
+        if all(clip.problem for clip in clips if clip.item.split == split):
+            first = next((problem for problem in problems if problem.split == split), None)
+            why = f", such as {first.id}: {first.reason}" if first else ""
+            raise ManifestError(f"no video is left for {split}{why}; check where the videos are")

@@ -1,0 +1,56 @@
+"""What a network costs: parameters, and multiply-adds of a frame."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from gateshift.model.classifier import VideoClassifier, create_model
+from gateshift.run.recipes import Recipe
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Cost of a video classifier.
+
+    Attributes:
+        parameters: How many there are.
+        macs: Multiply-adds of convolutions and matrix products for one frame, as torch counts them.
+    """
+
+    parameters: int
+    macs: float
+
+
+def count_cost(model: VideoClassifier, *, num_frames: int = 8) -> Cost:
+    """Count a model's cost at its own input size; nothing is computed.
+
+    Args:
+        model: Any; it is left as it is.
+        num_frames: Length of the clip that is counted.
+    """
+    size_px = model.config.size_px
+    shapes = copy.deepcopy(model).to("meta").eval()
+    clip = torch.empty(1, num_frames, 3, size_px, size_px, dtype=torch.uint8, device="meta")
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        shapes(clip)
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    return Cost(parameters, counter.get_total_flops() / 2 / num_frames)  # a multiply-add is two operations
+
+
+def recipe_costs(recipe: Recipe) -> tuple[Cost, Cost]:
+    """The cost of a published network without its temporal modules, and with them."""
+    options, classes = recipe.model, recipe.class_names()
+    without = create_model(options["backbone"], "none", classes=classes)
+    gated = create_model(
+        options["backbone"],
+        options["temporal"],
+        classes=classes,
+        ratio=options.get("ratio", 1.0),
+        interleave=options.get("interleave"),
+    )
+    plain, full = (count_cost(model, num_frames=options["segments"]) for model in (without, gated))
+    return plain, full

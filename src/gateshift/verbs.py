@@ -1,0 +1,250 @@
+"""What each verb of the command line does with its settings.
+
+What runs is imported inside each verb, so that --help does not wait for torch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.progress import Progress, TaskID
+from rich.table import Column, Table
+
+from gateshift.errors import ModelError, ScoresError, SettingsError, VideoError
+from gateshift.run.settings import (
+    DemoSettings,
+    DownloadSettings,
+    EnsembleSettings,
+    PredictSettings,
+    RecipesSettings,
+    TestSettings,
+)
+from gateshift.run.train_settings import TrainSettings
+from gateshift.terminal import ConsoleReporter, is_main_process, make_bar, print_line
+
+if TYPE_CHECKING:
+    from gateshift.model.classifier import VideoClassifier
+    from gateshift.run.scores import Scores
+
+Parts = Mapping[str, Any]  # settings of a verb by the name of the recipe that they are for
+
+
+def run_train(settings: TrainSettings) -> None:
+    """Verb ``train``."""
+    from gateshift.run.train import Silent, train
+
+    console = Console(stderr=True)
+    folder = train(settings, ConsoleReporter(console) if is_main_process() else Silent())
+    if is_main_process():
+        Console(soft_wrap=True).print(f"best model: {folder.best}", highlight=False, markup=False)
+
+
+def run_train_parts(parts: Parts) -> None:
+    """Verb ``train`` with a recipe of several models: each into a folder of its name."""
+    for name, settings in parts.items():
+        out = settings.out / name
+        run_train(dataclasses.replace(settings, out=out, resume=settings.resume and out.exists()))
+
+
+def run_test(settings: TestSettings) -> None:
+    """Verb ``test``."""
+    from gateshift.run.scores import check_output
+
+    if settings.scores is not None:
+        check_output(settings.scores, overwrite=settings.overwrite)
+    scores = _test(settings)
+    if is_main_process():
+        print_line(f"{scores.protocol}: {scores.metrics()}")
+        _save(scores, settings.scores)
+
+
+def run_test_parts(parts: Parts) -> None:
+    """Verb ``test`` with a recipe of several models, which lie in one folder: the average of their scores."""
+    from gateshift.run.scores import check_output, ensemble
+
+    settings = next(iter(parts.values()))
+    if settings.scores is not None:
+        check_output(settings.scores, overwrite=settings.overwrite)
+    models = {name: find_part(settings.model, name) for name in parts}
+    found = []
+    for name, model in models.items():
+        scores = _test(dataclasses.replace(parts[name], model=model))
+        if is_main_process():
+            print_line(f"{model} ({scores.protocol}): {scores.metrics()}")
+        found.append(scores)
+    together = ensemble(found)
+    if is_main_process():
+        print_line(f"ensemble of {len(found)} ({together.protocol}): {together.metrics()}")
+        _save(together, settings.scores)
+
+
+def find_part(folder: Path, name: str) -> Path:
+    """Where a model of an ensemble lies, as a training or a download leaves it.
+
+    Raises:
+        ModelError: If it is not there.
+    """
+    places = (folder / name / "best.safetensors", folder / f"{name}.safetensors")
+    found = next((place for place in places if place.is_file()), None)
+    if found is None:
+        raise ModelError(
+            f"{folder}: no model {name}: neither {places[0]} nor {places[1]}; "
+            "give the folder that train or download wrote with this recipe"
+        )
+    return found
+
+
+def _test(settings: TestSettings) -> Scores:
+    from gateshift.data.manifest import read_manifest, read_names
+    from gateshift.run.evaluate import choose_protocol, create_accelerator, evaluate
+
+    names = () if settings.classes is None else read_names(settings.classes)
+    manifest = read_manifest(settings.videos, root=settings.root, names=names)
+    manifest.check_files()
+    model = _load(settings.model, names)
+    protocol = choose_protocol(
+        model.config,
+        segments=settings.segments,
+        clips=settings.clips,
+        crops=settings.crops,
+        short_videos=settings.short_videos,
+    )
+    accelerator = create_accelerator(settings.precision)
+    with make_bar(Console(stderr=True)) as bar:
+        task = bar.add_task("testing", total=len(manifest), note=f"{len(manifest)} videos")
+        return evaluate(
+            accelerator.prepare(model),
+            model.config,
+            manifest,
+            protocol,
+            accelerator,
+            batch_size=settings.batch_size,
+            workers=settings.workers,
+            on_batch=lambda videos: bar.advance(task, videos),
+        )
+
+
+def _load(path: Path, names: Sequence[str]) -> VideoClassifier:
+    """A model, its classes named if it is a released checkpoint, which has no names."""
+    from gateshift.model.bundle import load_model
+
+    model = load_model(path)
+    if names and not model.config.named:
+        model.config = model.config.name_classes(names)
+    return model
+
+
+def _save(scores: Scores, path: Path | None) -> None:
+    from gateshift.run.scores import save_scores
+
+    if path is not None:
+        save_scores(scores, path)
+        print_line(f"scores: {path}")
+
+
+def run_ensemble(settings: EnsembleSettings) -> None:
+    """Verb ``ensemble``."""
+    from gateshift.run.scores import check_output, ensemble, load_scores
+
+    if len(settings.files) < 2:
+        raise ScoresError(f"{len(settings.files)} scores file; an ensemble takes at least 2; name more")
+    if settings.scores is not None:
+        check_output(settings.scores, overwrite=settings.overwrite)
+    parts = [load_scores(path) for path in settings.files]
+    for path, part in zip(settings.files, parts, strict=True):
+        print_line(f"{path} ({part.protocol}): {part.metrics()}")
+    together = ensemble(parts)
+    print_line(f"ensemble of {len(parts)} ({together.protocol}): {together.metrics()}")
+    _save(together, settings.scores)
+
+
+def run_predict(settings: PredictSettings) -> None:
+    """Verb ``predict``. Exits with 2 if a video could not be read, after the others."""
+    from gateshift.data.manifest import read_names
+    from gateshift.run.evaluate import choose_protocol
+    from gateshift.run.predict import collect_videos, find_device, predict
+
+    if not settings.videos:
+        raise VideoError("no video named; name files or folders after the model")
+    videos = collect_videos(settings.videos)
+    names = () if settings.classes is None else read_names(settings.classes)
+    model = _load(settings.model, names).to(find_device())
+    protocol = choose_protocol(model.config, segments=settings.segments, clips=settings.clips, crops=settings.crops)
+    failed = 0
+    table = Table("video", "class", "probability", title=f"{settings.model.name}, {protocol}")
+    for prediction in predict(model, videos, protocol, top=settings.top):
+        failed += prediction.error is not None
+        if settings.json:
+            print(json.dumps(prediction.to_dict()), flush=True)  # noqa: T201 - the records are the output
+        for rank, (name, probability) in enumerate(prediction.top):
+            table.add_row("" if rank else prediction.video, name, f"{probability:.3f}", end_section=False)
+        if prediction.error is not None:
+            table.add_row(prediction.video, "not read", "")
+            sys.stderr.write(f"gateshift: {prediction.error}\n")
+    if not settings.json:
+        Console(markup=False).print(table)  # class names may have brackets
+    if failed:
+        raise SystemExit(2)
+
+
+def run_demo(settings: DemoSettings) -> None:
+    """Verb ``demo``."""
+    from gateshift.run.demo import demo
+
+    demo(settings, ConsoleReporter(Console(stderr=True)), Console())
+
+
+def run_recipes(settings: RecipesSettings) -> None:
+    """Verb ``recipes``."""
+    from gateshift.run.recipes import load_recipe, read_recipe, recipe_names
+
+    if settings.name is not None:
+        print_line(read_recipe(settings.name).rstrip())
+        return
+    if settings.cost:
+        _print_costs()
+        return
+    table = Table(Column("recipe", no_wrap=True), "what", Column("top-1 %", justify="right", no_wrap=True))
+    for recipe in map(load_recipe, recipe_names()):
+        published = "" if recipe.published is None else f"{recipe.published:.2f}"
+        table.add_row(recipe.name, recipe.title, published)
+    Console(markup=False).print(table)
+
+
+def _print_costs() -> None:
+    from gateshift.run.cost import recipe_costs
+    from gateshift.run.recipes import load_recipe, recipe_names
+
+    columns = ("parameters, M", "with the module", "GMAC a frame", "with the module", "more")
+    table = Table(Column("recipe", no_wrap=True), *(Column(name, justify="right") for name in columns))
+    for recipe in map(load_recipe, recipe_names()):
+        if recipe.model:
+            plain, full = recipe_costs(recipe)
+            parameters = (f"{cost.parameters / 1e6:.3f}" for cost in (plain, full))
+            macs = (f"{cost.macs / 1e9:.4f}" for cost in (plain, full))
+            table.add_row(recipe.name, *parameters, *macs, f"{100 * (full.macs / plain.macs - 1):.2f} %")
+    Console(markup=False).print(table)
+
+
+def run_download(settings: DownloadSettings) -> None:
+    """Verb ``download``."""
+    from gateshift.run.download import download, find_downloads
+
+    recipes = find_downloads(settings.names)
+    if settings.url is not None and len(recipes) > 1:
+        raise SettingsError(f"--url is the address of one model, and {len(recipes)} are named; name one")
+    for recipe in recipes:
+        with make_bar(Console(stderr=True)) as bar:
+            task = bar.add_task(recipe.name, total=None, note="")
+
+            def tell(done: int, total: int | None, *, bar: Progress = bar, task: TaskID = task) -> None:
+                bar.update(task, completed=done, total=total, note=f"{done / 1e6:.1f} MB")
+
+            written = download(recipe, settings.out, url=settings.url, on_bytes=tell)
+        print_line(f"{recipe.title}: {written}")
