@@ -8,7 +8,7 @@ from torch import Tensor
 
 from gateshift.errors import ModelError
 from gateshift.model.backbones import create_backbone
-from gateshift.model.classifier import VideoClassifier
+from gateshift.model.classifier import DeployedClassifier, VideoClassifier
 from gateshift.model.config import ModelConfig
 from gateshift.model.gates import TemporalModule
 from gateshift.model.released import find_state, read_released
@@ -30,6 +30,8 @@ def save_model(model: VideoClassifier, path: str | Path) -> None:
     from safetensors.torch import save_file
 
     path = Path(path)
+    if isinstance(model, DeployedClassifier):
+        raise ModelError(f"{path}: a deployed model is not saved; save the model that it was made of, or export it")
     if path.suffix != ".safetensors":
         raise ModelError(f"{path}: a model file is named .safetensors; rename it")
     if not path.parent.is_dir():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from gateshift.errors import ModelError
 from gateshift.model.backbones import create_backbone
 from gateshift.model.config import ModelConfig
+from gateshift.model.fold import fold_backbone
 from gateshift.model.surgery import check_temporal, insert_temporal, set_num_frames
 from gateshift.model.weights import load_imagenet
 
@@ -74,6 +76,46 @@ class VideoClassifier(nn.Module):
         features = self.backbone(self.normalise(clips.flatten(0, 1)))  # [N, F]
         frame_logits = self.head(self.dropout(features))  # [N, K]
         return frame_logits.unflatten(0, (-1, num_frames)).mean(1)  # [B, K]
+
+    def deploy(self, *, dtype: torch.dtype | None = None) -> DeployedClassifier:
+        """A copy for inference that is called the same way and gives the same logits, faster.
+
+        Args:
+            dtype: Of the backbone, the model's own by default; torch.bfloat16 costs digits and is faster where the
+                machine computes in it.
+        """
+        return DeployedClassifier(self, dtype)
+
+
+class DeployedClassifier(VideoClassifier):
+    """A :class:`VideoClassifier` folded for inference, in eval mode; see :mod:`gateshift.model.fold`.
+
+    Memory is channels-last. It can be compiled and exported, and not be trained or saved.
+    """
+
+    def __init__(self, model: VideoClassifier, dtype: torch.dtype | None) -> None:
+        if isinstance(model, DeployedClassifier):
+            raise ModelError("the model is deployed already; deploy the model that it was made of")
+        super().__init__(fold_backbone(model.backbone), model.head.in_features, model.config)
+        self.head = copy.deepcopy(model.head)
+        self.mean, self.std = model.mean.clone(), model.std.clone()
+        self.dtype = model.head.weight.dtype if dtype is None else dtype
+        self.backbone.to(model.head.weight.device, self.dtype).to(memory_format=torch.channels_last)
+        self.to(model.head.weight.device).requires_grad_(False).eval()
+
+    def forward(self, clips: Tensor) -> Tensor:
+        check_clips(clips)
+        num_frames = clips.shape[1]
+        set_num_frames(self.backbone, num_frames)
+        features = self.backbone(self.normalise(clips.flatten(0, 1)).to(self.dtype))  # [N, F]
+        # The classifier is linear: averaging before it is the consensus after it.
+        return self.head(features.to(self.head.weight.dtype).unflatten(0, (-1, num_frames)).mean(1))  # [B, K]
+
+    def train(self, mode: bool = True) -> DeployedClassifier:
+        if mode:
+            raise ModelError("a deployed model cannot be trained; train the model that it was made of")
+        super().train(False)
+        return self
 
 
 def check_clips(clips: Tensor) -> None:

@@ -51,7 +51,7 @@ def gate_planes(features: Tensor, weight: Tensor, bias: Tensor, *, num_frames: i
     maps = F.conv2d(features, weight, padding=1, groups=2)  # [N, 6, H, W]
     maps = split_clips(maps, num_frames).unflatten(2, (2, 3))  # [B, T, 2, 3, H, W]
     before, now, after = maps.unbind(3)  # each [B, T, 2, H, W]
-    summed = _from_previous(before) + now + _from_next(after)
+    summed = shift_from_previous(before) + now + shift_from_next(after)
     return torch.tanh(summed + bias.view(2, 1, 1)).flatten(0, 1)  # [N, 2, H, W]
 
 
@@ -133,16 +133,16 @@ def _kept_and_moved(features: Tensor, gates: Tensor, num_frames: int) -> tuple[T
     sent = halves * gates.unsqueeze(2)  # [N, 2, C/2, H, W]
     kept = split_clips(halves - sent, num_frames)  # [B, T, 2, C/2, H, W]
     to_previous, to_next = split_clips(sent, num_frames).unbind(2)  # each [B, T, C/2, H, W]
-    return kept, (_from_next(to_previous), _from_previous(to_next))
+    return kept, (shift_from_next(to_previous), shift_from_previous(to_next))
 
 
-def _from_next(clips: Tensor) -> Tensor:
+def shift_from_next(clips: Tensor) -> Tensor:
     """Frame t takes what is at t + 1, the last one zeros: [B, T, ...] -> [B, T, ...]."""
     # torch.cat: slice assignment breaks tracing, and F.pad is miscompiled by inductor on the CPU.
     return torch.cat((clips[:, 1:], torch.zeros_like(clips[:, :1])), dim=1)
 
 
-def _from_previous(clips: Tensor) -> Tensor:
+def shift_from_previous(clips: Tensor) -> Tensor:
     """Frame t takes what is at t - 1, the first one zeros: [B, T, ...] -> [B, T, ...]."""
     return torch.cat((torch.zeros_like(clips[:, :1]), clips[:, :-1]), dim=1)
 

@@ -1,0 +1,159 @@
+"""Deployed models: the same logits from a folded network."""
+
+import copy
+
+import pytest
+import timm
+import torch
+from golden_data import golden_clips, relative_error
+from torch import nn
+
+import gateshift as gs
+from gateshift.errors import ModelError
+from gateshift.model.bninception import BNInception
+from gateshift.model.classifier import DeployedClassifier, VideoClassifier
+from gateshift.model.fold import PoolThenBias, fold_backbone
+from gateshift.model.folded import FoldedGateShift
+from gateshift.model.gates import GateShift
+
+# (backbone, options of create_model, side of the input)
+NETS = {
+    "bninception": ("bninception", {}, 64),
+    "bninception without interleave": ("bninception", {"interleave": False}, 64),
+    "bninception, gsf": ("bninception", {"temporal": "gsf"}, 64),
+    "bninception, tsn": ("bninception", {"temporal": "none"}, 64),
+    "inceptionv3": ("inceptionv3", {}, 107),
+    "resnet26": ("resnet26", {}, 64),
+    "resnet26 with interleave": ("resnet26", {"interleave": True}, 64),
+    "resnet26, a quarter": ("resnet26", {"ratio": 0.25, "interleave": True}, 64),
+    "efficientnet": ("tf_efficientnet_lite0", {}, 64),
+    "efficientnet with interleave": ("tf_efficientnet_lite0", {"interleave": True}, 64),
+}
+
+
+def trained(model: VideoClassifier) -> VideoClassifier:
+    """A model as after a training: gates open, batch norms with statistics and scales of both signs."""
+    torch.manual_seed(0)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.normal_(module.weight, mean=1.0, std=0.4)
+            nn.init.normal_(module.bias, std=0.3)
+            nn.init.normal_(module.running_mean, std=0.3)
+            nn.init.uniform_(module.running_var, 0.5, 2.0)
+        if isinstance(module, GateShift):
+            nn.init.normal_(module.weight, std=0.05)
+            nn.init.normal_(module.bias, std=0.3)
+    nn.init.normal_(model.head.weight, std=0.1)
+    return model.eval()
+
+
+@pytest.fixture(params=NETS, scope="module")
+def model(request: pytest.FixtureRequest) -> VideoClassifier:
+    backbone, options, size_px = NETS[request.param]
+    return trained(gs.create_model(backbone, num_classes=7, size_px=size_px, **options))
+
+
+def clips_for(model: VideoClassifier, num_frames: int, count: int = 2) -> torch.Tensor:
+    return golden_clips(0, count=count, num_frames=num_frames, size_px=model.config.size_px)
+
+
+@pytest.mark.parametrize("num_frames", [1, 2, 8])
+@torch.no_grad()
+def test_a_deployed_model_gives_the_same_logits(model: VideoClassifier, num_frames: int) -> None:
+    exact = copy.deepcopy(model).double()
+    clips = clips_for(model, num_frames)
+    deployed = exact.deploy()
+    assert relative_error(deployed(clips), exact(clips)) <= 1e-10
+    assert relative_error(deployed(clips.flip(1)), exact(clips.flip(1))) <= 1e-10
+    assert relative_error(model.deploy()(clips), exact(clips)) <= 1e-4
+
+
+def test_nothing_that_folds_is_left(model: VideoClassifier) -> None:
+    kinds = [type(module) for module in model.deploy().modules()]
+    sites = sum(isinstance(module, GateShift) for module in model.modules())
+    if model.config.temporal == "gsf":
+        assert sum(issubclass(kind, nn.BatchNorm2d) for kind in kinds) == 2 * sites  # in the gate, and behind it
+    else:
+        assert kinds.count(FoldedGateShift) == sites
+        assert not any(issubclass(kind, nn.BatchNorm2d) for kind in kinds)
+
+
+@torch.no_grad()
+def test_the_model_itself_stays_as_it_is(model: VideoClassifier) -> None:
+    before = copy.deepcopy(model.state_dict())
+    clips = clips_for(model, 2)
+    answer = model(clips)
+    model.deploy()(clips)
+    assert all(torch.equal(tensor, before[key]) for key, tensor in model.state_dict().items())
+    assert torch.equal(model(clips), answer)
+    assert any(parameter.requires_grad for parameter in model.parameters())
+
+
+@torch.no_grad()
+def test_projections_go_before_the_average_pools_that_they_follow() -> None:
+    folded = fold_backbone(BNInception())
+    assert sum(isinstance(module, PoolThenBias) for module in folded.modules()) == 7  # in 5b it is a maximum
+
+
+@torch.no_grad()
+def test_a_channel_that_is_switched_off_stays_so() -> None:
+    model = trained(gs.create_model("bninception", num_classes=3, size_px=64)).double()
+    nn.init.zeros_(model.backbone.inception_4a.conv_1x1.bn.weight[3:5])
+    clips = clips_for(model, 3)
+    deployed = model.deploy()
+    assert relative_error(deployed(clips), model(clips)) <= 1e-10
+    assert sum(isinstance(module, FoldedGateShift) for module in deployed.modules()) == 9
+
+
+@torch.no_grad()
+def test_a_network_that_cannot_be_traced_works_as_it_is() -> None:
+    class Choosy(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = self.conv(x)
+            return x.mean((2, 3)) if x.sum() > 0 else -x.mean((2, 3))
+
+    net = Choosy()
+    frames = torch.rand(2, 3, 8, 8)
+    assert torch.equal(fold_backbone(net)(frames), net(frames))
+    assert fold_backbone(net) is not net
+
+
+@torch.no_grad()
+def test_bfloat16_costs_digits_and_not_more() -> None:
+    model = trained(gs.create_model("bninception", num_classes=7, size_px=64))
+    clips = clips_for(model, 4)
+    logits = model.deploy(dtype=torch.bfloat16)(clips)
+    assert logits.dtype == torch.float32
+    assert 1e-4 < relative_error(logits, model(clips)) < 0.2
+
+
+def test_a_deployed_model_is_neither_trained_nor_saved_nor_deployed_again(tmp_path: object) -> None:
+    deployed = gs.create_model("test_resnet", num_classes=3).deploy()
+    assert isinstance(deployed, DeployedClassifier)
+    with pytest.raises(ModelError, match="cannot be trained; train the model that it was made of"):
+        deployed.train()
+    with pytest.raises(ModelError, match="is not saved; save the model that it was made of"):
+        gs.save_model(deployed, f"{tmp_path}/m.safetensors")
+    with pytest.raises(ModelError, match="deployed already"):
+        deployed.deploy()
+    with pytest.raises(ModelError, match="clips of shape"):
+        deployed(torch.zeros(4, 3, 32, 32))
+
+
+@pytest.mark.parametrize(
+    "name", ["mobilenetv3_small_050", "regnety_002", "densenet121", "convnext_atto", "vit_tiny_patch16_224"]
+)
+@torch.no_grad()
+def test_networks_without_temporal_modules_fold_too(name: str) -> None:
+    torch.manual_seed(0)
+    net = timm.create_model(name, num_classes=0).eval().double()
+    frames = torch.rand(2, 3, 224, 224, dtype=torch.float64)
+    folded = fold_backbone(net)
+    assert relative_error(folded(frames), net(frames)) <= 1e-10
+    # What is left of batch norms has no convolution before it: some of DenseNet's stand before theirs.
+    norms = [sum(isinstance(module, nn.BatchNorm2d) for module in each.modules()) for each in (net, folded)]
+    assert norms[1] < norms[0] or norms[0] == 0
