@@ -1,11 +1,9 @@
-"""Oracles: the papers' equations as slow loops, and the released module's own order of operations."""
+"""Oracles: the papers' equations as slow loops."""
 
 from __future__ import annotations
 
 import torch
-from torch import Tensor, nn
-
-from gateshift.model.gates import GateShift, TemporalModule
+from torch import Tensor
 
 
 def slow_gates(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -78,34 +76,3 @@ def slow_fuse(x: Tensor, gates: Tensor, weight: Tensor, bias: Tensor, *, interle
                 place = c if not interleave else 2 * (c % (half // 2)) + c // (half // 2)
                 y[group * half + place, t] = share * parts[0, c, t] + (1 - share) * parts[1, c, t]
     return y
-
-
-class ReleasedOrder(TemporalModule):
-    """A gate-shift module that computes in 5D as the release does: 3D batch norm, 3D convolution, permuted copies.
-
-    It has the weights of one of ours.
-    """
-
-    def __init__(self, ours: GateShift) -> None:
-        super().__init__(ours.num_frames)
-        channels, dtype = ours.bn.num_features, ours.weight.dtype
-        self.bn = nn.BatchNorm3d(channels, dtype=dtype)
-        self.bn.load_state_dict(ours.bn.state_dict())
-        self.conv = nn.Conv3d(channels, 2, 3, padding=1, groups=2, dtype=dtype)
-        kernel = ours.weight.detach().unflatten(0, (2, 3)).transpose(1, 2)  # [2, C/2, 3, 3, 3]
-        self.conv.load_state_dict({"weight": kernel, "bias": ours.bias.detach()})
-        self.train(ours.training)
-
-    def forward(self, frames: Tensor) -> Tensor:
-        channels, height, width = frames.shape[1:]
-        clips = frames.view(-1, self.num_frames, channels, height, width).transpose(1, 2).contiguous()
-        gates = torch.tanh(self.conv(torch.relu(self.bn(clips))))  # [B, 2, T, H, W]
-        outputs = []
-        for group, half in enumerate(clips.chunk(2, dim=1)):
-            sent = gates[:, group : group + 1] * half
-            kept = half - sent
-            nothing = torch.zeros_like(sent[:, :, :1])
-            order = (sent[:, :, 1:], nothing) if group == 0 else (nothing, sent[:, :, :-1])
-            moved = torch.cat(order, dim=2) + kept
-            outputs.append(moved.unflatten(1, (2, -1)).transpose(1, 2).flatten(1, 2))
-        return torch.cat(outputs, dim=1).transpose(1, 2).contiguous().view_as(frames)

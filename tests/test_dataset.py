@@ -104,6 +104,23 @@ def test_a_stated_length_limits_the_frames_that_are_used(manifest: Manifest, num
     assert numbers_of(views[0]) == [0, 1, 2, 3]
 
 
+@pytest.mark.parametrize(
+    ("cores", "processes", "workers"), [(1, 1, 1), (2, 1, 1), (4, 1, 3), (64, 1, 8), (16, 4, 3), (4, 8, 1)]
+)
+def test_the_machine_decides_how_many_workers_load(
+    cores: int, processes: int, workers: int, manifest: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: range(cores), raising=False)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
+    assert make_loader(training_clips(manifest), batch_size=1, workers=None).num_workers == workers
+
+
+def test_batches_keep_the_channels_of_a_pixel_side_by_side(manifest: Manifest) -> None:
+    batch = next(iter(make_loader(training_clips(manifest), batch_size=2, workers=0)))
+    assert batch["clips"].shape == (2, 4, 3, 16, 16)
+    assert batch["clips"].flatten(0, 1).is_contiguous(memory_format=torch.channels_last)
+
+
 def test_impossible_loaders_are_refused(manifest: Manifest) -> None:
     with pytest.raises(SettingsError, match="batch size 0; give at least 1"):
         make_loader(training_clips(manifest), batch_size=0, workers=0)

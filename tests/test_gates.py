@@ -4,11 +4,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference import ReleasedOrder, slow_fuse, slow_gate_shift, slow_gates
+from reference import slow_fuse, slow_gate_shift, slow_gates
 from torch import Tensor
 
 from gateshift.errors import ModelError
 from gateshift.model.gates import GateShift, GateShiftFuse, gate_planes, gate_shift
+from gateshift.run.released_order import ReleasedOrder
 
 
 def random_gate(

@@ -8,7 +8,6 @@ recorded network's own activations to 5e-5; and in float32 end to end to 1e-5 on
 statistics, as those of any trained network do.
 """
 
-import copy
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +15,6 @@ import numpy as np
 import pytest
 import torch
 from golden_data import GOLDEN, GSF_MANIFEST, MANIFEST, golden_clips, relative_error, released_model, released_state
-from reference import ReleasedOrder
 from torch import nn
 
 from gateshift.model.bundle import load_model
@@ -25,6 +23,7 @@ from gateshift.model.gates import GateShift
 from gateshift.model.released import rename_backbone
 from gateshift.run.evaluate import create_accelerator
 from gateshift.run.optim import freeze_batch_norms, trained_parameters, training_step
+from gateshift.run.released_order import ReleasedOrder, in_released_order
 
 FORWARD = MANIFEST["forward"]
 GATED = [name for name, case in FORWARD.items() if case["gsm"]]
@@ -34,15 +33,6 @@ LOGITS = np.load(GOLDEN / "forward.npz")
 def clips_of(name: str) -> torch.Tensor:
     case = FORWARD[name]
     return golden_clips(0, count=case["batch"], num_frames=case["num_segments"], size_px=case["input_size"])
-
-
-def in_released_order(model: VideoClassifier) -> VideoClassifier:
-    """The same network with every gate-shift module computing as the release does."""
-    other = copy.deepcopy(model)
-    for name, module in list(other.named_modules()):
-        if isinstance(module, GateShift):
-            other.set_submodule(name, ReleasedOrder(module))
-    return other
 
 
 def calibrate(model: VideoClassifier, clips: torch.Tensor) -> None:

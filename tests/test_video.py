@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
+from gateshift.data.decoding import FrameDecoder
 from gateshift.data.video import FrameFolder, VideoFile, find_videos, open_video
 from gateshift.errors import VideoError
 
@@ -145,6 +146,29 @@ def test_any_frames_in_any_order_equal_those_of_a_plain_decode(name: str, coded:
 
         check()
         assert torch.equal(video.read(range(video.num_frames)), every_frame)
+
+
+def test_frames_that_no_other_needs_are_left_out_and_come_when_they_are_asked_for(coded: Any) -> None:
+    path = coded("b_frames.mp4")
+    every_frame = decode_all(path)
+    decoder = FrameDecoder(path)
+    given = [frame.to_ndarray(format="rgb24") for frame in decoder.decode([5, 11])]
+    assert np.array_equal(np.stack(given), every_frame[[5, 11]].permute(0, 2, 3, 1))
+    assert len(decoder._left_out) >= 4
+    for number in sorted(decoder._left_out):
+        (frame,) = decoder.decode([number])
+        assert np.array_equal(frame.to_ndarray(format="rgb24"), every_frame[number].permute(1, 2, 0))
+    decoder.close()
+
+
+def test_reading_one_frame_after_the_other_never_goes_back(coded: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    starts = []
+    start_at = FrameDecoder._start_at
+    monkeypatch.setattr(FrameDecoder, "_start_at", lambda *place: (starts.append(place[-1]), start_at(*place)))
+    with open_video(coded("one_key_frame.mp4")) as video:
+        for number in range(NUM_FRAMES):
+            video.read([number])
+    assert len(starts) <= 2  # the first read ends its decoding early, as most videos are read once
 
 
 @pytest.mark.parametrize("name", [*CODINGS, "animated.apng"])

@@ -12,9 +12,11 @@ import tyro
 from gateshift import __version__, verbs
 from gateshift.errors import GateShiftError
 from gateshift.run.settings import (
+    BenchSettings,
     DemoSettings,
     DownloadSettings,
     EnsembleSettings,
+    ExportSettings,
     PredictSettings,
     PrepareSettings,
     RecipesSettings,
@@ -22,6 +24,8 @@ from gateshift.run.settings import (
 )
 from gateshift.run.train_settings import TrainSettings
 from gateshift.terminal import print_line
+from gateshift.verb_bench import run_bench
+from gateshift.verb_export import run_export
 from gateshift.verb_prepare import run_prepare
 
 EXIT_BAD_INPUT = 2
@@ -32,6 +36,8 @@ VERBS: dict[str, tuple[type[Any], Callable[[Any], None]]] = {
     "test": (TestSettings, verbs.run_test),
     "ensemble": (EnsembleSettings, verbs.run_ensemble),
     "predict": (PredictSettings, verbs.run_predict),
+    "bench": (BenchSettings, run_bench),
+    "export": (ExportSettings, run_export),
     "recipes": (RecipesSettings, verbs.run_recipes),
     "download": (DownloadSettings, verbs.run_download),
     "demo": (DemoSettings, verbs.run_demo),

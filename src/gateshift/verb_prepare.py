@@ -38,6 +38,7 @@ def run_prepare(settings: PrepareSettings) -> None:
     options = PrepareOptions(
         allow_missing=settings.allow_missing,
         extract_frames=settings.extract_frames,
+        pack_px=settings.pack,
         overwrite=settings.overwrite,
         workers=settings.workers,
     )
@@ -54,8 +55,9 @@ def run_prepare(settings: PrepareSettings) -> None:
         left_out = sum(problem.split == split for problem in done.problems)
         print_line(f"{split}: {number} videos" + (f", {left_out} left out" if left_out else ""))
     print_line(f"classes: {len(done.classes)}")
-    if settings.extract_frames:
-        print_line(f"folders of frames: {done.num_extracted} written, {done.num_already_there} already there")
+    if options.store is not None:
+        what = "folders of frames" if settings.extract_frames else "files of packed frames"
+        print_line(f"{what}: {done.num_extracted} written, {done.num_already_there} already there")
     print_line(f"written: {', '.join(map(str, done.files))}")
     lists = [str(settings.out / name) for name in ("train.csv", "val.csv")]
     print_line(f"next: {shlex.join(['gateshift', 'train', *lists, '--out', 'run'])}")

@@ -30,6 +30,7 @@ from gateshift.terminal import ConsoleReporter, is_main_process, make_bar, print
 
 if TYPE_CHECKING:
     from gateshift.model.classifier import VideoClassifier
+    from gateshift.run.export import ExportedModel
     from gateshift.run.scores import Scores
 
 Parts = Mapping[str, Any]  # settings of a verb by the name of the recipe that they are for
@@ -130,11 +131,11 @@ def _test(settings: TestSettings) -> Scores:
         )
 
 
-def _load(path: Path, names: Sequence[str]) -> VideoClassifier:
+def _load(path: Path, names: Sequence[str]) -> VideoClassifier | ExportedModel:
     """A model, its classes named if it is a released checkpoint, which has no names."""
-    from gateshift.model.bundle import load_model
+    from gateshift.run.export import load_any
 
-    model = load_model(path)
+    model = load_any(path)
     if names and not model.config.named:
         model.config = model.config.name_classes(names)
     return model
@@ -168,13 +169,13 @@ def run_predict(settings: PredictSettings) -> None:
     """Verb ``predict``. Exits with 2 if a video could not be read, after the others."""
     from gateshift.data.manifest import read_names
     from gateshift.run.evaluate import choose_protocol
-    from gateshift.run.predict import collect_videos, find_device, predict
+    from gateshift.run.predict import collect_videos, predict, put_on_device
 
     if not settings.videos:
         raise VideoError("no video named; name files or folders after the model")
     videos = collect_videos(settings.videos)
     names = () if settings.classes is None else read_names(settings.classes)
-    model = _load(settings.model, names).to(find_device())
+    model = put_on_device(_load(settings.model, names))
     protocol = choose_protocol(model.config, segments=settings.segments, clips=settings.clips, crops=settings.crops)
     failed = 0
     table = Table("video", "class", "probability", title=f"{settings.model.name}, {protocol}")

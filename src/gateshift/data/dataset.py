@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +12,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from gateshift.data.manifest import Entry, Manifest
+from gateshift.data.entries import Entry
+from gateshift.data.manifest import Manifest
 from gateshift.data.sampling import segment_indices
 from gateshift.data.transforms import mirror, random_brightness, random_crop
 from gateshift.data.video import Video, open_video
@@ -51,7 +53,7 @@ class TrainingClips(Dataset[Sample]):
 
     def __init__(self, manifest: Manifest, classes: Sequence[str], augmentation: Augmentation, *, seed: int) -> None:
         self.manifest = manifest
-        self.labels = manifest.label_indices(classes)
+        self.labels = np.array(manifest.label_indices(classes))  # in columns, as the entries are
         self.augmentation = augmentation
         self.seed = seed
         self.epoch = 0
@@ -60,7 +62,7 @@ class TrainingClips(Dataset[Sample]):
         return len(self.manifest)
 
     def __getitem__(self, index: int) -> Sample:
-        rule, label = self.augmentation, self.labels[index]
+        rule, label = self.augmentation, int(self.labels[index])
         generator = torch.Generator().manual_seed(_mix(self.seed, self.epoch, index))
         try:
             with open_entry(self.manifest.entries[index]) as video:
@@ -73,7 +75,7 @@ class TrainingClips(Dataset[Sample]):
             clip, label = mirror(clip), int(rule.mirror_map[label])
         if rule.brightness:
             clip = random_brightness(clip, amount=rule.brightness, generator=generator)
-        return {"clips": clip.contiguous(), "labels": label, "indices": index}
+        return {"clips": clip, "labels": label, "indices": index}
 
 
 class TestViews(Dataset[Sample]):
@@ -88,7 +90,7 @@ class TestViews(Dataset[Sample]):
         self, manifest: Manifest, classes: Sequence[str], protocol: Protocol, *, size_px: int, resize_px: int
     ) -> None:
         self.manifest = manifest
-        self.labels = manifest.label_indices(classes)
+        self.labels = np.array(manifest.label_indices(classes))  # in columns, as the entries are
         self.protocol = protocol
         self.size_px = size_px
         self.resize_px = resize_px
@@ -102,7 +104,7 @@ class TestViews(Dataset[Sample]):
                 views = read_views(video, self.protocol, size_px=self.size_px, resize_px=self.resize_px)
         except VideoError as error:
             return {"failure": str(error)}
-        return {"views": views, "labels": self.labels[index], "indices": index}
+        return {"views": views, "labels": int(self.labels[index]), "indices": index}
 
 
 def open_entry(entry: Entry) -> Video:
@@ -116,7 +118,7 @@ def read_views(video: Video, protocol: Protocol, *, size_px: int, resize_px: int
     frames = video.read([index for clip in clips for index in clip])  # [clips * T, 3, H, W]
     crops = protocol.crops(frames, size_px=size_px, resize_px=resize_px)  # [crops, clips * T, 3, s, s]
     by_clip = crops.unflatten(1, (protocol.num_clips, -1)).transpose(0, 1)  # [clips, crops, T, 3, s, s]
-    return by_clip.flatten(0, 1).contiguous()  # [V, T, 3, s, s]
+    return by_clip.flatten(0, 1)  # [V, T, 3, s, s]
 
 
 class EpochShuffle(Sampler[int]):
@@ -136,22 +138,46 @@ class EpochShuffle(Sampler[int]):
 
 
 def collate(samples: Sequence[Sample]) -> Sample:
-    """Stack samples to a batch; failures are kept as lines of text under ``failures``, never dropped."""
+    """Stack samples to a batch; failures are kept as lines of text under ``failures``, never dropped.
+
+    Frames stay as the decoders wrote them and as convolutions like them best, with the channels of a pixel side by
+    side: they are copied once, whole, into the memory that the processes share.
+    """
     failures = [sample["failure"] for sample in samples if "failure" in sample]
-    good = [sample for sample in samples if "failure" not in sample]
-    return {**(torch.utils.data.default_collate(good) if good else {}), "failures": failures}
+    good = [_map_frames(sample, lambda frames: frames.movedim(-3, -1)) for sample in samples if "failure" not in sample]
+    batch = torch.utils.data.default_collate(good) if good else {}
+    return {**_map_frames(batch, lambda frames: frames.movedim(-1, -3)), "failures": failures}
+
+
+def _map_frames(sample: Sample, change: Callable[[Tensor], Tensor]) -> Sample:
+    return {name: change(value) if name in ("clips", "views") else value for name, value in sample.items()}
+
+
+MAX_DEFAULT_WORKERS = 8
+
+
+def default_workers() -> int:
+    """How many processes load videos: a core for each but one, which trains; at least 1, at most 8.
+
+    Where a training is several processes, each gets its share of the cores.
+    """
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # set by accelerate launch and torchrun
+    return min(max(cores // processes - 1, 1), MAX_DEFAULT_WORKERS)
 
 
 def make_loader(
-    dataset: Dataset[Sample], *, batch_size: int, workers: int, sampler: Sampler[int] | None = None
+    dataset: Dataset[Sample], *, batch_size: int, workers: int | None, sampler: Sampler[int] | None = None
 ) -> DataLoader[Sample]:
-    """A DataLoader over clips or views.
+    """A DataLoader over clips or views; for ``workers`` None stands for :func:`default_workers`.
 
     Raises:
         SettingsError: If the batch size is below 1 or the number of workers below 0.
     """
     if batch_size < 1:
         raise SettingsError(f"batch size {batch_size}; give at least 1")
+    if workers is None:
+        workers = default_workers()
     if workers < 0:
         raise SettingsError(f"{workers} loader workers; give 0 (load in the main process) or more")
     return DataLoader(

@@ -1,11 +1,13 @@
 """The frames of a video file by number, through FFmpeg.
 
 Decoding starts at the last key frame before the wanted frame, or simply goes on where that skips nothing, and
-stops at the wanted frame. Where the packets cannot be trusted, frames are counted by decoding from the start.
+stops at the wanted frame. On the way, frames that are not wanted and that no other frame is predicted from are left
+out. Where the packets cannot be trusted, frames are counted by decoding from the start.
 """
 
 from __future__ import annotations
 
+import sys
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -18,6 +20,10 @@ from gateshift.errors import VideoError
 
 # A frame leaves the decoder at most this many packets after its own: 16 pictures, each of two fields.
 _MAX_DELAY_PACKETS = 32
+_NEVER = sys.maxsize
+# Where a frame itself says that no other is predicted from it, without exception. HEVC's frames say so for their own
+# temporal layer alone.
+_CODECS_TO_SKIP_IN = frozenset({"h264"})
 
 
 def frames_between(times_s: Sequence[float], start_s: float | None, end_s: float | None) -> range:
@@ -53,7 +59,11 @@ class FrameDecoder:
         self._next_frame = 0  # the least number that it may still give
         self._num_fed = 0  # packets it has taken, counted from the first of the file
         self._is_sound = True  # nothing was damaged since its last key frame
+        self._wanted: frozenset[int] = frozenset()  # frames that it must give
+        self._left_out: set[int] = set()  # frames that it can no longer give
         self._source: PacketSource | None = PacketSource(path)
+        self._skips = self._source.stream.codec_context.name in _CODECS_TO_SKIP_IN
+        self._last_place: int | None = None  # of the packets that it may take; None before the first call
         try:
             with readable(path):
                 infos = self._source.scan()
@@ -96,25 +106,40 @@ class FrameDecoder:
             )
         return [number * rate.denominator / rate.numerator for number in range(self.num_frames)]
 
-    def decode(self, number: int) -> VideoFrame:
-        """Decode one frame; going forward is fast.
+    def decode(self, numbers: Sequence[int]) -> Iterator[VideoFrame]:
+        """Decode frames, one at a time; going forward is fast.
 
         Args:
-            number: Which frame, in 0..num_frames - 1.
+            numbers: Which frames, each in 0..num_frames - 1, rising. Only frames before the last of them are left
+                out on the way, so that a decoder asked for one frame after the other never goes back.
 
-        Returns:
-            The frame as FFmpeg gives it: in its own pixel format, not turned upright.
+        Yields:
+            Each frame as FFmpeg gives it: in its own pixel format, not turned upright.
 
         Raises:
-            VideoError: If the frame is damaged or missing, or the decoder was closed.
+            VideoError: If a frame is damaged or missing, or the decoder was closed.
         """
+        is_first_call = self._last_place is None
+        self._last_place = _NEVER
+        if is_first_call and self._index is not None and self._skips:
+            # Most videos are read once. The frames that are behind then need not be pushed out by those that follow.
+            self._last_place = max(map(self._index.place_of, numbers))
+        for number in numbers:
+            self._wanted = frozenset(numbers)
+            yield self._decode(number)
+        if self._last_place != _NEVER:
+            self._frames = None  # it was told that the file ends there
+
+    def _decode(self, number: int) -> VideoFrame:
         source = self._opened()
         start = self._index.start_for(number) if self._index else 0
-        if self._frames is None or number < self._next_frame or start > self._num_fed:
+        is_past = number < self._next_frame or number in self._left_out
+        if self._frames is None or is_past or start > self._num_fed:
             self._start_at(source, start)
         frame = self._advance_to(number)
-        if frame is None and start > 0:
+        if frame is None and (start > 0 or self._left_out):
             # Some key frames only begin a gradual refresh: what follows still needs what came before.
+            self._wanted = frozenset(range(self.num_frames))
             self._start_at(source, 0)
             frame = self._advance_to(number)
         if frame is None:
@@ -141,6 +166,7 @@ class FrameDecoder:
         self._next_frame = 0
         self._num_fed = place
         self._is_sound = True
+        self._left_out = set()
         frames = self._decode_from(source, place)
         if self._index is None:
             self._frames = enumerate(frames)
@@ -171,5 +197,18 @@ class FrameDecoder:
             if packet.is_corrupt:
                 break  # what the decoder made of it and of those after it would pass for frames
             self._num_fed += 1
+            source.stream.codec_context.skip_frame = "NONREF" if self._leaves_out(packet.pts) else "DEFAULT"
             yield from source.stream.decode(packet)
+            if self._last_place is not None and self._num_fed > self._last_place:
+                break
         yield from source.stream.decode(None)
+
+    def _leaves_out(self, time: int | None) -> bool:
+        """Whether to leave out the frame of a time, if no other needs it; noted, as it cannot be given then."""
+        if self._index is None or not self._skips:
+            return False
+        number = self._index.numbers.get(time)
+        if number is None or number in self._wanted or number > max(self._wanted, default=-1):
+            return False
+        self._left_out.add(number)
+        return True

@@ -1,4 +1,4 @@
-"""Counting the frames of many videos, and extracting them to folders of images.
+"""Counting the frames of many videos, and extracting them to folders of images or to one file a video.
 
 Both run in threads: FFmpeg and the JPEG encoder work outside of Python's lock, so that threads share the cores
 as processes would, and there is no second copy of torch in memory and no process to leave behind.
@@ -6,23 +6,26 @@ as processes would, and there is no second copy of torch in memory and no proces
 
 from __future__ import annotations
 
+import io
 import os
 import shutil
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 from PIL import Image
 
 from gateshift.data.decoding import FrameDecoder, frames_between
-from gateshift.data.video import IMAGE_SUFFIXES, Video, open_video
+from gateshift.data.images import IMAGE_SUFFIXES
+from gateshift.data.packed import FRAME_NAME
+from gateshift.data.reader import Video
+from gateshift.data.transforms import resize_short_side
+from gateshift.data.video import open_video
 from gateshift.errors import VideoError
 
-JPEG_QUALITY = 95
-FRAME_NAME = "{:05d}.jpg"  # numbers from 1, as the original code's ffmpeg wrote them
 _WAITING_PER_WORKER = 16
 
 # The time between two frames that a part begins and ends with, in seconds; None for the video's own ends.
@@ -89,16 +92,70 @@ def _check_images(folder: Path) -> None:
         raise VideoError(f"{folder}: {len(empty)} of its images are empty, such as {empty[0]}; write them again")
 
 
-def extract_frames(path: Path, clips: Sequence[tuple[Path, range]], stop: Event) -> list[bool | VideoError]:
-    """Write frames of a video as JPEG images, each clip of it to a folder of its own.
+class FrameStore(Protocol):
+    """How the frames of a video are kept: a folder of images, or one file.
 
-    A folder has its final name only when it is whole; until then its name is hidden. One that is already whole
-    is left as it is.
+    Attributes:
+        folder: Where they lie in the folder of the lists.
+        suffix: Of the name that they are kept under.
+        short_side_px: What larger frames are resized to; None to keep their size.
+        jpeg_quality: Of the images, in 1..95.
+    """
+
+    @property
+    def folder(self) -> str: ...
+
+    @property
+    def suffix(self) -> str: ...
+
+    @property
+    def short_side_px(self) -> int | None: ...
+
+    @property
+    def jpeg_quality(self) -> int: ...
+
+    def is_whole(self, target: Path, num_frames: int) -> bool:
+        """Whether so many frames are there already."""
+
+    def write(self, target: Path, images: Iterable[bytes]) -> None:
+        """Write images, each the bytes of a JPEG file, to a target that is not there yet."""
+
+
+class FrameFolders:
+    """Frames kept as the images of a folder, at their own size."""
+
+    folder = "frames"
+    suffix = ""
+    short_side_px = None
+    jpeg_quality = 95
+
+    def is_whole(self, target: Path, num_frames: int) -> bool:
+        """Whether a folder of so many files is there."""
+        return target.is_dir() and len(os.listdir(target)) == num_frames  # noqa: PTH208 - iterdir is slower
+
+    def write(self, target: Path, images: Iterable[bytes]) -> None:
+        """Write images to a new folder."""
+        target.mkdir()
+        for number, image in enumerate(images, start=1):
+            (target / FRAME_NAME.format(number)).write_bytes(image)
+
+
+FRAME_FOLDERS = FrameFolders()
+
+
+def extract_frames(
+    path: Path, clips: Sequence[tuple[Path, range]], stop: Event, store: FrameStore = FRAME_FOLDERS
+) -> list[bool | VideoError]:
+    """Write frames of a video as JPEG images, each clip of it to a folder or file of its own.
+
+    It has its final name only when it is whole; until then its name is hidden. One that is already whole is left
+    as it is.
 
     Args:
         path: The video.
-        clips: The folder to write, and the numbers of the frames to put there.
+        clips: The folder or file to write, and the numbers of the frames to put there.
         stop: Ends the work between two frames, once it is set.
+        store: Whether folders or files are written.
 
     Returns:
         For each clip True if it was written now, False if it was there already or the work was stopped, and the
@@ -108,34 +165,53 @@ def extract_frames(path: Path, clips: Sequence[tuple[Path, range]], stop: Event)
         VideoError: If the video cannot be opened.
     """
     written: list[bool | VideoError] = [False] * len(clips)
-    missing = [number for number, (folder, frames) in enumerate(clips) if not _is_whole(folder, frames)]
+    missing = [number for number, (target, frames) in enumerate(clips) if not store.is_whole(target, len(frames))]
     if missing:
         with open_video(path) as video:
             for number in missing:
+                target, frames = clips[number]
                 try:
-                    written[number] = _write_folder(video, *clips[number], stop)
+                    written[number] = _write_whole(target, _jpegs(video, frames, store, stop), store)
                 except VideoError as error:
                     written[number] = error
     return written
 
 
-def _is_whole(folder: Path, frames: range) -> bool:
-    return folder.is_dir() and len(os.listdir(folder)) == len(frames)  # noqa: PTH208 - iterdir is slower
+class _StoppedError(Exception):
+    """The work is to end."""
 
 
-def _write_folder(video: Video, folder: Path, frames: range, stop: Event) -> bool:
-    partial = folder.with_name(f".{folder.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
+def _write_whole(target: Path, images: Iterable[bytes], store: FrameStore) -> bool:
+    partial = target.with_name(f".{target.name}.partial")
+    _remove(partial)
+    partial.parent.mkdir(parents=True, exist_ok=True)
     try:
-        for number, index in enumerate(frames, start=1):
-            if stop.is_set():
-                return False
-            pixels = video.read([index])[0].permute(1, 2, 0).numpy()  # [H, W, 3]
-            Image.fromarray(pixels).save(partial / FRAME_NAME.format(number), quality=JPEG_QUALITY)
-        if folder.exists():  # of another length: of another video, once
-            shutil.rmtree(folder)
-        partial.replace(folder)
+        store.write(partial, images)
+        if target.is_dir():  # of another length: of another video, once
+            _remove(target)
+        partial.replace(target)
+    except _StoppedError:
+        return False
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        _remove(partial)
     return True
+
+
+def _jpegs(video: Video, frames: range, store: FrameStore, stop: Event) -> Iterator[bytes]:
+    """Frames as the bytes of JPEG files."""
+    for index in frames:
+        if stop.is_set():
+            raise _StoppedError
+        pixels = video.read([index])  # [1, 3, H, W]
+        if store.short_side_px is not None and store.short_side_px < min(pixels.shape[-2:]):
+            pixels = resize_short_side(pixels, store.short_side_px)
+        file = io.BytesIO()
+        Image.fromarray(pixels[0].permute(1, 2, 0).numpy()).save(file, "JPEG", quality=store.jpeg_quality)  # [H, W, 3]
+        yield file.getvalue()
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)

@@ -15,7 +15,6 @@ from gateshift.data.mirror import find_mirror_pairs
 from gateshift.errors import ManifestError
 
 TRAIN_FILE, VAL_FILE, MISSING_FILE = "train.csv", "val.csv", "missing.csv"
-FRAMES_FOLDER = "frames"
 
 
 @dataclass(frozen=True)
@@ -36,21 +35,21 @@ class ListedClip:
     num_frames: int
 
 
-def check_out(out: Path, *, overwrite: bool, resume: bool) -> None:
+def check_out(out: Path, *, overwrite: bool, begun: str | None) -> None:
     """Raise ManifestError if there is something in a folder that is to be written.
 
     Args:
         out: The folder; it may be missing.
         overwrite: Whether its lists may be replaced.
-        resume: Whether a folder of frames may be there, which an earlier run has begun.
+        begun: The folder of frames that may be there, as an earlier run has begun it; None for none.
     """
     if out.exists() and not out.is_dir():
         raise ManifestError(f"{out}: is a file; choose a folder with --out")
     if overwrite or not out.exists():
         return
     others = sorted(path.name for path in out.iterdir() if not path.name.startswith("."))
-    if resume and FRAMES_FOLDER in others:
-        others.remove(FRAMES_FOLDER)
+    if begun in others:
+        others.remove(begun)
     if others:
         raise ManifestError(
             f"{out} exists and holds {others[0]}{' and more' if len(others) > 1 else ''}; "

@@ -13,10 +13,14 @@ from __future__ import annotations
 import csv
 import io
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
+from gateshift.data.entries import Entries
+from gateshift.data.entries import Entry as Entry
 from gateshift.data.mirror import Pairs, find_mirror_pairs
 from gateshift.data.video import find_videos
 from gateshift.errors import ManifestError
@@ -24,27 +28,6 @@ from gateshift.errors import ManifestError
 CLASSES_FILE = "classes.txt"
 MIRROR_FILE = "mirror_pairs.csv"
 MIRROR_COLUMNS = ("class", "mirrored")
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One video, or a part of one, with its label.
-
-    Attributes:
-        video_id: What the entry is called in score files: its path as it was listed, and its part.
-        path: The video file or frame folder.
-        label: Class name, or class number where the list has numbers.
-        start_s: Where the part begins, in seconds; None for the video's start.
-        end_s: Where it ends, not included; None for the video's end.
-        num_frames: Length that the list states, of which no more is used; None where it states none.
-    """
-
-    video_id: str
-    path: Path
-    label: str | int
-    start_s: float | None = None
-    end_s: float | None = None
-    num_frames: int | None = None
 
 
 @dataclass(frozen=True)
@@ -58,7 +41,7 @@ class Manifest:
     """
 
     source: Path
-    entries: tuple[Entry, ...]
+    entries: Entries
     names: tuple[str, ...] = ()
 
     def __len__(self) -> int:
@@ -73,12 +56,12 @@ class Manifest:
         file = self._beside(CLASSES_FILE)
         if file.is_file():
             return read_names(file)
-        numbers = [entry.label for entry in self.entries if isinstance(entry.label, int)]
+        numbers = [label for label in self.entries.labels if isinstance(label, int)]
         if numbers and self.names:
             return list(self.names)
         if numbers:
             return [str(number) for number in range(max(numbers) + 1)]
-        labels = {str(entry.label) for entry in self.entries}
+        labels = {str(label) for label in self.entries.labels}
         return sorted(labels, key=int if all(_is_number(label) for label in labels) else str)
 
     def mirror_pairs(self, classes: Sequence[str]) -> Pairs:
@@ -121,21 +104,22 @@ class Manifest:
         """
         known = {name: index for index, name in enumerate(classes)}
         own = self.class_names()
-        indices = []
-        for entry in self.entries:
-            name = entry.label
+        index_of = []
+        for label in self.entries.labels:
+            name = label
             if isinstance(name, int):
                 name = own[name] if name < len(own) else str(name)
-            index = known.get(name, -1)
-            if index < 0:
-                hint = "correct the list or the classes"
-                if isinstance(entry.label, int):
-                    hint = f"put {CLASSES_FILE}, the names in the order of the numbers, beside the list"
-                raise ManifestError(
-                    f"{self.source}: label {entry.label!r} of {entry.video_id} is none of the {len(classes)} classes "
-                    f"({', '.join(classes[:5])}{', ...' if len(classes) > 5 else ''}); {hint}"
-                )
-            indices.append(index)
+            index_of.append(known.get(name, -1))
+        indices = self.entries.map_labels(index_of)
+        if -1 in index_of:
+            entry = self.entries[indices.index(-1)]
+            hint = "correct the list or the classes"
+            if isinstance(entry.label, int):
+                hint = f"put {CLASSES_FILE}, the names in the order of the numbers, beside the list"
+            raise ManifestError(
+                f"{self.source}: label {entry.label!r} of {entry.video_id} is none of the {len(classes)} classes "
+                f"({', '.join(classes[:5])}{', ...' if len(classes) > 5 else ''}); {hint}"
+            )
         return indices
 
     def check_files(self) -> None:
@@ -150,10 +134,10 @@ class Manifest:
     def check_unique(self) -> None:
         """Raise ManifestError if an entry is listed twice: scores are kept by video."""
         seen: set[str] = set()
-        for entry in self.entries:
-            if entry.video_id in seen:
-                raise ManifestError(f"{self.source}: {entry.video_id} is listed twice; list each video once")
-            seen.add(entry.video_id)
+        for video_id in self.entries.video_ids():
+            if video_id in seen:
+                raise ManifestError(f"{self.source}: {video_id} is listed twice; list each video once")
+            seen.add(video_id)
 
 
 def read_manifest(source: str | Path, *, root: str | Path | None = None, names: Sequence[str] = ()) -> Manifest:
@@ -175,10 +159,10 @@ def read_manifest(source: str | Path, *, root: str | Path | None = None, names: 
     else:
         base = source.parent if root is None else Path(root)
         read = _csv_rows if source.suffix.lower() == ".csv" else _list_lines
-        entries = list(read(source, base))
+        entries = read(source, base)
     if not entries:
         raise ManifestError(f"{source}: lists no videos; add some")
-    return Manifest(source, tuple(entries), tuple(names))
+    return Manifest(source, entries, tuple(names))
 
 
 def read_names(path: Path) -> list[str]:
@@ -195,35 +179,42 @@ def read_names(path: Path) -> list[str]:
     return names
 
 
-def _class_folders(source: Path) -> list[Entry]:
-    entries = []
+def _class_folders(source: Path) -> Entries:
+    entries = Entries(source)
     for folder in sorted(path for path in source.iterdir() if path.is_dir() and not path.name.startswith(".")):
-        videos = [video for video in find_videos(folder) if video != folder]
-        entries += [Entry(video.relative_to(source).as_posix(), video, folder.name) for video in videos]
+        for video in find_videos(folder):
+            if video != folder:
+                entries.add(video.relative_to(source).as_posix(), folder.name)
     if not entries:
         raise ManifestError(f"{source}: no class folders with videos in it; expected {source.name}/CLASS/VIDEO.mp4")
     return entries
 
 
-def _csv_rows(source: Path, base: Path) -> Iterable[Entry]:
-    rows = csv.DictReader(io.StringIO(read_text(source)))
-    if not {"path", "label"} <= set(rows.fieldnames or ()):
-        raise ManifestError(
-            f"{source}: columns {', '.join(rows.fieldnames or ()) or '(none)'}; "
-            "its first line must be path,label or path,label,start,end"
-        )
-    for row in _parsed(rows, source):
-        where = f"{source}, line {rows.line_num}"
-        if None in row:
-            raise ManifestError(f"{where}: more fields than columns; put a field with a comma in double quotes")
-        path, label = (row["path"] or "").strip(), (row["label"] or "").strip()
-        if not path or not label:
-            raise ManifestError(f"{where}: path {path!r} and label {label!r}; give both")
-        start_s, end_s = (_seconds(row.get(column), where) for column in ("start", "end"))
-        if start_s is not None and end_s is not None and end_s <= start_s:
-            raise ManifestError(f"{where}: start {start_s} is not before end {end_s}; both are seconds; correct them")
-        part = "" if start_s is None and end_s is None else f"#{row.get('start') or ''}-{row.get('end') or ''}"
-        yield Entry(path + part, base / path, label, start_s, end_s)
+def _csv_rows(source: Path, base: Path) -> Entries:
+    entries = Entries(base)
+    with _text_of(source) as file:
+        rows = csv.DictReader(file)
+        if not {"path", "label"} <= set(rows.fieldnames or ()):
+            raise ManifestError(
+                f"{source}: columns {', '.join(rows.fieldnames or ()) or '(none)'}; "
+                "its first line must be path,label or path,label,start,end"
+            )
+        for row in _parsed(rows, source):
+            _add_row(entries, row, f"{source}, line {rows.line_num}")
+    return entries
+
+
+def _add_row(entries: Entries, row: dict[str | None, str | None], where: str) -> None:
+    if None in row:
+        raise ManifestError(f"{where}: more fields than columns; put a field with a comma in double quotes")
+    path, label = (row["path"] or "").strip(), (row["label"] or "").strip()
+    if not path or not label:
+        raise ManifestError(f"{where}: path {path!r} and label {label!r}; give both")
+    start_s, end_s = (_seconds(row.get(column), where) for column in ("start", "end"))
+    if start_s is not None and end_s is not None and end_s <= start_s:
+        raise ManifestError(f"{where}: start {start_s} is not before end {end_s}; both are seconds; correct them")
+    part = "" if start_s is None and end_s is None else f"#{row.get('start') or ''}-{row.get('end') or ''}"
+    entries.add(path, label, part=part, start_s=start_s, end_s=end_s)
 
 
 def _parsed(rows: csv.DictReader[str], source: Path) -> Iterator[dict[str | None, str | None]]:
@@ -249,15 +240,33 @@ def _seconds(text: str | None, where: str) -> float | None:
     return value
 
 
-def _list_lines(source: Path, base: Path) -> Iterable[Entry]:
-    for number, line in enumerate(read_text(source).splitlines(), start=1):
-        if not line.strip():
-            continue
-        parts = line.rsplit(maxsplit=2)
-        if len(parts) != 3 or not (_is_number(parts[1]) and _is_number(parts[2])) or int(parts[1]) < 1:
-            raise ManifestError(f"{source}, line {number}: {line!r}; a line is 'path frames label', frames from 1")
-        path, frames, label = parts
-        yield Entry(path, base / path, int(label), num_frames=int(frames))
+def _list_lines(source: Path, base: Path) -> Entries:
+    entries = Entries(base)
+    with _text_of(source) as file:
+        lines = (line for piece in file for line in piece.splitlines())  # which ends lines at rarer characters too
+        for number, line in enumerate(lines, start=1):
+            if not line.strip():
+                continue
+            parts = line.rsplit(maxsplit=2)
+            if len(parts) != 3 or not (_is_number(parts[1]) and _is_number(parts[2])) or int(parts[1]) < 1:
+                raise ManifestError(f"{source}, line {number}: {line!r}; a line is 'path frames label', frames from 1")
+            path, frames, label = parts
+            entries.add(path, int(label), num_frames=int(frames))
+    return entries
+
+
+@contextmanager
+def _text_of(path: Path) -> Iterator[TextIO]:
+    """A text file in UTF-8 to be read line by line: not even its text is held in whole.
+
+    Raises:
+        ManifestError: If it is something else.
+    """
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            yield file
+    except UnicodeDecodeError:
+        raise ManifestError(f"{path}: not a text file in UTF-8; save it as one") from None
 
 
 def read_text(path: Path) -> str:

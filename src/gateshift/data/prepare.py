@@ -11,9 +11,10 @@ from threading import Event
 from typing import Any, Protocol, TypeVar
 
 from gateshift.data.annotations import read_annotations
-from gateshift.data.frames import WHOLE, extract_frames, find_frames, in_threads
-from gateshift.data.list_files import FRAMES_FOLDER, ListedClip, Problem, check_out, check_sources_stay, write_lists
+from gateshift.data.frames import FRAME_FOLDERS, WHOLE, FrameStore, extract_frames, find_frames, in_threads
+from gateshift.data.list_files import ListedClip, Problem, check_out, check_sources_stay, write_lists
 from gateshift.data.listing import DatasetName, Item, Source, Split
+from gateshift.data.packed import PackedFiles
 from gateshift.data.video import VIDEO_SUFFIXES
 from gateshift.errors import GateShiftError, ManifestError, SettingsError, VideoError
 
@@ -37,14 +38,36 @@ class PrepareOptions:
     Attributes:
         allow_missing: Leave out videos that are missing or broken, instead of raising.
         extract_frames: Write the frames of the videos as images, and list these.
+        pack_px: Write the frames of each video to one file, their short side at most so many pixels, and list
+            these files; None to leave the videos as they are.
         overwrite: Replace lists that are there.
         workers: How many videos are worked on at a time; None for as many as there are cores.
     """
 
     allow_missing: bool = False
     extract_frames: bool = False
+    pack_px: int | None = None
     overwrite: bool = False
     workers: int | None = None
+
+    @property
+    def store(self) -> FrameStore | None:
+        """How frames are written; None if they are not."""
+        if self.pack_px is not None:
+            return PackedFiles(self.pack_px)
+        return FRAME_FOLDERS if self.extract_frames else None
+
+    def check(self) -> None:
+        """Raise SettingsError if a number is out of range, or two options exclude each other."""
+        if self.workers is not None and self.workers < 1:
+            raise SettingsError(f"--workers {self.workers}; it must be at least 1; leave it out to use all cores")
+        if self.pack_px is not None and self.pack_px < 1:
+            raise SettingsError(f"--pack {self.pack_px}; a side has at least 1 pixel; try --pack 256")
+        if self.pack_px is not None and self.extract_frames:
+            raise SettingsError(
+                f"--pack {self.pack_px} with --extract-frames; both write the frames, as files and as folders; "
+                "leave one of them out"
+            )
 
 
 class MissingVideosError(GateShiftError):
@@ -71,8 +94,8 @@ class Prepared:
         classes: All class names, in the order of their numbers.
         files: What was written.
         problems: The videos that were left out.
-        num_extracted: Folders of frames that were written.
-        num_already_there: Folders of frames that an earlier run had written.
+        num_extracted: Folders or files of frames that were written.
+        num_already_there: Folders or files of frames that an earlier run had written.
         notes: What the user should know, a line each.
     """
 
@@ -119,8 +142,10 @@ def prepare(
         ManifestError: If annotations are missing or faulty, or there is something in ``out``.
         SettingsError: If an option is missing or does not fit the data set.
     """
-    workers = _num_workers(options)
-    check_out(out, overwrite=options.overwrite, resume=options.extract_frames)
+    options.check()
+    store = options.store
+    workers = (os.cpu_count() or 1) if options.workers is None else options.workers
+    check_out(out, overwrite=options.overwrite, begun=None if store is None else store.folder)
     if options.extract_frames and dataset == "folder" and out.resolve().is_relative_to(source.root.resolve()):
         raise SettingsError(f"--extract-frames to {out}, which is in {source.root}; choose a folder outside of it")
     listing = read_annotations(dataset, replace(source, skip=out))
@@ -131,27 +156,20 @@ def prepare(
     _count_frames(clips, min(workers, _MAX_COUNTING_THREADS), stage)
     _check_problems(clips, options)
     num_extracted = 0
-    if options.extract_frames:
-        num_extracted = _extract(clips, out / FRAMES_FOLDER, workers, stage)
+    if store is not None:
+        num_extracted = _extract(clips, out / store.folder, store, workers, stage)
         _check_problems(clips, options)
     listed = [ListedClip(clip.item, clip.path, len(clip.frames)) for clip in clips if clip.path and not clip.problem]
     problems = _problems(clips)
     return Prepared(
         num_videos={split: sum(clip.item.split == split for clip in listed) for split in ("train", "val")},
         classes=listing.classes,
-        files=write_lists(out, listing.classes, listed, problems, timed=not options.extract_frames),
+        files=write_lists(out, listing.classes, listed, problems, timed=store is None),
         problems=problems,
         num_extracted=num_extracted,
-        num_already_there=len(listed) - num_extracted if options.extract_frames else 0,
+        num_already_there=0 if store is None else len(listed) - num_extracted,
         notes=listing.notes,
     )
-
-
-def _num_workers(options: PrepareOptions) -> int:
-    workers = (os.cpu_count() or 1) if options.workers is None else options.workers
-    if workers < 1:
-        raise SettingsError(f"--workers {workers}; it must be at least 1; leave it out to use all cores")
-    return workers
 
 
 def _find_videos(items: Iterable[Item], root: Path) -> list[_Clip]:
@@ -218,18 +236,22 @@ def _count_frames(clips: Iterable[_Clip], workers: int, stage: Stage) -> None:
             clip.problem = f"{clip.path}: no frame is from {clip.item.start_s} s to {clip.item.end_s} s of it"
 
 
-def _extract(clips: Iterable[_Clip], folder: Path, workers: int, stage: Stage) -> int:
-    """Write the frames of each clip to a folder of its own; returns how many were not yet there."""
+def _extract(clips: Iterable[_Clip], folder: Path, store: FrameStore, workers: int, stage: Stage) -> int:
+    """Write the frames of each clip to a folder or file of its own; returns how many were not yet there."""
+
+    def target(clip: _Clip) -> Path:
+        return folder / f"{clip.item.id}{store.suffix}"
 
     def write(path: Path, members: Sequence[_Clip], stop: Event) -> Sequence[bool | Exception]:
         try:
-            return extract_frames(path, [(folder / clip.item.id, clip.frames) for clip in members], stop)
+            return extract_frames(path, [(target(clip), clip.frames) for clip in members], stop, store)
         except VideoError as error:
             return [error] * len(members)
 
     num_written = 0
-    for clip, is_written in _work_through("extracting frames", clips, write, workers, stage):
-        clip.path = folder / clip.item.id
+    name = "extracting frames" if store.short_side_px is None else "packing frames"
+    for clip, is_written in _work_through(name, clips, write, workers, stage):
+        clip.path = target(clip)
         num_written += is_written
     return num_written
 

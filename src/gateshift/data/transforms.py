@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -37,7 +38,8 @@ def mirror(frames: Tensor) -> Tensor:
     return frames.flip(-1)
 
 
-def multi_scale_boxes(height: int, width: int, *, size_px: int) -> list[Box]:
+@lru_cache(maxsize=64)  # a data set has few sizes, and a box is drawn for each clip
+def multi_scale_boxes(height: int, width: int, *, size_px: int) -> tuple[Box, ...]:
     """Every box that the training crop may take (multi-scale cropping of TSN, "Towards Good Practices", 2015).
 
     Sides are 1, 0.875, 0.75 or 0.66 of the frame's short side, height and width at most one step apart,
@@ -54,12 +56,12 @@ def multi_scale_boxes(height: int, width: int, *, size_px: int) -> list[Box]:
     short_side = min(height, width)
     sides = [int(short_side * scale) for scale in CROP_SCALES]
     sides = [size_px if abs(side - size_px) < 3 and size_px <= short_side else side for side in sides]
-    boxes = []
+    boxes: list[Box] = []
     for i, box_height in enumerate(sides):
         for j, box_width in enumerate(sides):
             if abs(i - j) <= MAX_DISTORTION:
                 boxes += _thirteen_places(height, width, max(box_height, 1), max(box_width, 1))
-    return boxes
+    return tuple(boxes)
 
 
 def _thirteen_places(height: int, width: int, box_height: int, box_width: int) -> list[Box]:

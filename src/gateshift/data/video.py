@@ -1,4 +1,4 @@
-"""Videos as numbered frames, from a file or from a folder of images, behind one small protocol.
+"""Videos as numbered frames, from a file, a folder of images or a zip of them, behind one small protocol.
 
 Frame ``i`` is the ``i``-th frame that a player shows, whatever the container, the frame rate or the order in
 which the frames are stored. Pixels are uint8 RGB, upright.
@@ -7,22 +7,21 @@ which the frames are stored. Pixels are uint8 RGB, upright.
 from __future__ import annotations
 
 import math
-import operator
-import re
-from abc import ABC, abstractmethod
+import os
+import stat
 from collections.abc import Iterator, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
-import torch
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
-from torch import Tensor
 
 from gateshift.data.decoding import FrameDecoder, frames_between
-from gateshift.data.images import read_image
+from gateshift.data.images import IMAGE_SUFFIXES, read_image
+from gateshift.data.packed import PACKED_SUFFIX, PackedFrames
+from gateshift.data.reader import FrameReader, count_kept, natural_order
+from gateshift.data.reader import Video as Video
 from gateshift.errors import VideoError
 
 # fmt: off
@@ -30,39 +29,7 @@ VIDEO_SUFFIXES = frozenset({
     ".3gp", ".apng", ".asf", ".avi", ".divx", ".f4v", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4",
     ".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv",
 })
-IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 # fmt: on
-
-
-class Video(Protocol):
-    """A video as numbered frames; also a context manager that closes it.
-
-    Attributes:
-        num_frames: How many frames there are, at least 1.
-    """
-
-    num_frames: int
-
-    def read(self, frame_indices: Sequence[int]) -> Tensor:
-        """Read frames in the order asked for; one may be asked for more than once.
-
-        Args:
-            frame_indices: n frame numbers, each in 0..num_frames - 1; n is at least 1.
-
-        Returns:
-            Frames [n, 3, H, W], uint8 RGB, in channels-last memory, which is how decoders write.
-
-        Raises:
-            ValueError: If ``frame_indices`` is empty or has a number outside 0..num_frames - 1.
-            VideoError: If a wanted frame cannot be decoded, or frames differ in size.
-        """
-
-    def close(self) -> None:
-        """Free the decoder and the file. Closing twice is harmless."""
-
-    def __enter__(self) -> Video: ...
-
-    def __exit__(self, *exception: object) -> None: ...
 
 
 def open_video(
@@ -72,10 +39,11 @@ def open_video(
     end_s: float | None = None,
     num_frames: int | None = None,
 ) -> Video:
-    """Open a video file, or a folder of images as a video.
+    """Open a video file, or images as a video.
 
     Args:
-        path: A file that FFmpeg can decode, or a folder that directly holds images.
+        path: A file that FFmpeg can decode, a folder that directly holds images, or a zip of stored images, as
+            ``gateshift prepare --pack`` writes.
         start_s: Keep the frames from this time on, in seconds after the first frame. Files only.
         end_s: Keep the frames before this time, in seconds after the first frame. Files only.
         num_frames: Of the frames left by then, keep only the first ones, this many.
@@ -85,17 +53,21 @@ def open_video(
 
     Raises:
         VideoError: If there is nothing at ``path``, it is not a video, it has no frame in the times given
-            or fewer than ``num_frames``, or times are given for a folder, which has no clock.
+            or fewer than ``num_frames``, or times are given for images, which have no clock.
     """
     path = Path(path)
-    if not path.is_dir():
+    is_folder, is_packed = path.is_dir(), path.suffix.lower() == PACKED_SUFFIX
+    if not is_folder and not is_packed:
         return VideoFile(path, start_s=start_s, end_s=end_s, num_frames=num_frames)
     if start_s is not None or end_s is not None:
         raise VideoError(
-            f"{path}: start_s={start_s} and end_s={end_s} were given for a folder of images, which has no "
-            "clock; give num_frames, or the video file that the images came from"
+            f"{path}: start_s={start_s} and end_s={end_s} were given for a {'folder' if is_folder else 'zip'} of "
+            "images, which has no clock; give num_frames, or the video file that the images came from"
         )
-    return FrameFolder(path, num_frames=num_frames)
+    if is_folder:
+        return FrameFolder(path, num_frames=num_frames)
+    _check_file(path)
+    return PackedFrames(path, num_frames=num_frames)
 
 
 def find_videos(folder: str | PathLike[str]) -> list[Path]:
@@ -126,7 +98,7 @@ def find_videos(folder: str | PathLike[str]) -> list[Path]:
         if not files and _visible_files(place, IMAGE_SUFFIXES):
             yield place
             return
-        yield from files
+        yield from (place / name for name in files)
         for entry in place.iterdir():
             if entry.is_dir() and not entry.name.startswith("."):
                 yield from search(entry)
@@ -134,58 +106,7 @@ def find_videos(folder: str | PathLike[str]) -> list[Path]:
     return sorted(search(folder))
 
 
-class _Reader(ABC):
-    """What both kinds of video share: frames in the order asked for, all of one size."""
-
-    num_frames: int
-
-    def __init__(self, path: str | PathLike[str]) -> None:
-        self._path = Path(path)
-        self._size: tuple[int, ...] | None = None  # of all frames, known once one was read
-
-    @abstractmethod
-    def _pixels(self, number: int) -> NDArray[np.uint8]:
-        """Get one frame [H, W, 3], RGB."""
-
-    def read(self, frame_indices: Sequence[int]) -> Tensor:
-        """Read frames [n, 3, H, W]; see ``Video.read``."""
-        wanted = [operator.index(index) for index in frame_indices]
-        if not wanted or min(wanted) < 0 or max(wanted) >= self.num_frames:
-            raise ValueError(
-                f"frame_indices={wanted} of {self._path}: at least one is needed, each in "
-                f"0..{self.num_frames - 1}; sample them from num_frames={self.num_frames}"
-            )
-        slots: dict[int, list[int]] = {}
-        for slot, number in enumerate(wanted):
-            slots.setdefault(number, []).append(slot)
-        frames = np.empty((0, 0, 0, 3), np.uint8)
-        for number in sorted(slots):  # forward, so that nothing is decoded twice
-            pixels = self._pixels(number)  # [H, W, 3]
-            self._check_size(number, pixels.shape)
-            if not frames.size:
-                frames = np.empty((len(wanted), *pixels.shape), np.uint8)
-            frames[slots[number]] = pixels
-        return torch.from_numpy(frames).permute(0, 3, 1, 2)  # [n, 3, H, W]
-
-    def _check_size(self, number: int, size: tuple[int, ...]) -> None:
-        self._size = self._size or size
-        if size != self._size:
-            raise VideoError(
-                f"{self._path}: frame {number} is {size[1]} x {size[0]} px, but others are {self._size[1]} x "
-                f"{self._size[0]}, and all must have one size; resize them or split the video"
-            )
-
-    def close(self) -> None:  # noqa: B027 - a folder has nothing to free
-        """Free what the video holds. Closing twice is harmless."""
-
-    def __enter__(self) -> Video:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
-
-
-class VideoFile(_Reader):
+class VideoFile(FrameReader):
     """A video file as a ``Video``, decoded by FFmpeg in one thread and turned upright."""
 
     def __init__(
@@ -204,7 +125,7 @@ class VideoFile(_Reader):
         try:
             kept = self._kept_frames(start_s, end_s)
             self._first = kept.start
-            self.num_frames = _num_kept(self._path, len(kept), num_frames)
+            self.num_frames = count_kept(self._path, len(kept), num_frames)
         except BaseException:
             self.close()
             raise
@@ -232,14 +153,14 @@ class VideoFile(_Reader):
             )
         return kept
 
-    def _pixels(self, number: int) -> NDArray[np.uint8]:
-        frame = self._decoder.decode(self._first + number)
-        rgb = self._to_rgb.reformat(frame, format="rgb24", threads=1).to_ndarray()  # [H, W, 3]
-        # Both count counter-clockwise.
-        return np.rot90(rgb, round(frame.rotation / 90)).astype(np.uint8, copy=False)
+    def _pixels(self, numbers: Sequence[int]) -> Iterator[NDArray[np.uint8]]:
+        for frame in self._decoder.decode([self._first + number for number in numbers]):
+            rgb = self._to_rgb.reformat(frame, format="rgb24", threads=1).to_ndarray()  # [H, W, 3]
+            # Both count counter-clockwise.
+            yield np.rot90(rgb, round(frame.rotation / 90)).astype(np.uint8, copy=False)
 
 
-class FrameFolder(_Reader):
+class FrameFolder(FrameReader):
     """A folder of images as a ``Video``, in the natural order of their names: img_2 before img_10."""
 
     def __init__(self, path: str | PathLike[str], *, num_frames: int | None = None) -> None:
@@ -247,48 +168,37 @@ class FrameFolder(_Reader):
         super().__init__(path)
         if not self._path.is_dir():
             raise VideoError(f"{self._path} is not a folder; give an existing folder of images")
-        self._images = sorted(_visible_files(self._path, IMAGE_SUFFIXES), key=_natural_order)
+        self._images = sorted(_visible_files(self._path, IMAGE_SUFFIXES), key=natural_order)
         if not self._images:
             raise VideoError(
                 f"{self._path}: no image lies directly in this folder; put the frames there, as "
                 f"{' '.join(sorted(IMAGE_SUFFIXES))}, or give a video file"
             )
-        self.num_frames = _num_kept(self._path, len(self._images), num_frames)
+        self.num_frames = count_kept(self._path, len(self._images), num_frames)
 
-    def _pixels(self, number: int) -> NDArray[np.uint8]:
-        return read_image(self._images[number])
+    def _pixels(self, numbers: Sequence[int]) -> Iterator[NDArray[np.uint8]]:
+        return (read_image(self._path / self._images[number], self._spare) for number in numbers)
 
 
 def _check_file(path: Path) -> None:
-    if not path.exists():
-        raise VideoError(f"{path}: there is no such file; check the path")
-    if not path.is_file():
+    try:
+        status = path.stat()
+    except OSError:
+        raise VideoError(f"{path}: there is no such file; check the path") from None
+    if not stat.S_ISREG(status.st_mode):
         raise VideoError(f"{path}: is not a file; give a video file")
-    if path.stat().st_size == 0:
+    if status.st_size == 0:
         raise VideoError(f"{path}: is empty, with 0 bytes; write or download the video again")
     if path.suffix.lower() in IMAGE_SUFFIXES:
         raise VideoError(f"{path}: is a single image; give the folder of images, or a video file")
 
 
-def _num_kept(path: Path, num_available: int, num_frames: int | None) -> int:
-    if num_frames is None:
-        return num_available
-    if not 1 <= num_frames <= num_available:
-        raise VideoError(
-            f"{path}: num_frames={num_frames} was given, but it must be in 1..{num_available}, the "
-            "frames that are there; correct the length in the list"
-        )
-    return num_frames
-
-
-def _visible_files(folder: Path, suffixes: frozenset[str]) -> list[Path]:
-    return [
-        path
-        for path in folder.iterdir()
-        if path.suffix.lower() in suffixes and not path.name.startswith(".") and path.is_file()
-    ]
-
-
-def _natural_order(path: Path) -> tuple[list[str | int], str]:
-    parts = re.split(r"(\d+)", path.name)
-    return [int(part) if place % 2 else part for place, part in enumerate(parts)], path.name
+def _visible_files(folder: Path, suffixes: frozenset[str]) -> list[str]:
+    with os.scandir(folder) as entries:  # asks for no more than the names and kinds, unlike a list of paths
+        return [
+            entry.name
+            for entry in entries
+            if os.path.splitext(entry.name)[1].lower() in suffixes  # noqa: PTH122
+            and not entry.name.startswith(".")
+            and entry.is_file()
+        ]

@@ -82,6 +82,8 @@ class BNInception(nn.Module):
     """Frames to features: [N, 3, H, W] -> [N, 1024]; published at 224 px, BGR 0..255 minus the mean."""
 
     num_features = 1024
+    # Layers that follow each other, of whose activations those in between need not be kept in training.
+    runs = (("conv1_7x7_s2", "pool1"), ("conv2_3x3_reduce", "conv2_3x3", "pool2"))
 
     def __init__(self) -> None:
         super().__init__()

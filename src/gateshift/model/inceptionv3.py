@@ -142,6 +142,8 @@ class InceptionV3(nn.Module):
     """Frames to features: [N, 3, H, W] -> [N, 2048]; published at 229 px, BGR 0..255 minus the mean."""
 
     num_features = 2048
+    # Layers that follow each other, of whose activations those in between need not be kept in training.
+    runs = (("conv", "conv_1"), ("conv_2", "pool"), ("conv_3", "conv_4", "pool_1"))
 
     def __init__(self) -> None:
         super().__init__()

@@ -67,7 +67,7 @@ def evaluate(
     accelerator: Accelerator,
     *,
     batch_size: int,
-    workers: int,
+    workers: int | None,
     on_batch: Callable[[int], None] = lambda _: None,
 ) -> Scores:
     """Score every video of a list.
@@ -79,7 +79,7 @@ def evaluate(
         protocol: The views of each video.
         accelerator: Of this process; every process ends with all scores.
         batch_size: Videos of one batch, over all processes.
-        workers: Loader processes.
+        workers: Loader processes; None for as many as suit the machine.
         on_batch: Called with the number of videos in each finished batch.
 
     Raises:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 
@@ -16,6 +16,7 @@ from gateshift.data.views import Protocol
 from gateshift.errors import SettingsError, VideoError
 from gateshift.model.classifier import VideoClassifier
 from gateshift.run.evaluate import score_views
+from gateshift.run.export import ExportedModel
 
 
 @dataclass(frozen=True)
@@ -49,15 +50,18 @@ def collect_videos(paths: Iterable[Path]) -> list[Path]:
     return videos
 
 
-def find_device() -> torch.device:
-    """This machine's accelerator, or its CPU."""
+Model = TypeVar("Model", bound=torch.nn.Module)
+
+
+def put_on_device(model: Model) -> Model:
+    """Put a model on this machine's accelerator, if it has one; an exported file stays where it runs."""
     found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    return found or torch.device("cpu")
+    return model if found is None else model.to(found)
 
 
 @torch.inference_mode()
 def predict(
-    model: VideoClassifier, videos: Sequence[Path], protocol: Protocol, *, top: int = 5
+    model: VideoClassifier | ExportedModel, videos: Sequence[Path], protocol: Protocol, *, top: int = 5
 ) -> Iterator[Prediction]:
     """Classify videos, one after the other.
 
@@ -76,7 +80,7 @@ def predict(
     if top < 1:
         raise SettingsError(f"--top {top}; name at least 1 class")
     config = model.config
-    device = next(model.parameters()).device
+    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     swap = mirror_map(config.classes, config.mirror_pairs).to(device)
     for path in videos:
         try:

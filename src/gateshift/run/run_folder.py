@@ -144,7 +144,7 @@ def describe(
     flat: dict[str, Any] = {}
     for name, value in dataclasses.asdict(settings).items():
         flat.update(value if isinstance(value, dict) else {name: value})
-    for name in ("resume", "workers", "out"):
+    for name in ("resume", "workers", "out", "checkpointing"):
         del flat[name]
     described = {name: _plain(value) for name, value in flat.items()}
     lists = {"train_videos": _digest(learned), "val_videos": _digest(validation)}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
@@ -25,7 +25,7 @@ class TestSettings:
     __test__ = False  # not a test of pytest
 
     model: Annotated[Positional[Path], arg(metavar="MODEL")]
-    """A .safetensors model, or a released GSM checkpoint (.pth.tar)."""
+    """A .safetensors model, an exported file, or a released GSM or GSF checkpoint (.pth.tar)."""
     videos: Annotated[Positional[Path], arg(metavar="VAL")]
     """Labelled videos: a CSV, a videofolder.txt list, or a folder of class folders."""
     recipe: str | None = None
@@ -54,8 +54,8 @@ class TestSettings:
     """Videos of one forward pass."""
     precision: Precision = "no"
     """Mixed precision."""
-    workers: int = 2
-    """Processes that load videos; 0 loads in the main process."""
+    workers: int | None = None
+    """Processes that load videos; 0 loads in the main process. By default one less than there are cores, at most 8."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class PredictSettings:
     """
 
     model: Annotated[Positional[Path], arg(metavar="MODEL")]
-    """A .safetensors model, or a released GSM checkpoint (.pth.tar)."""
+    """A .safetensors model, an exported file, or a released GSM or GSF checkpoint (.pth.tar)."""
     videos: Annotated[Positional[tuple[Path, ...]], arg(metavar="VIDEO|FOLDER ...")]
     """Video files, folders of frames, or folders with videos at any depth."""
     classes: Path | None = None
@@ -97,6 +97,64 @@ class PredictSettings:
     """Clips of each video; by default as the model says."""
     crops: int | None = None
     """Crops of each clip: 1, 3, 5 or 10; by default as the model says."""
+
+
+@dataclass(frozen=True)
+class ExportSettings:
+    """Write a model, folded for inference and with its preprocessing inside, as a file for another runtime.
+
+    The file is kept once its logits on the videos are those of the model. test and predict take it as a model;
+    gateshift.run.runtime.Runtime runs .onnx and .xml without torch. A .pt2 file is a program: open only your own.
+    """
+
+    model: Annotated[Positional[Path], arg(metavar="MODEL")]
+    """A .safetensors model, or a released GSM or GSF checkpoint (.pth.tar)."""
+    videos: Annotated[Positional[Path], arg(metavar="VAL")]
+    """Labelled videos to check the file on: a CSV, a videofolder.txt list, or a folder of class folders."""
+    format: Literal["torch", "onnx", "openvino"]
+    """torch (.pt2, by torch.export), onnx (.onnx) or openvino (.xml and .bin)."""
+    out: Annotated[Path | None, arg(metavar="FILE")] = None
+    """File to write; by default beside MODEL, with the suffix of the format."""
+    precision: Literal["float32", "bf16"] = "float32"
+    """bf16 is faster where the machine computes in it, and costs digits: accuracies are printed for both."""
+    segments: int | None = None
+    """Frames of a clip, which are fixed in the file; by default as in training."""
+    root: Path | None = None
+    """Where relative paths of the list start; its own folder by default."""
+    workers: int = 2
+    """Processes that load videos; 0 loads in the main process."""
+    overwrite: bool = False
+    """Replace the file if there is one."""
+
+
+@dataclass(frozen=True)
+class BenchSettings:
+    """Time a network on this machine: as it is, deployed and exported, and one of the same backbone without modules.
+
+    All programs run in turn, and the medians are compared with the first: the network in the order of operations
+    of the released code. Relative errors of the logits are told too.
+    """
+
+    model: Annotated[Positional[str], arg(metavar="MODEL")]
+    """A .safetensors model, a released checkpoint (.pth.tar), or the name of a backbone, for random weights."""
+    temporal: str = "gsm"
+    """Temporal module, where MODEL is a backbone."""
+    ratio: float = 1.0
+    """Share of the channels at each site that go through the module, where MODEL is a backbone."""
+    segments: int | None = None
+    """Frames of a clip; by default as in training, or 8."""
+    batch_size: int = 1
+    """Clips of one run; of a training step at least 2."""
+    rounds: int = 9
+    """How often each program is run."""
+    threads: int | None = None
+    """CPU threads; by default torch's own choice."""
+    training: bool = False
+    """Time training steps too."""
+    compile: bool = False
+    """Time compiled programs too, which take minutes to get ready."""
+    csv: Path | None = None
+    """Write the table to this .csv too."""
 
 
 @dataclass(frozen=True)
@@ -159,8 +217,13 @@ class PrepareSettings:
     extract_frames: bool = False
     """Write every frame as JPEG to DIR/frames/ID/00001.jpg, and list these folders. A run that was stopped
     goes on where it was."""
+    pack: Annotated[int | None, arg(metavar="PX")] = None
+    """Write the frames of each video, their short side at most PX pixels (256 suits most networks), to one file,
+    DIR/packed/ID.zip, and list these: several times faster to train from than videos. A run that was stopped goes
+    on where it was."""
     overwrite: bool = False
-    """Replace the lists in DIR. Whole folders of frames stay; delete DIR/frames to extract them anew."""
+    """Replace the lists in DIR. Whole folders and files of frames stay; delete DIR/frames or DIR/packed to write
+    them anew."""
     workers: int | None = None
     """Videos that are read at a time; by default as many as there are cores."""
 

@@ -20,6 +20,7 @@ from gateshift.data.manifest import Manifest, read_manifest
 from gateshift.data.mirror import may_mirror, mirror_map, parse_mirror_pairs
 from gateshift.data.views import Protocol
 from gateshift.errors import SettingsError, VideoError
+from gateshift.model.checkpointing import checkpoint_blocks
 from gateshift.model.classifier import VideoClassifier, create_model
 from gateshift.run.evaluate import create_accelerator, evaluate
 from gateshift.run.optim import freeze_batch_norms, learning_rate, new_parameters, trained_parameters, training_step
@@ -124,7 +125,10 @@ def prepare(settings: TrainSettings, folder: RunFolder, reporter: Reporter) -> T
     if optim.partial_bn:
         freeze_batch_norms(model)
     optimizer = _optimizer(settings, model)
-    wrapped, optimizer, loader = accelerator.prepare(model, optimizer, loader)
+    if settings.checkpointing:
+        checkpoint_blocks(model.backbone)
+    called = torch.compile(model) if settings.compile else model
+    wrapped, optimizer, loader = accelerator.prepare(called, optimizer, loader)
     progress = Progress()
     accelerator.register_for_checkpointing(progress)
     if settings.resume:

@@ -124,8 +124,13 @@ class TrainSettings:
     released code does by mistake."""
     precision: Precision = "no"
     """Mixed precision."""
-    workers: int = 2
-    """Processes that load videos; 0 loads in the main process."""
+    workers: int | None = None
+    """Processes that load videos; 0 loads in the main process. By default one less than there are cores, at most 8."""
+    checkpointing: bool = False
+    """Keep the input of each block alone and compute the rest again in the backward pass: a third of the memory
+    for activations, at 1.3 to 1.4 times the time, and the same weights."""
+    compile: bool = False
+    """Compile the network with torch.compile: faster steps after minutes of preparation."""
     seed: int = 0
     """Everything random follows from it."""
     resume: bool = False
@@ -157,7 +162,7 @@ class TrainSettings:
         ):
             if not 0 < number < math.inf:
                 raise SettingsError(f"--{name} {number}; it must be above 0 and finite; try the default")
-        for name, number in (("weight-decay", optim.weight_decay), ("workers", self.workers)):
+        for name, number in (("weight-decay", optim.weight_decay), ("workers", self.workers or 0)):
             if not 0 <= number < math.inf:
                 raise SettingsError(f"--{name} {number}; it must be 0 or more, and finite; try the default")
         if not 0 <= self.seed < 2**32:

@@ -1,0 +1,157 @@
+"""The videos of a list, held in columns.
+
+A million ``Entry`` objects would take 600 MB, and as much again in each worker of a loader: Python counts the
+references to an object inside of it, so that looking at one is writing to its page of memory, which a worker shares
+with its parent only until then. Columns are a few blocks of plain numbers, which are never written to.
+"""
+
+from __future__ import annotations
+
+import math
+from array import array
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import overload
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One video, or a part of one, with its label.
+
+    Attributes:
+        video_id: What the entry is called in score files: its path as it was listed, and its part.
+        path: The video: a file or a frame folder.
+        label: Class name, or class number where the list has numbers.
+        start_s: Where the part begins, in seconds; None for the video's start.
+        end_s: Where it ends, not included; None for the video's end.
+        num_frames: Length that the list states, of which no more is used; None where it states none.
+    """
+
+    video_id: str
+    path: Path
+    label: str | int
+    start_s: float | None = None
+    end_s: float | None = None
+    num_frames: int | None = None
+
+
+class Entries(Sequence[Entry]):
+    """Entries in the order of their list; each is made anew when it is asked for.
+
+    Attributes:
+        labels: Every label that occurs, once, in the order of their first entries.
+    """
+
+    def __init__(self, base: Path) -> None:
+        """Hold no entry yet; their paths start at ``base``."""
+        self.labels: list[str | int] = []
+        self._base = base
+        self._code_of: dict[str | int, int] = {}  # where a label stands in ``labels``
+        self._codes = array("i")
+        self._paths = _Texts()
+        # The columns below end after the last entry that has something in them.
+        self._parts = _Texts()
+        self._times_s = array("d")  # start and end of each, NaN for None
+        self._num_frames = array("i")  # 0 for None
+
+    def add(
+        self,
+        path: str,
+        label: str | int,
+        *,
+        part: str = "",
+        start_s: float | None = None,
+        end_s: float | None = None,
+        num_frames: int | None = None,
+    ) -> None:
+        """Add an entry.
+
+        Args:
+            path: Where the video lies, from the base on or absolute.
+            label: As in ``Entry``.
+            part: What follows the path in the entry's id.
+            start_s: As in ``Entry``.
+            end_s: As in ``Entry``.
+            num_frames: As in ``Entry``; at least 1.
+        """
+        place = len(self)
+        code = self._code_of.setdefault(label, len(self.labels))
+        if code == len(self.labels):
+            self.labels.append(label)
+        self._codes.append(code)
+        self._paths.append(path)
+        if part:
+            self._parts.extend_to(place)
+            self._parts.append(part)
+        if start_s is not None or end_s is not None:
+            self._times_s.extend([math.nan] * (2 * place - len(self._times_s)))
+            self._times_s.extend(math.nan if time is None else time for time in (start_s, end_s))
+        if num_frames is not None:
+            self._num_frames.extend([0] * (place - len(self._num_frames)))
+            self._num_frames.append(num_frames)
+
+    def __len__(self) -> int:
+        return len(self._codes)
+
+    @overload
+    def __getitem__(self, place: int) -> Entry: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> tuple[Entry, ...]: ...
+
+    def __getitem__(self, place: int | slice) -> Entry | tuple[Entry, ...]:
+        if isinstance(place, slice):
+            return tuple(self[each] for each in range(len(self))[place])
+        place = range(len(self))[place]  # counts from the end, or raises, as a tuple does
+        path = self._paths[place]
+        start_s, end_s = self._times_s[2 * place : 2 * place + 2] or (math.nan, math.nan)
+        return Entry(
+            video_id=path + self._parts[place],
+            path=self._base / path,
+            label=self.label(place),
+            start_s=None if math.isnan(start_s) else start_s,
+            end_s=None if math.isnan(end_s) else end_s,
+            num_frames=(self._num_frames[place] or None) if place < len(self._num_frames) else None,
+        )
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Entries):
+            return NotImplemented
+        return len(self) == len(other) and all(one == two for one, two in zip(self, other, strict=True))
+
+    __hash__ = None  # type: ignore[assignment] # entries can be added
+
+    def label(self, place: int) -> str | int:
+        """The label of one entry, without making the rest of it."""
+        return self.labels[self._codes[place]]
+
+    def video_ids(self) -> Iterator[str]:
+        """The id of each entry, without making the rest of it."""
+        return (self._paths[place] + self._parts[place] for place in range(len(self)))
+
+    def map_labels(self, index_of: Sequence[int]) -> list[int]:
+        """For each entry, what stands for its label: ``index_of`` has a number for each of ``labels``."""
+        return [index_of[code] for code in self._codes]
+
+
+class _Texts:
+    """Texts in one block of bytes; there is an empty one at each place after the last."""
+
+    def __init__(self) -> None:
+        self._bytes = bytearray()
+        self._ends = array("q")  # of each text
+
+    def append(self, text: str) -> None:
+        self._bytes += text.encode("utf-8", "surrogatepass")  # which names of files may hold
+        self._ends.append(len(self._bytes))
+
+    def extend_to(self, length: int) -> None:
+        """Add empty texts."""
+        self._ends.extend([len(self._bytes)] * (length - len(self._ends)))
+
+    def __getitem__(self, place: int) -> str:
+        if place >= len(self._ends):
+            return ""
+        start = self._ends[place - 1] if place else 0
+        return self._bytes[start : self._ends[place]].decode("utf-8", "surrogatepass")

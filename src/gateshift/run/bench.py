@@ -1,0 +1,200 @@
+"""How fast a model runs here: its programs run in turn, and their medians compared."""
+
+from __future__ import annotations
+
+import copy
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from gateshift.model.classifier import VideoClassifier, create_model
+from gateshift.model.gates import GateShift
+from gateshift.run.cost import count_cost
+from gateshift.run.export import ExportedModel, ExportPrecision, Format, export
+from gateshift.run.released_order import in_released_order
+
+Program = Callable[[], Tensor]
+WARM_UPS = 2
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How long a program takes.
+
+    Attributes:
+        name: Of the program.
+        seconds: Median of one run.
+        ratio: How many times faster than the first program.
+        error: Relative difference of its answer from the first program's; None where it answers something else.
+    """
+
+    name: str
+    seconds: float
+    ratio: float
+    error: float | None
+
+
+def time_programs(programs: Mapping[str, Program], *, rounds: int, alike: Callable[[str], bool]) -> list[Timing]:
+    """Run programs in turn, so that a machine that slows down slows all of them, and take medians.
+
+    Args:
+        programs: By name; the first is what the others are compared with.
+        rounds: How often each is run, after two runs to warm up.
+        alike: Whether a program answers what the first does.
+    """
+    answers = {}
+    for name, program in programs.items():
+        answers[name] = [program() for _ in range(WARM_UPS)][-1]
+    times: dict[str, list[float]] = {name: [] for name in programs}
+    for _ in range(rounds):
+        for name, program in programs.items():
+            started = time.perf_counter()
+            program()
+            times[name].append(time.perf_counter() - started)
+    medians = {name: statistics.median(each) for name, each in times.items()}
+    base = next(iter(programs))
+    return [
+        Timing(name, medians[name], medians[base] / medians[name], _difference(answers, base, name, alike(name)))
+        for name in programs
+    ]
+
+
+def _difference(answers: Mapping[str, Tensor], base: str, name: str, alike: bool) -> float | None:
+    if not alike:
+        return None
+    return float((answers[name] - answers[base]).float().norm() / answers[base].float().norm())
+
+
+def inference_programs(model: VideoClassifier, clips: Tensor, folder: Path, *, compiled: bool) -> dict[str, Program]:
+    """A model's forms, and a network of the same backbone that averages frames, on the same clips.
+
+    Args:
+        model: In eval mode, on the CPU.
+        clips: uint8 [B, T, 3, H, W].
+        folder: Where exported files may be written.
+        compiled: Whether torch.compile is among them, which takes minutes to get ready.
+    """
+    config = model.config
+    torch.manual_seed(0)
+    plain = create_model(config.backbone, "none", classes=config.classes, size_px=config.size_px).eval()
+    models: dict[str, nn.Module] = {}
+    if any(type(module) is GateShift for module in model.modules()):
+        models["release"] = in_released_order(model)
+    models["model"] = model
+    models["model, channels-last"] = copy.deepcopy(model).to(memory_format=torch.channels_last)
+    for name, each in (("deployed", model), ("TSN deployed", plain)):
+        models[name] = each.deploy()
+        models[f"{name}, bf16"] = each.deploy(dtype=torch.bfloat16)
+        if compiled:
+            models[f"{name}, compiled"] = torch.compile(each.deploy())  # type: ignore[assignment]
+            models[f"{name}, compiled, bf16"] = torch.compile(each.deploy(dtype=torch.bfloat16))  # type: ignore[assignment]
+        models |= _exported(name, each, clips, folder)
+    return {name: _answering(each, clips) for name, each in models.items()}
+
+
+def _exported(name: str, model: VideoClassifier, clips: Tensor, folder: Path) -> dict[str, nn.Module]:
+    kinds: tuple[tuple[Format, ExportPrecision, str], ...] = (
+        ("onnx", "float32", "ONNX Runtime"),
+        ("openvino", "float32", "OpenVINO"),
+        ("openvino", "bf16", "OpenVINO, bf16"),
+    )
+    suffixes = {"onnx": ".onnx", "openvino": ".xml"}
+    made: dict[str, nn.Module] = {}
+    for number, (kind, precision, label) in enumerate(kinds):
+        path = folder / f"{name.replace(' ', '_')}_{number}{suffixes[kind]}"
+        pair = clips if len(clips) > 1 else clips.repeat(2, 1, 1, 1, 1)
+        export(model, path, kind, clips=pair, precision=precision)
+        made[f"{name}, {label}"] = ExportedModel(path)
+    return made
+
+
+def _answering(model: nn.Module, clips: Tensor) -> Program:
+    @torch.inference_mode()
+    def answer() -> Tensor:
+        return model(clips)
+
+    return answer
+
+
+def training_programs(model: VideoClassifier, clips: Tensor, *, compiled: bool) -> dict[str, Program]:
+    """One training step, forward, backward and update, of a model's forms.
+
+    Args:
+        model: Any; copies of it are trained.
+        clips: uint8 [B, T, 3, H, W].
+        compiled: Whether torch.compile is among them.
+    """
+    from gateshift.model.checkpointing import checkpoint_blocks
+
+    programs: dict[str, Program] = {}
+    if any(type(module) is GateShift for module in model.modules()):
+        programs["release"] = _training(in_released_order(model), clips)
+    fast = copy.deepcopy(model).to(memory_format=torch.channels_last)
+    programs["model, channels-last"] = _training(copy.deepcopy(fast), clips)
+    programs["bf16"] = _training(copy.deepcopy(fast), clips, bf16=True)
+    saving = copy.deepcopy(fast)
+    checkpoint_blocks(saving.backbone)
+    programs["checkpointed"] = _training(saving, clips)
+    config = model.config
+    plain = create_model(config.backbone, "none", classes=config.classes, size_px=config.size_px)
+    plain.to(memory_format=torch.channels_last)
+    programs["TSN, channels-last"] = _training(copy.deepcopy(plain), clips)
+    programs["TSN, bf16"] = _training(copy.deepcopy(plain), clips, bf16=True)
+    if compiled:
+        programs["compiled"] = _training(copy.deepcopy(fast), clips, compiled=True)
+        programs["compiled, bf16"] = _training(copy.deepcopy(fast), clips, bf16=True, compiled=True)
+    return programs
+
+
+def _training(model: VideoClassifier, clips: Tensor, *, bf16: bool = False, compiled: bool = False) -> Program:
+    model.train()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.0, momentum=0.9)  # the same step again and again
+    called = torch.compile(model) if compiled else model
+    labels = torch.arange(len(clips)) % len(model.classes)
+
+    def step() -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            loss = nn.functional.cross_entropy(called(clips), labels)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        return loss.detach()
+
+    return step
+
+
+@torch.inference_mode()
+def matrix_rate(dtype: torch.dtype, *, size: int = 2048, rounds: int = 8) -> float:
+    """Multiply-adds a second of a large matrix product: what this machine can do at best."""
+    a, b = (torch.randn(size, size).to(dtype) for _ in range(2))
+    times = []
+    for _ in range(rounds):
+        started = time.perf_counter()
+        a @ b
+        times.append(time.perf_counter() - started)
+    return size**3 / min(times)
+
+
+def share_of_peak(model: VideoClassifier, clips: Tensor, seconds: float, rate: float) -> float:
+    """The share of the machine's matrix rate that a run over clips reaches, in 0..1."""
+    macs = count_cost(model, num_frames=clips.shape[1]).macs * clips.shape[0] * clips.shape[1]
+    return macs / seconds / rate
+
+
+def bench(
+    model: VideoClassifier, clips: Tensor, *, rounds: int, compiled: bool, training: bool
+) -> dict[str, list[Timing]]:
+    """Time a model's forms on clips: "inference", and "training step" where asked."""
+    with tempfile.TemporaryDirectory() as folder:
+        programs = inference_programs(model.eval(), clips, Path(folder), compiled=compiled)
+        found = {"inference": time_programs(programs, rounds=rounds, alike=lambda name: "TSN" not in name)}
+    if training:
+        steps = training_programs(model, clips, compiled=compiled)
+        found["training step"] = time_programs(steps, rounds=rounds, alike=lambda _: False)
+    return found

@@ -1,0 +1,134 @@
+"""Run an exported model without torch: an ONNX file by ONNX Runtime, an OpenVINO file by OpenVINO.
+
+This module imports neither torch nor either of the two until a file is opened.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gateshift.errors import ModelError
+from gateshift.model.config import ModelConfig
+
+METADATA_KEY = "gateshift"
+SUFFIXES = {".onnx": "onnxruntime", ".xml": "openvino"}
+Run = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+
+
+class Runtime:
+    """A deployed model from an ``.onnx`` or an OpenVINO ``.xml`` file: uint8 clips in, logits out.
+
+    Attributes:
+        config: What the model says about itself: classes, input size, test protocol.
+        num_frames: T that the file was exported for.
+    """
+
+    def __init__(self, path: str | Path, *, threads: int | None = None) -> None:
+        """Open a file.
+
+        Args:
+            path: Written by ``gateshift export``.
+            threads: CPU threads; None for the runtime's own choice.
+
+        Raises:
+            ModelError: If the file is missing or not such a file, or its runtime is not installed.
+        """
+        path = Path(path)
+        if path.suffix not in SUFFIXES:
+            raise ModelError(f"{path}: a runtime reads {' or '.join(SUFFIXES)}; export the model first")
+        if not path.is_file():
+            raise ModelError(f"{path}: no such model file; write one with gateshift export")
+        opener = _open_onnx if path.suffix == ".onnx" else _open_openvino
+        try:
+            self._run, text = opener(path, threads)
+        except ImportError:
+            extra = SUFFIXES[path.suffix]
+            raise ModelError(f"{path} needs {extra}, which is not installed; pip install {extra}") from None
+        except ModelError:
+            raise
+        except Exception as error:  # each runtime has its own kinds for damaged files
+            reason = " ".join(str(error).split())[:200]
+            raise ModelError(f"{path}: cannot be opened: {reason}; export the model again") from error
+        self.config, self.num_frames = read_description(text)
+        self._shape = (self.num_frames, 3, self.config.size_px, self.config.size_px)
+
+    def __call__(self, clips: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Classify clips.
+
+        Args:
+            clips: uint8 RGB [B, T, 3, size, size] with the T and the size of the export.
+
+        Returns:
+            Logits [B, K].
+
+        Raises:
+            ModelError: If the clips have another shape or type.
+        """
+        if clips.dtype != np.uint8 or clips.shape[1:] != self._shape or not len(clips):
+            wanted = ", ".join(map(str, self._shape))
+            raise ModelError(
+                f"clips of {clips.dtype} {list(clips.shape)}; this file takes uint8 [B, {wanted}]; "
+                "sample that many frames, or export for others with --segments"
+            )
+        return self._run(np.ascontiguousarray(clips))
+
+
+def describe_export(config: ModelConfig, *, num_frames: int, precision: str) -> str:
+    """The text that an exported file carries."""
+    return json.dumps({"model": config.to_json(), "num_frames": num_frames, "precision": precision})
+
+
+def read_description(text: str) -> tuple[ModelConfig, int]:
+    """The model and T of an exported file.
+
+    Raises:
+        ModelError: If the text is not such a description.
+    """
+    try:
+        fields = json.loads(text)
+        model, num_frames = fields["model"], int(fields["num_frames"])
+    except (ValueError, KeyError, TypeError):
+        raise ModelError("the file has no gateshift description; write it with gateshift export") from None
+    return ModelConfig.from_json(model), num_frames
+
+
+def _open_onnx(path: Path, threads: int | None) -> tuple[Run, str]:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(str(path), options, providers=onnxruntime.get_available_providers())
+    name = session.get_inputs()[0].name
+    text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY, "")
+    return lambda clips: session.run(None, {name: clips})[0], text
+
+
+def _open_openvino(path: Path, threads: int | None) -> tuple[Run, str]:
+    import openvino
+
+    core = openvino.Core()
+    model = core.read_model(path)
+    if METADATA_KEY not in model.get_rt_info():
+        raise ModelError(f"{path}: has no gateshift description; write it with gateshift export")
+    text = str(model.get_rt_info([METADATA_KEY]).astype(str))
+    hint = "bf16" if json.loads(text).get("precision") == "bf16" else "f32"  # its own choice may be less than float32
+    settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
+    if threads is not None:
+        settings["INFERENCE_NUM_THREADS"] = threads
+    compiled: dict[int, Any] = {}
+
+    def run(clips: NDArray[np.uint8]) -> NDArray[np.float32]:
+        # A plan for each number of clips: with an open number OpenVINO computes more slowly.
+        if len(clips) not in compiled:
+            model.reshape(list(clips.shape))
+            compiled[len(clips)] = core.compile_model(model, "CPU", settings).create_infer_request()
+        return np.array(compiled[len(clips)].infer({0: clips})[0], dtype=np.float32)
+
+    return run, text

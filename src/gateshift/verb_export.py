@@ -1,0 +1,58 @@
+"""What the verb export does with its settings, and prints.
+
+What runs is imported inside, so that --help does not wait for torch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from gateshift.run.settings import ExportSettings
+from gateshift.terminal import make_bar, print_line
+
+if TYPE_CHECKING:
+    import torch
+
+    from gateshift.run.scores import Scores
+
+
+def run_export(settings: ExportSettings) -> None:
+    """Verb ``export``."""
+    from gateshift.data.manifest import read_manifest
+    from gateshift.model.bundle import load_model
+    from gateshift.run.evaluate import choose_protocol, create_accelerator, evaluate
+    from gateshift.run.export import FORMAT_SUFFIXES, check_export, export, load_any, read_clips
+
+    out = settings.out or settings.model.with_suffix(FORMAT_SUFFIXES[settings.format])
+    check_export(out, settings.format, settings.precision, overwrite=settings.overwrite)
+    manifest = read_manifest(settings.videos, root=settings.root)
+    manifest.check_files()
+    model = load_model(settings.model)
+    protocol = choose_protocol(model.config, segments=settings.segments)
+    error = export(
+        model, out, settings.format, clips=read_clips(manifest, model.config, protocol), precision=settings.precision
+    )
+    print_line(f"{out}: logits within {error:.1e} of the model's")
+    accelerator = create_accelerator("no")
+
+    def score(name: str, each: torch.nn.Module) -> Scores:
+        with make_bar(Console(stderr=True)) as bar:
+            task = bar.add_task(f"testing the {name}", total=len(manifest), note=f"{len(manifest)} videos")
+            scores = evaluate(
+                each,
+                model.config,
+                manifest,
+                protocol,
+                accelerator,
+                batch_size=2,
+                workers=settings.workers,
+                on_batch=lambda videos: bar.advance(task, videos),
+            )
+        print_line(f"{name} ({protocol}): {scores.metrics()}")
+        return scores
+
+    first, second = score("model", model.to(accelerator.device)), score("file", load_any(out))
+    same = (first.logits.argmax(1) == second.logits.argmax(1)).mean()
+    print_line(f"same top-1 on {same:.2%} of {len(manifest)} videos")

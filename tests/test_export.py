@@ -1,0 +1,155 @@
+"""Exported files: written, checked, run by their runtimes, tested and predicted with."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from golden_data import golden_clips, relative_error
+from test_deploy import trained
+
+import gateshift as gs
+from gateshift.cli import main
+from gateshift.data.reversal_clips import write_reversal_clips
+from gateshift.errors import ModelError, SettingsError
+from gateshift.model.classifier import VideoClassifier
+from gateshift.run.export import FORMAT_SUFFIXES, check_export, export, load_any
+from gateshift.run.runtime import Runtime
+from gateshift.run.scores import load_scores
+
+FORMATS = list(FORMAT_SUFFIXES)
+SEGMENTS = 4
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("export") / "clips"
+    write_reversal_clips(folder, train_per_class=1, val_per_class=1, size_px=(48, 36))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def model(clips: Path) -> VideoClassifier:
+    classes = (clips / "classes.txt").read_text().splitlines()
+    return trained(gs.create_model("test_resnet", classes=classes, size_px=32, num_segments=SEGMENTS))
+
+
+@pytest.fixture(scope="module")
+def exported(model: VideoClassifier, clips: Path) -> dict[str, Path]:
+    """The model in every format, by the command line."""
+    gs.save_model(model, clips / "model.safetensors")
+    for kind in FORMATS:
+        words = ["export", str(clips / "model.safetensors"), str(clips / "val.csv"), "--format", kind]
+        main([*words, "--workers", "0"])
+    return {kind: clips / f"model{suffix}" for kind, suffix in FORMAT_SUFFIXES.items()}
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_a_file_answers_as_the_model_for_any_number_of_clips(
+    kind: str, exported: dict[str, Path], model: VideoClassifier
+) -> None:
+    file = load_any(exported[kind])
+    assert file.config == model.config
+    for count in (1, 3, 2):
+        some = golden_clips(count, count=count, num_frames=SEGMENTS, size_px=32)
+        with torch.no_grad():
+            assert relative_error(file(some), model(some)) <= 1e-5
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_test_and_predict_take_a_file_as_a_model(
+    kind: str, exported: dict[str, Path], clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    scores = {}
+    for name, path in (("model", clips / "model.safetensors"), ("file", exported[kind])):
+        options = ["--workers", "0", "--clips", "2", "--scores", str(tmp_path / f"{name}.npz")]
+        main(["test", str(path), str(clips / "val.csv"), *options])
+        scores[name] = load_scores(tmp_path / f"{name}.npz")
+    np.testing.assert_allclose(scores["file"].logits, scores["model"].logits, rtol=1e-3, atol=1e-4)
+    capsys.readouterr()
+    video = next((clips / "val").rglob("*.mp4"))
+    records = []
+    for path in (clips / "model.safetensors", exported[kind]):
+        main(["predict", str(path), str(video), "--json", "--top", "2"])
+        records.append(json.loads(capsys.readouterr().out))
+    assert [top["class"] for top in records[0]["top"]] == [top["class"] for top in records[1]["top"]]
+
+
+@pytest.mark.parametrize("kind", ["onnx", "openvino"])
+def test_a_runtime_does_without_torch(
+    kind: str, exported: dict[str, Path], model: VideoClassifier, tmp_path: Path
+) -> None:
+    some = golden_clips(5, count=2, num_frames=SEGMENTS, size_px=32)
+    np.save(tmp_path / "clips.npy", some.numpy())
+    program = (
+        "import sys, numpy as np\n"
+        "from gateshift.run.runtime import Runtime\n"
+        "runtime = Runtime(sys.argv[1])\n"
+        "np.save(sys.argv[3], runtime(np.load(sys.argv[2])))\n"
+        "assert runtime.config.classes and 'torch' not in sys.modules\n"
+    )
+    paths = [exported[kind], tmp_path / "clips.npy", tmp_path / "logits.npy"]
+    subprocess.run([sys.executable, "-c", program, *map(str, paths)], check=True, timeout=120)
+    with torch.no_grad():
+        assert relative_error(np.load(tmp_path / "logits.npy"), model(some)) <= 1e-5
+
+
+def test_bfloat16_is_written_as_such_and_told_apart(model: VideoClassifier, tmp_path: Path) -> None:
+    some = golden_clips(0, count=2, num_frames=SEGMENTS, size_px=32)
+    for kind in ("torch", "openvino"):
+        path = tmp_path / f"model{FORMAT_SUFFIXES[kind]}"
+        error = export(model, path, kind, clips=some, precision="bf16")
+        assert 1e-4 < error <= 0.1 or kind == "openvino"  # which may choose float32 on machines without bf16
+        assert path.is_file()
+    with pytest.raises(SettingsError, match="bf16 with --format onnx"):
+        check_export(tmp_path / "model.onnx", "onnx", "bf16", overwrite=False)
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_a_file_that_answers_otherwise_is_not_kept(
+    kind: str, model: VideoClassifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from gateshift.run import export as module
+
+    monkeypatch.setitem(module.TOLERANCES, "float32", 1e-12)  # less than any runtime keeps
+    some = golden_clips(0, count=2, num_frames=SEGMENTS, size_px=32)
+    with pytest.raises(ModelError, match="nothing was kept"):
+        export(model, tmp_path / f"model{FORMAT_SUFFIXES[kind]}", kind, clips=some)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_clips_of_another_length_are_refused(kind: str, exported: dict[str, Path]) -> None:
+    with pytest.raises(ModelError, match="was exported for clips of 4 frames, not 8"):
+        load_any(exported[kind])(golden_clips(0, count=1, num_frames=8, size_px=32))
+
+
+def test_a_runtime_says_what_it_takes(exported: dict[str, Path], tmp_path: Path) -> None:
+    runtime = Runtime(exported["onnx"], threads=1)
+    with pytest.raises(ModelError, match=r"this file takes uint8 \[B, 4, 3, 32, 32\]"):
+        runtime(np.zeros((1, 4, 3, 32, 32), np.float32))
+    with pytest.raises(ModelError, match="no such model file"):
+        Runtime(tmp_path / "nothing.xml")
+    with pytest.raises(ModelError, match=r"a runtime reads \.onnx or \.xml"):
+        Runtime(tmp_path / "model.safetensors")
+    for suffix in (".onnx", ".xml", ".pt2"):
+        (tmp_path / f"broken{suffix}").write_bytes(b"nonsense")
+        with pytest.raises(ModelError, match=r"cannot be opened|not a readable export"):
+            load_any(tmp_path / f"broken{suffix}")
+
+
+@pytest.mark.usefixtures("exported")
+def test_a_mistaken_export_is_refused_before_the_work(clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["export", str(clips / "model.safetensors"), str(clips / "val.csv"), "--format", "onnx"]
+    for options, message in (
+        ([], "exists; choose another name, or add --overwrite"),
+        (["--out", str(clips / "model.xml")], "a file of --format onnx is named .onnx"),
+        (["--out", str(clips / "nowhere" / "m.onnx")], "no folder"),
+    ):
+        with pytest.raises(SystemExit) as stop:
+            main([*words, *options])
+        assert stop.value.code == 2
+        assert message in capsys.readouterr().err
