@@ -155,10 +155,8 @@ def prepare(
         _check_no_folders(clips)
     _count_frames(clips, min(workers, _MAX_COUNTING_THREADS), stage)
     _check_problems(clips, options)
-    num_extracted = 0
-    if store is not None:
-        num_extracted = _extract(clips, out / store.folder, store, workers, stage)
-        _check_problems(clips, options)
+    num_extracted = 0 if store is None else _extract(clips, out / store.folder, store, workers, stage)
+    _check_problems(clips, options)
     listed = [ListedClip(clip.item, clip.path, len(clip.frames)) for clip in clips if clip.path and not clip.problem]
     problems = _problems(clips)
     return Prepared(

@@ -121,8 +121,8 @@ class ExportSettings:
     """Frames of a clip, which are fixed in the file; by default as in training."""
     root: Path | None = None
     """Where relative paths of the list start; its own folder by default."""
-    workers: int = 2
-    """Processes that load videos; 0 loads in the main process."""
+    workers: int | None = None
+    """Processes that load videos; 0 loads in the main process. By default a core for each but one."""
     overwrite: bool = False
     """Replace the file if there is one."""
 
