@@ -90,12 +90,11 @@ def test_a_compiled_training_ends_with_nearly_the_same_weights(clips: Path, tmp_
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("deployed", [True, False])
 @torch.no_grad()
-def test_a_compiled_network_of_real_size_answers_as_it_does_eagerly(deployed: bool) -> None:
+def test_a_compiled_network_of_real_size_answers_as_it_does_eagerly() -> None:
     model = trained(gs.create_model("bninception", num_classes=174))
     clips = golden_clips(0, count=1, num_frames=8, size_px=224)
-    compiled = torch.compile(model.deploy() if deployed else model)
+    compiled = torch.compile(model.deploy())
     assert relative_error(compiled(clips), model(clips)) <= 1e-4
     assert relative_error(compiled(clips.flip(1)), model(clips.flip(1))) <= 1e-4
 

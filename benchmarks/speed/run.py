@@ -2,9 +2,7 @@
 
 import csv
 import platform
-import resource
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -12,11 +10,9 @@ from pathlib import Path
 
 import torch
 
-from gateshift.model.checkpointing import checkpoint_blocks
 from gateshift.model.classifier import VideoClassifier, create_model
 from gateshift.model.gates import GateShift
 from gateshift.run.bench import inference_programs, matrix_rate, share_of_peak, time_programs, training_programs
-from gateshift.run.released_order import in_released_order
 
 NETWORKS = {
     "bninception": {"backbone": "bninception"},
@@ -117,47 +113,13 @@ def linearity(name: str) -> list[dict[str, object]]:
     return rows
 
 
-def memory(name: str) -> list[dict[str, object]]:
-    """Growth of memory by one training step, each in a process of its own."""
-    rows = []
-    for form in ("release", "model", "checkpointed"):
-        done = subprocess.run([sys.executable, __file__, "--memory", name, form], capture_output=True, check=True)
-        rows.append(
-            {
-                "network": name,
-                "what": "memory of a training step, MB",
-                "program": form,
-                "ms": done.stdout.decode().strip(),
-            }
-        )
-    return rows
-
-
-def measure_memory(name: str, form: str) -> None:
-    model = network(name)
-    if form == "release":
-        model = in_released_order(model)
-    else:
-        model.to(memory_format=torch.channels_last)
-    if form == "checkpointed":
-        checkpoint_blocks(model.backbone)
-    clips = random_clips(model, 4)
-    before = int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
-    model.train()(clips).sum().backward()
-    weights = sum(parameter.numel() * 4 for parameter in model.parameters())  # their gradients are there now too
-    print(f"{(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before - weights) / 1e6:.0f}")
-
-
 def main() -> None:
-    if sys.argv[1] == "--memory":
-        measure_memory(*sys.argv[2:])
-        return
     out, names = Path(sys.argv[1]), sys.argv[2:] or list(NETWORKS)
     with out.open("w", newline="") as file:
         writer = csv.DictWriter(file, FIELDS)
         writer.writeheader()
         for name in names:
-            for row in [*rows_of(name), *(memory(name) + linearity(name) if name == "bninception" else [])]:
+            for row in [*rows_of(name), *(linearity(name) if name == "bninception" else [])]:
                 writer.writerow(row)
                 file.flush()
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {platform.processor() or platform.machine()}")
