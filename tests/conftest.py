@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from gateshift.data.reversal_clips import write_reversal_clips
+
 # A shell's background job ignores Ctrl-C and hands that on to the programs that tests start and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -30,6 +32,14 @@ class WriteVideo(Protocol):
         times: Sequence[int] | None = None,
         container_options: Mapping[str, str] | None = None,
     ) -> Path: ...
+
+
+@pytest.fixture(scope="session")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the demo's clips, small, one of each class to learn from and one to test: only to be read."""
+    folder = tmp_path_factory.mktemp("data") / "clips"
+    write_reversal_clips(folder, train_per_class=1, val_per_class=1, size_px=(48, 36))
+    return folder
 
 
 @pytest.fixture(scope="session")

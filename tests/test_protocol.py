@@ -13,7 +13,6 @@ from golden_data import released_state, write_checkpoint
 import gateshift as gs
 from gateshift.cli import main
 from gateshift.data.mirror import find_mirror_pairs
-from gateshift.data.reversal_clips import write_reversal_clips
 from gateshift.run.recipes import load_recipe
 from gateshift.run.scores import Scores, load_scores, save_scores
 
@@ -23,18 +22,17 @@ CROPS = [(0, 0), (16, 0), (0, 4), (16, 4), (8, 2)]  # (left, top) in 48 x 36 px:
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Clips of 48 x 36 px and a model for them."""
-    folder = tmp_path_factory.mktemp("protocol")
-    write_reversal_clips(folder / "clips", train_per_class=1, val_per_class=1, size_px=(48, 36))
-    classes = (folder / "clips" / "classes.txt").read_text().splitlines()
+def model_file(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model for the clips, which are of 48 x 36 px."""
+    classes = (clips / "classes.txt").read_text().splitlines()
     torch.manual_seed(0)
     model = gs.create_model("test_resnet", classes=classes, size_px=SIZE_PX, num_segments=SEGMENTS)
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
     model.config = dataclasses.replace(model.config, mirror_pairs=find_mirror_pairs(classes))
-    gs.save_model(model.eval(), folder / "model.safetensors")
-    return folder
+    path = tmp_path_factory.mktemp("protocol") / "model.safetensors"
+    gs.save_model(model.eval(), path)
+    return path
 
 
 def views_by_hand(path: Path) -> torch.Tensor:
@@ -51,13 +49,15 @@ def views_by_hand(path: Path) -> torch.Tensor:
     return torch.from_numpy(np.stack(views)).permute(0, 1, 4, 2, 3)
 
 
-def test_two_clips_of_ten_crops_are_the_mean_of_views_cut_by_hand(place: Path, tmp_path: Path) -> None:
-    listed, scores = place / "clips" / "val.csv", tmp_path / "scores.npz"
+def test_two_clips_of_ten_crops_are_the_mean_of_views_cut_by_hand(
+    model_file: Path, clips: Path, tmp_path: Path
+) -> None:
+    listed, scores = clips / "val.csv", tmp_path / "scores.npz"
     options = ["--clips", "2", "--crops", "10", "--workers", "0", "--scores", str(scores)]
-    main(["test", str(place / "model.safetensors"), str(listed), *options])
+    main(["test", str(model_file), str(listed), *options])
     found = load_scores(scores)
     assert found.protocol == "4 segments × 2 clips × 10 crops"
-    model = gs.load_model(place / "model.safetensors")
+    model = gs.load_model(model_file)
     names = [name.replace("left", "L").replace("right", "left").replace("L", "right") for name in model.classes]
     names = [name.replace("counterclockwise", "C").replace("clockwise", "counterclockwise") for name in names]
     names = [name.replace("C", "clockwise") for name in names]
@@ -65,7 +65,7 @@ def test_two_clips_of_ten_crops_are_the_mean_of_views_cut_by_hand(place: Path, t
     assert swapped != list(range(len(swapped))), "no class swaps: the test would not see it"
     for video, logits in zip(found.ids, found.logits, strict=True):
         with torch.no_grad():
-            each = model(views_by_hand(place / "clips" / video))  # [20, K]
+            each = model(views_by_hand(clips / video))  # [20, K]
         each[1::2] = each[1::2][:, swapped]
         np.testing.assert_allclose(logits, each.mean(0).numpy(), rtol=1e-4, atol=1e-5)
 

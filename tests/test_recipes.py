@@ -176,6 +176,15 @@ def test_a_recipe_of_ones_own_takes_every_kind_of_option(tmp_path: Path) -> None
     assert (settings.segments, settings.clips, settings.crops) == (3, 2, 3)
 
 
+def test_a_recipe_says_no_more_than_is_in_it(tmp_path: Path) -> None:
+    (tmp_path / "clips.toml").write_text("[test]\nclips = 2\n")
+    own = str(tmp_path / "clips.toml")
+    assert put_recipe(["test", "m", "v", "--recipe", own]) == {own: ["test", "--recipe", own, "--clips", "2", "m", "v"]}
+    assert put_recipe(["train", "a", "b", f"--recipe={own}"]) == {own: ["train", "--recipe", own, "a", "b"]}
+    with pytest.raises(SettingsError, match="no such recipe"):
+        put_recipe(["test", "m", "v", "--recipe="])
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -185,6 +194,7 @@ def test_a_recipe_of_ones_own_takes_every_kind_of_option(tmp_path: Path) -> None
         ('parts = ["a"]\n[model]\nsegments = 8\n', "has parts and options"),
         ("segments = \n", "not TOML"),
         ("[released]\nfile = 'x'\n", "google_drive"),
+        ("[test]\nclips = '2'\n", r"\[test\] clips = '2'; it is a whole number"),
     ],
 )
 def test_a_recipe_with_a_mistake_is_refused(text: str, message: str, tmp_path: Path) -> None:

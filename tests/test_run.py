@@ -19,7 +19,6 @@ from safetensors.torch import load_file
 
 import gateshift as gs
 from gateshift.cli import VERBS, main
-from gateshift.data.reversal_clips import write_reversal_clips
 from gateshift.data.video import open_video
 from gateshift.run.run_folder import RunFolder
 from gateshift.run.scores import load_scores
@@ -27,13 +26,6 @@ from gateshift.run.train import Silent, train
 from gateshift.run.train_settings import ModelOptions, OptimOptions, TrainSettings
 
 SMALL = ["--backbone", "test_resnet", "--size", "32", "--segments", "4", "--batch-size", "4", "--workers", "0"]
-
-
-@pytest.fixture(scope="module")
-def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data") / "clips"
-    write_reversal_clips(folder, train_per_class=1, val_per_class=1, size_px=(48, 36))
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -241,6 +233,14 @@ def test_resuming_with_other_classes_or_settings_is_refused(clips: Path, tmp_pat
     names = (tmp_path / "clips" / "classes.txt").read_text().splitlines()
     (tmp_path / "clips" / "classes.txt").write_text("\n".join(reversed(names)))
     with pytest.raises(gs.GateShiftError, match="--resume with classes"):
+        train(settings_for(tmp_path / "clips", tmp_path / "run", epochs=1, resume=True))
+
+
+def test_resuming_with_other_mirrored_classes_is_refused(clips: Path, tmp_path: Path) -> None:
+    shutil.copytree(clips, tmp_path / "clips")
+    train(settings_for(tmp_path / "clips", tmp_path / "run", epochs=1))
+    (tmp_path / "clips" / "mirror_pairs.csv").write_text("class,mirrored\n")
+    with pytest.raises(gs.GateShiftError, match="--resume with mirrored_classes"):
         train(settings_for(tmp_path / "clips", tmp_path / "run", epochs=1, resume=True))
 
 

@@ -13,7 +13,6 @@ from torch import nn
 
 import gateshift as gs
 from gateshift.cli import main
-from gateshift.data.reversal_clips import write_reversal_clips
 from gateshift.model.checkpointing import checkpoint_blocks
 from gateshift.model.classifier import VideoClassifier
 
@@ -57,13 +56,6 @@ def test_checkpointing_changes_no_gradient_and_no_statistic_and_keeps_a_third(ba
     assert saved_bytes(saving, clips) <= 0.35 * saved_bytes(model, clips)
     with torch.no_grad():
         assert torch.equal(saving.eval()(clips), model.eval()(clips))
-
-
-@pytest.fixture(scope="module")
-def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("speed") / "clips"
-    write_reversal_clips(folder, train_per_class=1, val_per_class=1, size_px=(48, 36))
-    return folder
 
 
 def train(clips: Path, out: Path, *options: str) -> dict[str, torch.Tensor]:

@@ -27,9 +27,10 @@ def run_bench(settings: BenchSettings) -> None:
 
     from gateshift.run.bench import bench, matrix_rate, share_of_peak
 
-    for name, value in (("batch-size", settings.batch_size), ("rounds", settings.rounds)):
-        if value < 1:
-            raise SettingsError(f"--{name} {value}; it must be at least 1; raise it")
+    for name in ("batch_size", "rounds", "segments", "threads"):
+        value = getattr(settings, name)
+        if value is not None and value < 1:
+            raise SettingsError(f"--{name.replace('_', '-')} {value}; it must be at least 1; raise it")
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)
     model = _model(settings)
@@ -65,6 +66,11 @@ def _model(settings: BenchSettings) -> VideoClassifier:
     from gateshift.model.gates import GateShift
 
     if Path(settings.model).is_file():
+        if (settings.temporal, settings.ratio) != ("gsm", 1.0):
+            raise SettingsError(
+                f"--temporal {settings.temporal} --ratio {settings.ratio} with {settings.model}, a file, which says "
+                "these itself; leave them out"
+            )
         return load_model(settings.model)
     torch.manual_seed(0)
     model = create_model(settings.model, settings.temporal, num_classes=174, ratio=settings.ratio)

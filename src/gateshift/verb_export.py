@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from gateshift.errors import ModelError
 from gateshift.run.settings import ExportSettings
 from gateshift.terminal import make_bar, print_line
 
@@ -20,16 +21,19 @@ if TYPE_CHECKING:
 
 def run_export(settings: ExportSettings) -> None:
     """Verb ``export``."""
-    from gateshift.data.manifest import read_manifest
-    from gateshift.model.bundle import load_model
-    from gateshift.run.evaluate import choose_protocol, create_accelerator, evaluate
-    from gateshift.run.export import FORMAT_SUFFIXES, check_export, export, load_any, read_clips
+    from gateshift.data.manifest import read_manifest, read_names
+    from gateshift.run.evaluate import check_classes, choose_protocol, create_accelerator, evaluate
+    from gateshift.run.export import FORMAT_SUFFIXES, ExportedModel, check_export, export, load_any, read_clips
 
     out = settings.out or settings.model.with_suffix(FORMAT_SUFFIXES[settings.format])
     check_export(out, settings.format, settings.precision, overwrite=settings.overwrite)
-    manifest = read_manifest(settings.videos, root=settings.root)
+    names = () if settings.classes is None else read_names(settings.classes)
+    manifest = read_manifest(settings.videos, root=settings.root, names=names)
     manifest.check_files()
-    model = load_model(settings.model)
+    model = load_any(settings.model, names=names)
+    if isinstance(model, ExportedModel):
+        raise ModelError(f"{settings.model}: is an export itself; export the model that it was made of")
+    check_classes(model.config, manifest)
     protocol = choose_protocol(model.config, segments=settings.segments)
     error = export(
         model, out, settings.format, clips=read_clips(manifest, model.config, protocol), precision=settings.precision

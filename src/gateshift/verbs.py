@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,8 +29,6 @@ from gateshift.run.train_settings import TrainSettings
 from gateshift.terminal import ConsoleReporter, is_main_process, make_bar, print_line
 
 if TYPE_CHECKING:
-    from gateshift.model.classifier import VideoClassifier
-    from gateshift.run.export import ExportedModel
     from gateshift.run.scores import Scores
 
 Parts = Mapping[str, Any]  # settings of a verb by the name of the recipe that they are for
@@ -104,11 +102,12 @@ def find_part(folder: Path, name: str) -> Path:
 def _test(settings: TestSettings) -> Scores:
     from gateshift.data.manifest import read_manifest, read_names
     from gateshift.run.evaluate import choose_protocol, create_accelerator, evaluate
+    from gateshift.run.export import load_any
 
     names = () if settings.classes is None else read_names(settings.classes)
     manifest = read_manifest(settings.videos, root=settings.root, names=names)
     manifest.check_files()
-    model = _load(settings.model, names)
+    model = load_any(settings.model, names=names)
     protocol = choose_protocol(
         model.config,
         segments=settings.segments,
@@ -129,16 +128,6 @@ def _test(settings: TestSettings) -> Scores:
             workers=settings.workers,
             on_batch=lambda videos: bar.advance(task, videos),
         )
-
-
-def _load(path: Path, names: Sequence[str]) -> VideoClassifier | ExportedModel:
-    """A model, its classes named if it is a released checkpoint, which has no names."""
-    from gateshift.run.export import load_any
-
-    model = load_any(path)
-    if names and not model.config.named:
-        model.config = model.config.name_classes(names)
-    return model
 
 
 def _save(scores: Scores, path: Path | None) -> None:
@@ -169,13 +158,14 @@ def run_predict(settings: PredictSettings) -> None:
     """Verb ``predict``. Exits with 2 if a video could not be read, after the others."""
     from gateshift.data.manifest import read_names
     from gateshift.run.evaluate import choose_protocol
+    from gateshift.run.export import load_any
     from gateshift.run.predict import collect_videos, predict, put_on_device
 
     if not settings.videos:
         raise VideoError("no video named; name files or folders after the model")
     videos = collect_videos(settings.videos)
     names = () if settings.classes is None else read_names(settings.classes)
-    model = put_on_device(_load(settings.model, names))
+    model = put_on_device(load_any(settings.model, names=names))
     protocol = choose_protocol(model.config, segments=settings.segments, clips=settings.clips, crops=settings.crops)
     failed = 0
     table = Table("video", "class", "probability", title=f"{settings.model.name}, {protocol}")

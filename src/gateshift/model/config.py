@@ -105,6 +105,8 @@ class ModelConfig:
             raise ValueError(f"size_px {self.size_px!r} or dropout {self.dropout!r} is out of range")
         if self.num_segments is not None and not (isinstance(self.num_segments, int) and self.num_segments > 0):
             raise ValueError(f"num_segments {self.num_segments!r} is not a positive number")
+        if not (isinstance(self.named, bool) and 0 < self.ratio <= 1):
+            raise ValueError(f"named {self.named!r} or ratio {self.ratio!r} is out of range")
         if not all(isinstance(count, int) and count > 0 for count in (self.num_clips, self.num_crops)):
             raise ValueError(f"num_clips {self.num_clips!r} or num_crops {self.num_crops!r} is not a positive number")
         if not all(len(pair) == 2 and set(pair) <= set(self.classes) for pair in self.mirror_pairs):

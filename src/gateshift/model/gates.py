@@ -206,13 +206,7 @@ class GateShiftFuse(GateShift):
     A gate-shift module whose two parts are weighed against each other for each channel and frame. A new one
     sends nothing and scales what it keeps by about a half, which the batch norm behind it takes out again.
 
-    Args:
-        channels: C, a multiple of 4 (of 2 without ``interleave``).
-        num_frames: T of the clips; see :func:`gateshift.set_num_frames`.
-        interleave: Mix channels as the released networks do; their weights need it.
-
-    Raises:
-        ModelError: If the number of channels cannot be split.
+    Arguments and errors are those of :class:`GateShift`.
     """
 
     def __init__(self, channels: int, num_frames: int = 8, *, interleave: bool = True) -> None:

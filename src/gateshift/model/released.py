@@ -23,20 +23,20 @@ from gateshift.model.config import ModelConfig
 _BN_INCEPTION_UNIT = re.compile(r"(?:(inception_\d[a-e])_)?(\w+?)(_bn)?")
 _INCEPTION_V3_UNIT = re.compile(r"(?:(mixed(?:_\d+)?)_)?((?:conv|tower)\w*?)_(Conv2D|batchnorm)")
 _RESNET_BLOCK = re.compile(r"layer(\d)\.\d+\.conv3\.weight")
-_RESNETS = {(3, 4, 6, 3): "resnet50", (3, 4, 23, 3): "resnet101"}
+_RESNET50_BLOCKS = {"1": 3, "2": 4, "3": 6, "4": 3}
 _GATE = re.compile(r"gs[mf]_(?P<layer>[^.]+)\.(?P<field>.+)|(?P<block>layer\d\.\d+)\.gs[mf]\.(?P<resnet_field>.+)")
 _GATE_FIELDS = {"conv3D.weight": "weight", "conv3D.bias": "bias"}
 
 
 def find_backbone(keys: Iterable[str]) -> str | None:
-    """Which of the papers' networks has these layer names (without prefix), or which ResNet of bottlenecks."""
+    """Which of the papers' networks has these layer names (without prefix), or ResNet-50; None for another."""
     names = set(keys)
     if "conv1_7x7_s2.weight" in names:
         return "bninception"
     if "conv_Conv2D.weight" in names:
         return "inceptionv3"
     blocks = Counter(match[1] for name in names if (match := _RESNET_BLOCK.fullmatch(name)))
-    return _RESNETS.get((blocks["1"], blocks["2"], blocks["3"], blocks["4"]))
+    return "resnet50" if blocks == _RESNET50_BLOCKS else None
 
 
 def rename_backbone(weights: Mapping[str, Tensor], backbone: str) -> dict[str, Tensor]:
@@ -44,7 +44,7 @@ def rename_backbone(weights: Mapping[str, Tensor], backbone: str) -> dict[str, T
 
     Args:
         weights: Released or published names, without prefix; a classifier is left out.
-        backbone: "bninception", "inceptionv3" or "resnet50", "resnet101".
+        backbone: "bninception", "inceptionv3" or "resnet50".
 
     Returns:
         Our names of the same tensors. Batch norms stored as [1, C] become [C].

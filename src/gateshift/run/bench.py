@@ -13,10 +13,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from gateshift.model.checkpointing import checkpoint_blocks
 from gateshift.model.classifier import VideoClassifier, create_model
 from gateshift.model.gates import GateShift
 from gateshift.run.cost import count_cost
-from gateshift.run.export import ExportedModel, ExportPrecision, Format, export
+from gateshift.run.export import FORMAT_SUFFIXES, ExportedModel, ExportPrecision, Format, export
 from gateshift.run.released_order import in_released_order
 
 Program = Callable[[], Tensor]
@@ -104,10 +105,9 @@ def _exported(name: str, model: VideoClassifier, clips: Tensor, folder: Path) ->
         ("openvino", "float32", "OpenVINO"),
         ("openvino", "bf16", "OpenVINO, bf16"),
     )
-    suffixes = {"onnx": ".onnx", "openvino": ".xml"}
     made: dict[str, nn.Module] = {}
     for number, (kind, precision, label) in enumerate(kinds):
-        path = folder / f"{name.replace(' ', '_')}_{number}{suffixes[kind]}"
+        path = folder / f"{name.replace(' ', '_')}_{number}{FORMAT_SUFFIXES[kind]}"
         pair = clips if len(clips) > 1 else clips.repeat(2, 1, 1, 1, 1)
         export(model, path, kind, clips=pair, precision=precision)
         made[f"{name}, {label}"] = ExportedModel(path)
@@ -130,8 +130,6 @@ def training_programs(model: VideoClassifier, clips: Tensor, *, compiled: bool) 
         clips: uint8 [B, T, 3, H, W].
         compiled: Whether torch.compile is among them.
     """
-    from gateshift.model.checkpointing import checkpoint_blocks
-
     programs: dict[str, Program] = {}
     if any(type(module) is GateShift for module in model.modules()):
         programs["release"] = _training(in_released_order(model), clips)

@@ -129,8 +129,8 @@ def _check(recipe: Recipe, released: Released, source: Path) -> VideoClassifier:
     model.config = dataclasses.replace(
         config.name_classes(classes),
         num_segments=recipe.model["segments"],
-        num_clips=recipe.test.clips,
-        num_crops=recipe.test.crops,
+        num_clips=recipe.test.clips or 1,
+        num_crops=recipe.test.crops or 1,
         mirror_pairs=find_mirror_pairs(classes),
     )
     return model

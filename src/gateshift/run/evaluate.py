@@ -58,6 +58,16 @@ def choose_protocol(
     return Protocol(segments, clips, crops, short_videos)
 
 
+def check_classes(config: ModelConfig, manifest: Manifest) -> None:
+    """Raise ModelError or ManifestError unless a model's classes have names, and the list's labels are among them."""
+    if not config.named:
+        raise ModelError(
+            "a released checkpoint has no class names, and classes are not matched by number alone; name them by "
+            "--classes FILE, such as the release's category.txt, or fetch the model by gateshift download"
+        )
+    manifest.label_indices(config.classes)
+
+
 @torch.inference_mode()
 def evaluate(
     model: nn.Module,
@@ -86,11 +96,7 @@ def evaluate(
         VideoError: If a video cannot be read.
         ManifestError: If a label is not one of the model's classes, or a video is listed twice.
     """
-    if not config.named:
-        raise ModelError(
-            "a released checkpoint has no class names, and classes are not matched by number alone; name them by "
-            "--classes FILE, such as the release's category.txt, or fetch the model by gateshift download"
-        )
+    check_classes(config, manifest)
     manifest.check_unique()
     views = TestViews(manifest, config.classes, protocol, size_px=config.size_px, resize_px=config.resize_px)
     loader = accelerator.prepare(make_loader(views, batch_size=batch_size, workers=workers))

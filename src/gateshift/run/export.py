@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +20,7 @@ from gateshift.errors import ModelError, SettingsError
 from gateshift.model.bundle import load_model
 from gateshift.model.classifier import VideoClassifier, check_clips
 from gateshift.model.config import ModelConfig
-from gateshift.run.runtime import METADATA_KEY, SUFFIXES, Runtime, describe_export, read_description
+from gateshift.run.runtime import METADATA_KEY, Runtime, describe_export, read_description
 
 Format = Literal["torch", "onnx", "openvino"]
 ExportPrecision = Literal["float32", "bf16"]
@@ -33,40 +34,45 @@ class ExportedModel(nn.Module):
     """An exported file as a module: clips [B, T, 3, H, W] uint8 -> logits [B, K], on the CPU.
 
     Attributes:
-        config: What the model says about itself, with the T of the export.
-        num_frames: T of the export.
+        config: What the model says about itself, with the T of the export as ``num_segments``.
     """
 
     def __init__(self, path: Path) -> None:
         super().__init__()
         self.path = path
-        self._run: Any
+        self._run: Callable[[Tensor], Tensor]
+        self.config: ModelConfig
         if path.suffix == FORMAT_SUFFIXES["torch"]:
-            self._run, (config, self.num_frames) = _load_program(path)
+            self._run, self.config = _load_program(path)
         else:
             runtime = Runtime(path)
-            config, self.num_frames = runtime.config, runtime.num_frames
-            self._run = lambda clips: torch.from_numpy(runtime(clips.numpy()))
-        self.config: ModelConfig = config
+            self._run, self.config = lambda clips: torch.from_numpy(runtime(clips.numpy())), runtime.config
 
     def forward(self, clips: Tensor) -> Tensor:
         check_clips(clips)
-        if clips.shape[1] != self.num_frames:
+        num_frames = self.config.num_segments
+        if clips.shape[1] != num_frames:
             raise ModelError(
-                f"{self.path}: was exported for clips of {self.num_frames} frames, not {clips.shape[1]}; "
-                f"use --segments {self.num_frames}, or export it again"
+                f"{self.path}: was exported for clips of {num_frames} frames, not {clips.shape[1]}; "
+                f"use --segments {num_frames}, or export it again"
             )
         return self._run(clips.cpu())
 
 
-def load_any(path: str | Path) -> VideoClassifier | ExportedModel:
+def load_any(path: Path, *, names: Sequence[str] = ()) -> VideoClassifier | ExportedModel:
     """Load a saved model, a released checkpoint, or an exported file, by its suffix.
 
+    Args:
+        path: The file.
+        names: Of the classes of a released checkpoint, which has none; others keep their own.
+
     Raises:
-        ModelError: If it cannot be read.
+        ModelError: If it cannot be read, or there are not as many names as classes.
     """
-    path = Path(path)
-    return ExportedModel(path) if path.suffix in (".pt2", *SUFFIXES) else load_model(path)
+    model = ExportedModel(path) if path.suffix in FORMAT_SUFFIXES.values() else load_model(path)
+    if names and not model.config.named:
+        model.config = model.config.name_classes(names)
+    return model
 
 
 def read_clips(manifest: Manifest, config: ModelConfig, protocol: Protocol, *, count: int = 4) -> Tensor:
@@ -116,8 +122,8 @@ def export(
     """
     partial = path.with_name(f".partial-{path.name}")
     deployed = model.deploy(dtype=torch.bfloat16 if precision == "bf16" and kind == "torch" else None)
-    num_frames = clips.shape[1]
-    description = describe_export(model.config, num_frames=num_frames, precision=precision)
+    config = dataclasses.replace(model.config, num_segments=clips.shape[1])
+    description = describe_export(config, precision=precision)
     batch = torch.export.Dim("batch", min=1, max=MAX_BATCH)
     program = torch.export.export(deployed, (clips[:2],), dynamic_shapes=({0: batch},))
     try:
@@ -170,7 +176,7 @@ def _files(path: Path) -> Sequence[Path]:
     return [file for file in files if file.is_file()]
 
 
-def _load_program(path: Path) -> tuple[Any, tuple[ModelConfig, int]]:
+def _load_program(path: Path) -> tuple[Callable[[Tensor], Tensor], ModelConfig]:
     if not path.is_file():
         raise ModelError(f"{path}: no such model file; write one with gateshift export")
     extra = {METADATA_KEY: ""}

@@ -31,14 +31,14 @@ class TestOptions:
     """How a row is tested.
 
     Attributes:
-        clips: Clips of each video.
-        crops: Crops of each clip.
+        clips: Clips of each video; None for the model's own number.
+        crops: Crops of each clip; None for the model's own number.
     """
 
     __test__ = False  # not a test of pytest
 
-    clips: int = 1
-    crops: int = 1
+    clips: int | None = None
+    crops: int | None = None
 
 
 @dataclass(frozen=True)
@@ -91,9 +91,8 @@ class Recipe:
         if verb == "train":
             tables = ((ModelOptions, self.model), (OptimOptions, self.optim), (AugmentOptions, self.augment))
             return [word for options, table in tables for name in table for word in _words(options, name, table[name])]
-        segments = self.model.get("segments")
-        words = [] if segments is None else ["--segments", str(segments)]
-        return [*words, "--clips", str(self.test.clips), "--crops", str(self.test.crops)] if self.model else words
+        options = {"segments": self.model.get("segments"), **dataclasses.asdict(self.test)}
+        return [word for name, value in options.items() if value is not None for word in (f"--{name}", str(value))]
 
     def class_names(self) -> list[str]:
         """The classes of the data set in the order of the released models' logits."""
@@ -149,12 +148,12 @@ def put_recipe(words: Sequence[str]) -> dict[str, list[str]]:
     place = next((i for i, word in enumerate(own) if word == "--recipe" or word.startswith("--recipe=")), None)
     if place is None or own[place:] == ["--recipe"]:
         return {"": list(words)}
-    flag, _, name = own[place].partition("=")
-    name = name or own[place + 1]
-    rest = own[:place] + own[place + (1 if "=" in own[place] else 2) :]
-    recipe = load_recipe(name)
+    _, is_joined, name = own[place].partition("=")
+    after = place + 1 if is_joined else place + 2
+    recipe = load_recipe(name if is_joined else own[place + 1])
     chosen = [load_recipe(part) for part in recipe.parts] or [recipe]
-    return {part.name: [verb, flag, part.name, *part.words(verb), *rest] for part in chosen}
+    rest = own[:place] + own[after:]
+    return {part.name: [verb, "--recipe", part.name, *part.words(verb), *rest] for part in chosen}
 
 
 def _recipe(name: str, content: dict[str, Any]) -> Recipe:
@@ -167,6 +166,9 @@ def _recipe(name: str, content: dict[str, Any]) -> Recipe:
         if not isinstance(values, dict):
             raise SettingsError(f"--recipe {name}: {table} = {values!r}; it is a table, [{table}]; correct the file")
         _check_names(name, f"[{table}] ", values, {item.name for item in dataclasses.fields(options)})
+    for option, value in content.get("test", {}).items():
+        if type(value) is not int:
+            raise SettingsError(f"--recipe {name}: [test] {option} = {value!r}; it is a whole number; correct the file")
     parts = tuple(content.get("parts", ()))
     if parts and any(content.get(table) for table in tables):
         raise SettingsError(f"--recipe {name}: has parts and options; a recipe of parts has no others; split the file")

@@ -148,7 +148,8 @@ def describe(
         del flat[name]
     described = {name: _plain(value) for name, value in flat.items()}
     lists = {"train_videos": _digest(learned), "val_videos": _digest(validation)}
-    return {**described, "classes": list(classes), **lists}
+    pairs = [list(pair) for pair in learned.mirror_pairs(classes)]
+    return {**described, "classes": list(classes), "mirrored_classes": pairs, **lists}
 
 
 def _digest(manifest: Manifest) -> str:

@@ -25,8 +25,7 @@ class Runtime:
     """A deployed model from an ``.onnx`` or an OpenVINO ``.xml`` file: uint8 clips in, logits out.
 
     Attributes:
-        config: What the model says about itself: classes, input size, test protocol.
-        num_frames: T that the file was exported for.
+        config: What the model says about itself: classes, input size, and as ``num_segments`` the T of the export.
     """
 
     def __init__(self, path: str | Path, *, threads: int | None = None) -> None:
@@ -55,8 +54,8 @@ class Runtime:
         except Exception as error:  # each runtime has its own kinds for damaged files
             reason = " ".join(str(error).split())[:200]
             raise ModelError(f"{path}: cannot be opened: {reason}; export the model again") from error
-        self.config, self.num_frames = read_description(text)
-        self._shape = (self.num_frames, 3, self.config.size_px, self.config.size_px)
+        self.config = read_description(text)
+        self._shape = (self.config.num_segments, 3, self.config.size_px, self.config.size_px)
 
     def __call__(self, clips: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Classify clips.
@@ -79,23 +78,25 @@ class Runtime:
         return self._run(np.ascontiguousarray(clips))
 
 
-def describe_export(config: ModelConfig, *, num_frames: int, precision: str) -> str:
-    """The text that an exported file carries."""
-    return json.dumps({"model": config.to_json(), "num_frames": num_frames, "precision": precision})
+def describe_export(config: ModelConfig, *, precision: str) -> str:
+    """The text that an exported file carries; ``config.num_segments`` is the T of the export."""
+    return json.dumps({"model": config.to_json(), "precision": precision})
 
 
-def read_description(text: str) -> tuple[ModelConfig, int]:
-    """The model and T of an exported file.
+def read_description(text: str) -> ModelConfig:
+    """What an exported file says of its model.
 
     Raises:
         ModelError: If the text is not such a description.
     """
     try:
-        fields = json.loads(text)
-        model, num_frames = fields["model"], int(fields["num_frames"])
+        model = json.loads(text)["model"]
     except (ValueError, KeyError, TypeError):
         raise ModelError("the file has no gateshift description; write it with gateshift export") from None
-    return ModelConfig.from_json(model), num_frames
+    config = ModelConfig.from_json(model)
+    if config.num_segments is None:
+        raise ModelError("the file does not say how many frames it takes; write it with gateshift export")
+    return config
 
 
 def _open_onnx(path: Path, threads: int | None) -> tuple[Run, str]:

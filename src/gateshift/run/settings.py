@@ -119,6 +119,9 @@ class ExportSettings:
     """bf16 is faster where the machine computes in it, and costs digits: accuracies are printed for both."""
     segments: int | None = None
     """Frames of a clip, which are fixed in the file; by default as in training."""
+    classes: Path | None = None
+    """Names for the class numbers of a released checkpoint, and of a list of numbers, one a line: the release's
+    category.txt."""
     root: Path | None = None
     """Where relative paths of the list start; its own folder by default."""
     workers: int | None = None
@@ -138,13 +141,13 @@ class BenchSettings:
     model: Annotated[Positional[str], arg(metavar="MODEL")]
     """A .safetensors model, a released checkpoint (.pth.tar), or the name of a backbone, for random weights."""
     temporal: str = "gsm"
-    """Temporal module, where MODEL is a backbone."""
+    """Temporal module; for a backbone alone."""
     ratio: float = 1.0
-    """Share of the channels at each site that go through the module, where MODEL is a backbone."""
+    """Share of the channels at each site that go through the module; for a backbone alone."""
     segments: int | None = None
     """Frames of a clip; by default as in training, or 8."""
     batch_size: int = 1
-    """Clips of one run; of a training step at least 2."""
+    """Clips of one run."""
     rounds: int = 9
     """How often each program is run."""
     threads: int | None = None

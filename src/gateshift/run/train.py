@@ -170,7 +170,7 @@ def _create(settings: TrainSettings, learned: Manifest, classes: list[str]) -> V
         num_segments=options.segments,
     )
     test = load_recipe(settings.recipe).test if settings.recipe else TestOptions()
-    protocol = Protocol(options.segments, test.clips, test.crops)
+    protocol = Protocol(options.segments, test.clips or 1, test.crops or 1)
     given = parse_mirror_pairs(augment.mirror_pairs, classes)
     model.config = dataclasses.replace(
         model.config,

@@ -112,8 +112,8 @@ class TrainSettings:
     out: Annotated[Path, arg(metavar="RUN")]
     """Folder to write; it must not exist, unless --resume."""
     recipe: str | None = None
-    """A published row, see gateshift recipes, or a .toml file of yours: its options replace the defaults below.
-    What is given beside it wins."""
+    """A published row, see gateshift recipes, or a .toml file of yours: its options replace the defaults below
+    on the command line. What is given beside it wins."""
     model: ModelOptions = field(default_factory=ModelOptions)
     optim: OptimOptions = field(default_factory=OptimOptions)
     augment: AugmentOptions = field(default_factory=AugmentOptions)
