@@ -18,8 +18,9 @@ $(BIN)/gateshift: pyproject.toml
 demo: $(BIN)/gateshift
 	$(BIN)/gateshift demo --out $(DEMO)
 
+# Two processes of one thread each: most tests are too small for two threads.
 test: check
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
 check: $(BIN)/gateshift
 	$(BIN)/ruff format --check .

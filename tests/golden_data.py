@@ -16,6 +16,7 @@ from gateshift.model.classifier import VideoClassifier
 
 GOLDEN = Path(__file__).parent / "golden"
 MANIFEST: dict[str, Any] = json.loads((GOLDEN / "manifest.json").read_text())
+TSM_MANIFEST: dict[str, Any] = json.loads((GOLDEN / "tsm_manifest.json").read_text())
 GSF_MANIFEST: dict[str, Any] = json.loads((GOLDEN / "gsf_manifest.json").read_text())
 
 

@@ -76,3 +76,15 @@ def slow_fuse(x: Tensor, gates: Tensor, weight: Tensor, bias: Tensor, *, interle
                 place = c if not interleave else 2 * (c % (half // 2)) + c // (half // 2)
                 y[group * half + place, t] = share * parts[0, c, t] + (1 - share) * parts[1, c, t]
     return y
+
+
+def slow_shift(x: Tensor, fold: int) -> Tensor:
+    """The temporal shift of one clip, channel by channel. x: [C, T, H, W]; fold: channels moved each way."""
+    channels, frames = x.shape[:2]
+    y = torch.zeros_like(x)
+    for c in range(channels):
+        for t in range(frames):
+            source = t + 1 if c < fold else t - 1 if c < 2 * fold else t
+            if 0 <= source < frames:
+                y[c, t] = x[c, source]
+    return y

@@ -156,9 +156,9 @@ def test_a_checkpoint_that_would_run_code_is_refused(
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ({"state_dict": {"module.fc.weight": torch.zeros(2, 2)}}, "not of a released GSM or GSF network"),
-        ({}, "not of a released GSM or GSF network"),
-        ({"state_dict": 5}, "not of a released GSM or GSF network"),
+        ({"state_dict": {"module.fc.weight": torch.zeros(2, 2)}}, "not of a released GSM, GSF or TSM network"),
+        ({}, "not of a released GSM, GSF or TSM network"),
+        ({"state_dict": 5}, "not of a released GSM, GSF or TSM network"),
         ({"epoch": 3, "model_state_dict": {}}, r"keys such as \(none\) is not of a released"),
         ([1, 2], "holds a list; a checkpoint is a dictionary"),
     ],

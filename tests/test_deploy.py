@@ -68,6 +68,16 @@ def test_a_deployed_model_gives_the_same_logits(model: VideoClassifier, num_fram
     assert relative_error(model.deploy()(clips), exact(clips)) <= 1e-4
 
 
+@torch.no_grad()
+def test_compilers_get_the_same_network_in_another_form(model: VideoClassifier) -> None:
+    deployed = copy.deepcopy(model).double().deploy()
+    clips = clips_for(model, 3)
+    batch = torch.export.Dim("batch", min=1, max=9)
+    program = torch.export.export(deployed, (clips,), dynamic_shapes=({0: batch},)).module()
+    assert relative_error(program(clips[:1]), deployed(clips[:1])) <= 1e-10
+    assert relative_error(program(clips), deployed(clips)) <= 1e-10
+
+
 def test_nothing_that_folds_is_left(model: VideoClassifier) -> None:
     kinds = [type(module) for module in model.deploy().modules()]
     sites = sum(isinstance(module, GateShift) for module in model.modules())

@@ -1,14 +1,17 @@
 """The gate-shift module against slow loops, and the properties it must have."""
 
+import copy
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from reference import slow_fuse, slow_gate_shift, slow_gates
+from reference import slow_fuse, slow_gate_shift, slow_gates, slow_shift
 from torch import Tensor
 
 from gateshift.errors import ModelError
-from gateshift.model.gates import GateShift, GateShiftFuse, gate_planes, gate_shift
+from gateshift.model.gates import GateShift, GateShiftFuse, TemporalShift, gate_planes
+from gateshift.model.shift import gate_shift, gate_shift_in_steps, temporal_shift
 from gateshift.run.released_order import ReleasedOrder
 
 
@@ -158,12 +161,58 @@ def test_gates_lie_between_minus_one_and_one() -> None:
     assert gates.abs().max() <= 1
 
 
-def test_channels_last_gives_the_same_and_keeps_the_format() -> None:
-    module = random_gate(16, 4).float().to(memory_format=torch.channels_last)
+@pytest.mark.parametrize("kind", [GateShift, GateShiftFuse])
+def test_channels_last_gives_the_same_and_keeps_the_format(kind: type[GateShift]) -> None:
+    module = random_gate(16, 4, kind=kind).float()
     frames = random_frames(16, 4).float()
-    with torch.no_grad():
-        found = module(frames.to(memory_format=torch.channels_last))
-    torch.testing.assert_close(found, module(frames), rtol=1e-5, atol=1e-5)
+    kept = copy.deepcopy(module).to(memory_format=torch.channels_last)(frames.to(memory_format=torch.channels_last))
+    assert kept.is_contiguous(memory_format=torch.channels_last)
+    plain = module(frames)
+    assert plain.is_contiguous()
+    torch.testing.assert_close(kept, plain, rtol=1e-5, atol=1e-5)
+
+
+@given(
+    num_frames=st.integers(1, 4),
+    clips=st.integers(1, 2),
+    quarters=st.integers(1, 5),
+    size=st.tuples(st.integers(1, 4), st.integers(1, 4)),
+    interleave=st.booleans(),
+    channels_last=st.booleans(),
+    part=st.booleans(),
+)
+@settings(max_examples=60, deadline=None)
+def test_what_runs_and_what_compilers_get_have_the_same_answers_and_gradients(
+    num_frames: int,
+    clips: int,
+    quarters: int,
+    size: tuple[int, int],
+    interleave: bool,
+    channels_last: bool,
+    part: bool,
+) -> None:
+    channels = 4 * quarters
+    whole = torch.randn(clips * num_frames, channels + 4 * part, *size, dtype=torch.float64)
+    if channels_last:
+        whole = whole.to(memory_format=torch.channels_last)
+    gates = torch.randn(clips * num_frames, 2, *size, dtype=torch.float64)
+    upstream = torch.randn(clips * num_frames, channels, *size, dtype=torch.float64)
+    found = []
+    for function in (gate_shift, gate_shift_in_steps):
+        sources = whole.clone().requires_grad_(), gates.clone().requires_grad_()
+        answer = function(sources[0][:, :channels], sources[1], num_frames=num_frames, interleave=interleave)
+        found.append((answer, *torch.autograd.grad(answer, sources, upstream)))
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", [GateShift, GateShiftFuse])
+def test_under_autocast_the_features_keep_their_type(kind: type[GateShift]) -> None:
+    module, frames = random_gate(16, 4, kind=kind).float(), random_frames(16, 4).float()
+    with torch.autocast("cpu", torch.bfloat16):
+        assert module(frames.bfloat16()).dtype == torch.bfloat16
+        rounded = module(frames.bfloat16()).float()
+    assert (rounded - module(frames)).norm() <= 2e-2 * rounded.norm()
 
 
 @pytest.mark.parametrize(("channels", "interleave"), [(6, True), (3, False), (0, True), (1, False)])
@@ -191,3 +240,82 @@ def test_it_exports_and_compiles_to_the_same_numbers() -> None:
     exported = torch.export.export(module, (frames,)).module()
     with torch.no_grad():
         torch.testing.assert_close(exported(frames), module(frames), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("num_frames", [1, 2, 3, 5])
+@pytest.mark.parametrize(("channels", "fold"), [(8, 1), (12, 1), (16, 2), (24, 3), (40, 5)])
+def test_temporal_shift_computes_the_papers_equation(channels: int, fold: int, num_frames: int) -> None:
+    frames = random_frames(channels, num_frames)
+    found = TemporalShift(channels, num_frames)(frames).unflatten(0, (-1, num_frames))
+    for clip, source in enumerate(frames.unflatten(0, (-1, num_frames)).transpose(1, 2)):
+        expected = slow_shift(source, fold)  # [C, T, H, W]
+        torch.testing.assert_close(found[clip].transpose(0, 1), expected, rtol=1e-10, atol=1e-10)
+
+
+@given(num_frames=st.integers(1, 6), clips=st.integers(2, 3), fold=st.integers(0, 4), seed=st.integers(0, 99))
+@settings(max_examples=25, deadline=None)
+def test_temporal_shift_keeps_clips_apart_even_from_infinities(
+    num_frames: int, clips: int, fold: int, seed: int
+) -> None:
+    torch.manual_seed(seed)
+    frames = random_frames(8, num_frames, clips)
+    spoiled = frames.clone()
+    spoiled[num_frames:] = torch.inf
+    alone = temporal_shift(frames[:num_frames], num_frames=num_frames, fold=fold)
+    assert torch.equal(temporal_shift(spoiled, num_frames=num_frames, fold=fold)[:num_frames], alone)
+
+
+@given(num_frames=st.integers(1, 6), fold=st.integers(0, 4))
+@settings(max_examples=25, deadline=None)
+def test_temporal_shift_played_backwards_equals_swapping_the_groups(num_frames: int, fold: int) -> None:
+    frames = random_frames(10, num_frames, clips=1)
+    swap = [*range(fold, 2 * fold), *range(fold), *range(2 * fold, 10)]
+    forwards = temporal_shift(frames.flip(0), num_frames=num_frames, fold=fold).flip(0)
+    swapped = temporal_shift(frames[:, swap], num_frames=num_frames, fold=fold)[:, swap]
+    assert torch.equal(forwards, swapped)
+
+
+@given(
+    num_frames=st.integers(1, 4),
+    clips=st.integers(1, 2),
+    fold=st.integers(0, 3),
+    size=st.tuples(st.integers(1, 4), st.integers(1, 4)),
+    channels_last=st.booleans(),
+    part=st.booleans(),
+)
+@settings(max_examples=40, deadline=None)
+def test_temporal_shift_in_place_has_the_gradients_of_its_equation(
+    num_frames: int, clips: int, fold: int, size: tuple[int, int], channels_last: bool, part: bool
+) -> None:
+    whole = torch.randn(clips * num_frames, 7 + part, *size, dtype=torch.float64)
+    if channels_last:
+        whole = whole.to(memory_format=torch.channels_last)
+    upstream = torch.randn(clips * num_frames, 7, *size, dtype=torch.float64)
+    source = whole.clone().requires_grad_()
+    temporal_shift(source[:, :7], num_frames=num_frames, fold=fold).backward(upstream)
+    by_clip = whole[:, :7].unflatten(0, (-1, num_frames)).transpose(1, 2).requires_grad_()  # [B, C, T, H, W]
+    slow = torch.stack([slow_shift(clip, fold) for clip in by_clip]).transpose(1, 2).flatten(0, 1)
+    (expected,) = torch.autograd.grad(slow, by_clip, upstream)
+    torch.testing.assert_close(source.grad[:, :7], expected.transpose(1, 2).flatten(0, 1), rtol=0, atol=0)
+
+
+def test_temporal_shift_keeps_the_memory_format_and_the_type() -> None:
+    module, frames = TemporalShift(16, 4), random_frames(16, 4).bfloat16().to(memory_format=torch.channels_last)
+    assert module(frames).dtype == torch.bfloat16
+    assert module(frames).is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(module(frames), module(frames.contiguous()))
+    assert module(frames.contiguous()).is_contiguous()
+
+
+def test_temporal_shift_exports_and_compiles_to_the_same_numbers() -> None:
+    module, frames = TemporalShift(16, 4), random_frames(16, 4).float()
+    assert torch.equal(torch.export.export(module, (frames,)).module()(frames), module(frames))
+
+
+def test_a_temporal_shift_that_cannot_be_is_refused() -> None:
+    with pytest.raises(ModelError, match="tsm got 7 channels; it shifts an eighth of at least 8"):
+        TemporalShift(7)
+    with pytest.raises(ModelError, match="fold=5 of 8 channels; from 0 to 4"):
+        temporal_shift(torch.zeros(2, 8, 1, 1), num_frames=2, fold=5)
+    with pytest.raises(ModelError, match="batch of 3 frames is not a whole number of clips"):
+        TemporalShift(8, 2)(torch.zeros(3, 8, 1, 1))

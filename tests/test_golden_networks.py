@@ -14,7 +14,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from golden_data import GOLDEN, GSF_MANIFEST, MANIFEST, golden_clips, relative_error, released_model, released_state
+from golden_data import (
+    GOLDEN,
+    GSF_MANIFEST,
+    MANIFEST,
+    TSM_MANIFEST,
+    golden_clips,
+    relative_error,
+    released_model,
+    released_state,
+)
 from torch import nn
 
 from gateshift.model.bundle import load_model
@@ -81,6 +90,21 @@ def test_released_gate_shift_fuse_networks_load_and_answer(name: str, tmp_path: 
     assert relative_error(forwards, recorded[name]) <= 5e-2
     assert relative_error(backwards, recorded[f"{name}_reversed"]) <= 5e-2
     assert relative_error(backwards, forwards) == pytest.approx(case["reversed_relative_change"], rel=0.2)
+
+
+@pytest.mark.parametrize("name", TSM_MANIFEST["forward"])
+@torch.inference_mode()
+def test_released_temporal_shift_networks_load_and_have_the_logits_of_the_release(name: str, tmp_path: Path) -> None:
+    case, recorded = TSM_MANIFEST["forward"][name], np.load(GOLDEN / "tsm_forward.npz")
+    model = released_model(tmp_path, name)
+    assert sum(p.numel() for p in model.parameters()) == case["parameters"]
+    assert (model.config.backbone, model.config.temporal, model.config.ratio) == (case["arch"], "tsm", 1.0)
+    clips = golden_clips(0, count=case["batch"], num_frames=case["num_segments"], size_px=case["input_size"])
+    forwards, backwards = model(clips), model(clips.flip(1))
+    # Without gates the network is well-conditioned; the other direction is off by a hundredth.
+    assert relative_error(forwards, recorded[name]) <= 1e-5
+    assert relative_error(backwards, recorded[f"{name}_reversed"]) <= 1e-5
+    assert relative_error(backwards, forwards) == pytest.approx(case["reversed_relative_change"], rel=1e-3)
 
 
 @pytest.mark.slow

@@ -53,7 +53,7 @@ MISTAKES = {
     "wrong label": ("test model.safetensors other.csv", "label 'wave' of b.mp4 is none of the 2 classes"),
     "label of val not in train": (TRAIN.replace("good.csv --out", "other.csv --out"), "label 'wave' of b.mp4"),
     "unknown backbone": (TRAIN.replace("test_resnet", "resnet51"), "unknown backbone 'resnet51'"),
-    "unknown module": (TRAIN + " --temporal lstm", "unknown temporal module 'lstm'; choose one of gsm, gsf, none"),
+    "unknown module": (TRAIN + " --temporal lstm", "unknown temporal module 'lstm'; choose one of gsm, gsf, tsm, none"),
     "class count": ("test model.safetensors numbers.txt", "label 0 of a.mp4 is none of the 2 classes (close, open)"),
     "T = 0 in training": (TRAIN.replace("--segments 2", "--segments 0"), "--segments 0; it must be at least 1"),
     "T = 0 in testing": ("test model.safetensors good.csv --segments 0", "segments 0; a clip has at least 1 frame"),

@@ -1,7 +1,6 @@
 """What makes things faster or smaller changes no answer. No test here depends on a time."""
 
 import copy
-import csv
 from pathlib import Path
 
 import pytest
@@ -89,17 +88,3 @@ def test_a_compiled_network_of_real_size_answers_as_it_does_eagerly() -> None:
     compiled = torch.compile(model.deploy())
     assert relative_error(compiled(clips), model(clips)) <= 1e-4
     assert relative_error(compiled(clips.flip(1)), model(clips.flip(1))) <= 1e-4
-
-
-@pytest.mark.slow
-def test_the_bench_times_every_program_and_writes_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    main(["bench", "test_resnet", "--rounds", "1", "--segments", "2", "--training", "--csv", str(tmp_path / "t.csv")])
-    rows = list(csv.DictReader((tmp_path / "t.csv").read_text().splitlines()))
-    programs = {row["program"] for row in rows if row["what"] == "inference"}
-    assert {"release", "model", "deployed", "deployed, ONNX Runtime", "deployed, OpenVINO", "TSN deployed"} <= programs
-    assert {"release", "checkpointed", "bf16"} <= {row["program"] for row in rows if row["what"] == "training step"}
-    assert all(float(row["ms"]) > 0 for row in rows)
-    errors = {row["program"]: row["relative error"] for row in rows if row["what"] == "inference"}
-    assert float(errors["deployed, OpenVINO"]) <= 1e-4
-    assert errors["TSN deployed"] == ""
-    assert "GFLOP/s in bf16" in capsys.readouterr().out

@@ -1,110 +1,15 @@
-"""Temporal modules in and out of 2D networks: one body for every family."""
-
-import copy
+"""Temporal modules in and out of 2D networks; tests/test_families.py has the families."""
 
 import pytest
 import timm
 import torch
-from golden_data import relative_error
 from torch import nn
 
-from gateshift import insert_temporal, remove_temporal, set_num_frames
+from gateshift import insert_temporal, set_num_frames
 from gateshift.errors import ModelError
 from gateshift.model.bninception import BNInception
-from gateshift.model.gates import GateShift
-from gateshift.model.inceptionv3 import InceptionV3
-from gateshift.model.sites import FAMILIES, find_family, find_sites
-
-# A new family adds one line: name, a small net of it, its number of sites.
-NETS = {
-    "bninception": (BNInception, 10),
-    "inceptionv3": (InceptionV3, 10),
-    "inceptionv3 (GSF)": (InceptionV3, 11),
-    "resnet": (lambda: timm.create_model("resnet26", num_classes=0, zero_init_last=False), 8),
-    "efficientnet": (lambda: timm.create_model("tf_efficientnet_lite0", num_classes=0), 9),
-}
-SIZE_PX = {"inceptionv3": 107, "inceptionv3 (GSF)": 107}
-
-
-@pytest.fixture(params=NETS, scope="module")
-def family(request: pytest.FixtureRequest) -> str:
-    return request.param
-
-
-@pytest.fixture
-def net(family: str) -> nn.Module:
-    torch.manual_seed(0)
-    return NETS[family][0]()
-
-
-def module_of(family: str) -> str:
-    """The module that a row of the table is for; gate-shift where it is for every one."""
-    return next(row.temporal for row in FAMILIES if row.name == family) or "gsm"
-
-
-def frames_for(family: str, count: int) -> torch.Tensor:
-    size = SIZE_PX.get(family, 64)
-    return torch.rand(count, 3, size, size)
-
-
-def test_every_family_of_the_table_is_tested() -> None:
-    assert {family.name for family in FAMILIES} == set(NETS)
-
-
-def test_each_family_is_recognised_and_all_its_sites_are_found(family: str, net: nn.Module) -> None:
-    module = module_of(family)
-    assert find_family(net, module).name == family
-    report = insert_temporal(net, module)
-    assert report.family == family
-    assert len(report.sites) == NETS[family][1] == sum(isinstance(m, GateShift) for m in net.modules())
-    assert report.num_parameters == sum(
-        p.numel() for m in net.modules() if isinstance(m, GateShift) for p in m.parameters()
-    )
-    assert all(site.name in str(report) for site in report.sites)
-
-
-def test_every_gate_gets_a_gradient_and_changes_the_answer(family: str, net: nn.Module) -> None:
-    insert_temporal(net, module_of(family), num_frames=4)
-    gates = [m for m in net.modules() if isinstance(m, GateShift)]
-    for gate in gates:
-        nn.init.normal_(gate.weight, std=0.1)
-    frames = frames_for(family, 8)
-    net(frames).square().mean().backward()
-    assert all(gate.weight.grad.abs().sum() > 0 and gate.bias.grad.abs().sum() > 0 for gate in gates)
-    net.double().eval()
-    frames = frames.double()
-    with torch.no_grad():
-        backwards = frames.unflatten(0, (-1, 4)).flip(1).flatten(0, 1)
-        # Averaged over frames, a network that sees each frame alone answers both alike, to 1e-15.
-        assert relative_error(net(backwards).mean(0), net(frames).mean(0)) > 1e-11
-
-
-def test_without_interleave_a_new_gate_shift_changes_nothing(family: str, net: nn.Module) -> None:
-    frames = frames_for(family, 4)
-    net.eval()
-    with torch.no_grad():
-        before = net(frames)
-        insert_temporal(net, "gsm", num_frames=2, interleave=False)
-        torch.testing.assert_close(net(frames), before, rtol=0, atol=0)
-
-
-def test_removing_restores_the_network_bit_for_bit(family: str, net: nn.Module) -> None:
-    before = copy.deepcopy(net.state_dict())
-    names = [name for name, _ in net.named_modules()]
-    assert insert_temporal(net, module_of(family)).sites
-    assert remove_temporal(net) == NETS[family][1]
-    after = net.state_dict()
-    assert list(after) == list(before)
-    assert all(torch.equal(after[key], before[key]) for key in before)
-    assert [name for name, _ in net.named_modules()] == names
-
-
-def test_a_second_insertion_is_refused_and_changes_nothing(net: nn.Module) -> None:
-    insert_temporal(net, "gsm")
-    keys = list(net.state_dict())
-    with pytest.raises(ModelError, match="already has temporal modules; call remove_temporal"):
-        insert_temporal(net, "gsm")
-    assert list(net.state_dict()) == keys
+from gateshift.model.gates import GateShift, TemporalModule
+from gateshift.model.sites import find_sites
 
 
 def small_net(channels: int = 8) -> nn.Sequential:
@@ -134,12 +39,55 @@ def test_a_share_of_the_channels_goes_through_the_module_rounded_up_to_four(temp
     net = nn.Sequential(nn.Conv2d(3, 24, 1), nn.Conv2d(24, 40, 1))
     report = insert_temporal(net, temporal, sites=["0", "1"], num_frames=3, ratio=0.25, interleave=True)
     assert report.num_gated == (8, 12)
-    assert "after 0: 8 of 24 channels" in str(report)
+    assert "after 0: 8 of 24 channels (rounded up from 6)" in str(report)
+    assert "after 1: 12 of 40 channels (rounded up from 10)" in str(report)
     frames = torch.rand(6, 3, 5, 5)
     with torch.no_grad():
         before, after = net[0].layer(frames), net[0](frames)
     torch.testing.assert_close(after[:, 8:], before[:, 8:], rtol=0, atol=0)
     assert not torch.equal(after[:, :8], before[:, :8])
+
+
+def test_a_share_that_needs_no_rounding_is_reported_as_it_is() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 16, 1), nn.Conv2d(16, 16, 1))
+    report = insert_temporal(net, "gsm", sites=["0", "1"], ratio=0.25)
+    assert str(report).splitlines()[1:] == ["  after 0: 4 of 16 channels", "  after 1: 4 of 16 channels"]
+
+
+def test_a_shift_goes_before_a_convolution_given_by_name_and_moves_an_eighth_each_way() -> None:
+    net = nn.Sequential(nn.Conv2d(3, 16, 1), nn.Conv2d(16, 6, 1))
+    report = insert_temporal(net, "tsm", sites=["1"], num_frames=3)
+    assert "before 1: 2 + 2 of 16 channels" in str(report)
+    assert (report.num_parameters, report.interleave, report.ratio) == (0, False, 1.0)
+    frames = torch.rand(6, 3, 5, 5)
+    with torch.no_grad():
+        source = net[0](frames).unflatten(0, (2, 3))  # [B, T, C, H, W]
+        shifted = torch.zeros_like(source)
+        shifted[:, :2, :2], shifted[:, 1:, 2:4], shifted[:, :, 4:] = (
+            source[:, 1:, :2],
+            source[:, :2, 2:4],
+            source[:, :, 4:],
+        )
+        torch.testing.assert_close(net(frames), net[1].layer(shifted.flatten(0, 1)))
+
+
+def test_too_few_channels_for_a_shift_are_refused_before_anything_is_changed() -> None:
+    net = nn.Sequential(nn.Conv2d(16, 4, 1), nn.Conv2d(4, 6, 1))
+    with pytest.raises(ModelError, match="before 1: tsm got 4 channels; it shifts an eighth of at least 8"):
+        insert_temporal(net, "tsm", sites=["0", "1"])
+    assert not any(isinstance(m, TemporalModule) for m in net.modules())
+
+
+def test_a_shift_that_is_to_mix_channels_is_refused() -> None:
+    with pytest.raises(ModelError, match="interleave with tsm, which does not mix channels; leave interleave out"):
+        insert_temporal(small_net(), "tsm", sites=["2"], interleave=True)
+
+
+def test_a_familys_own_share_is_not_taken_where_one_is_given_or_sites_are() -> None:
+    net = timm.create_model("convnext_atto", num_classes=0)
+    assert insert_temporal(net, "gsm", ratio=1.0).num_gated[0] == 40
+    net = timm.create_model("convnext_atto", num_classes=0)
+    assert insert_temporal(net, "gsm", sites=["stages.0.blocks.0.conv_dw"]).num_gated == (40,)
 
 
 @pytest.mark.parametrize("ratio", [0, -0.25, 1.5, float("nan")])
@@ -168,7 +116,7 @@ def test_a_site_named_twice_or_a_clip_of_no_frames_is_refused() -> None:
 
 
 def test_an_unknown_module_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(ModelError, match="unknown temporal module 'lstm'; choose one of gsm, gsf, none"):
+    with pytest.raises(ModelError, match="unknown temporal module 'lstm'; choose one of gsm, gsf, tsm, none"):
         insert_temporal(small_net(), "lstm", sites=["0"])
 
 
@@ -213,6 +161,15 @@ def test_the_number_of_frames_can_be_set_and_is_checked() -> None:
 def test_a_resnet_of_mixed_blocks_has_the_last_convolution_of_each() -> None:
     _, sites = find_sites(timm.create_model("test_resnet"), "gsm")
     assert [site.name for site in sites] == ["layer1.0.conv2", "layer2.0.conv2", "layer3.0.conv3", "layer4.0.conv2"]
+
+
+def test_only_blocks_with_a_residual_have_sites_in_mobile_networks() -> None:
+    net = timm.create_model("efficientnet_b1", num_classes=0)
+    _, sites = find_sites(net, "tsm")
+    names = [site.name for site in sites]
+    assert names[:3] == ["blocks.0.1.conv_dw", "blocks.1.1.conv_pw", "blocks.1.2.conv_pw"]
+    assert all(net.get_submodule(name.rpartition(".")[0]).has_skip for name in names)
+    assert len(names) == sum(getattr(module, "has_skip", False) for module in net.modules())
 
 
 def test_sites_stand_in_the_order_of_the_layers() -> None:

@@ -6,13 +6,21 @@ import statistics
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
 from gateshift.model.classifier import VideoClassifier, create_model
 from gateshift.model.gates import GateShift
-from gateshift.run.bench import inference_programs, matrix_rate, share_of_peak, time_programs, training_programs
+from gateshift.run.bench import (
+    Timing,
+    inference_programs,
+    matrix_rate,
+    share_of_peak,
+    time_programs,
+    training_programs,
+)
 
 NETWORKS = {
     "bninception": {"backbone": "bninception"},
@@ -22,7 +30,8 @@ NETWORKS = {
 FIELDS = ["network", "what", "program", "ms", "times_faster", "relative_error", "share_of_peak", "over_tsn"]
 SEGMENTS = 8
 ROUNDS = 7
-STEP_ROUNDS = 3
+STEP_ROUNDS = 5
+FLOORS = {"model, channels-last": "TSN, channels-last", "bf16": "TSN, bf16"}  # of training steps
 
 
 def network(name: str) -> VideoClassifier:
@@ -47,44 +56,50 @@ def random_clips(model: VideoClassifier, count: int) -> torch.Tensor:
     return torch.randint(0, 256, (count, SEGMENTS, 3, size_px, size_px), dtype=torch.uint8, generator=generator)
 
 
-def rows_of(name: str) -> list[dict[str, object]]:
-    model = network(name)
-    rates = {False: matrix_rate(torch.float32), True: matrix_rate(torch.bfloat16)}
-    rows: list[dict[str, object]] = []
-    clips = random_clips(model, 1)
-    with tempfile.TemporaryDirectory() as folder:
-        programs = inference_programs(model, clips, Path(folder), compiled=name == "bninception")
-        found = time_programs(programs, rounds=ROUNDS, alike=lambda program: "TSN" not in program)
-    seconds = {timing.name: timing.seconds for timing in found}
-    for timing in found:
-        floor = seconds.get(timing.name.replace("deployed", "TSN deployed", 1))
-        rows.append(
+def rows(
+    name: str,
+    what: str,
+    timings: list[Timing],
+    share: Callable[[Timing], float] | None = None,
+) -> list[dict[str, object]]:
+    """Lines of the table; each program's time is also compared with that of the same form of TSN."""
+    seconds = {timing.name: timing.seconds for timing in timings}
+    found: list[dict[str, object]] = []
+    for timing in timings:
+        floor = seconds.get(FLOORS.get(timing.name, timing.name.replace("deployed", "TSN deployed", 1)))
+        found.append(
             {
                 "network": name,
-                "what": "inference, 1 clip",
+                "what": what,
                 "program": timing.name,
                 "ms": f"{1e3 * timing.seconds:.1f}",
                 "times_faster": f"{timing.ratio:.2f}",
                 "relative_error": "" if timing.error is None else f"{timing.error:.1e}",
-                "share_of_peak": f"{share_of_peak(model, clips, timing.seconds, rates['bf16' in timing.name]):.2f}",
+                "share_of_peak": "" if share is None else f"{share(timing):.2f}",
                 "over_tsn": f"{timing.seconds / floor:.3f}" if floor and "TSN" not in timing.name else "",
             }
         )
-    if name != "bninception":
-        return rows
+    return found
+
+
+def inference(name: str, model: VideoClassifier, *, count: int, rounds: int, only: str = "") -> list[dict[str, object]]:
+    """The forms of a network on ``count`` clips; those alone that have ``only`` in their name, and the release."""
+    rates = {False: matrix_rate(torch.float32), True: matrix_rate(torch.bfloat16)}
+    clips = random_clips(model, count)
+    with tempfile.TemporaryDirectory() as folder:
+        programs = inference_programs(model, clips, Path(folder), compiled=name == "bninception" and not only)
+        programs = {each: run for each, run in programs.items() if each == "release" or only in each}
+        timings = time_programs(programs, rounds=rounds, alike=lambda program: "TSN" not in program)
+
+    def share(timing: Timing) -> float:
+        return share_of_peak(model, clips, timing.seconds, rates["bf16" in timing.name])
+
+    return rows(name, f"inference, {count} clips", timings, share)
+
+
+def training(name: str, model: VideoClassifier) -> list[dict[str, object]]:
     programs = training_programs(model, random_clips(model, 2), compiled=False)
-    steps = time_programs(programs, rounds=STEP_ROUNDS, alike=lambda _: False)
-    for timing in steps:
-        rows.append(
-            {
-                "network": name,
-                "what": "training step, 2 clips",
-                "program": timing.name,
-                "ms": f"{1e3 * timing.seconds:.1f}",
-                "times_faster": f"{timing.ratio:.2f}",
-            }
-        )
-    return rows
+    return rows(name, "training step, 2 clips", time_programs(programs, rounds=STEP_ROUNDS, alike=lambda _: False))
 
 
 def linearity(name: str) -> list[dict[str, object]]:
@@ -119,9 +134,13 @@ def main() -> None:
         writer = csv.DictWriter(file, FIELDS)
         writer.writeheader()
         for name in names:
-            for row in [*rows_of(name), *(linearity(name) if name == "bninception" else [])]:
+            model = network(name)
+            for row in [*inference(name, model, count=1, rounds=ROUNDS), *training(name, model)]:
                 writer.writerow(row)
-                file.flush()
+            if name == "bninception":
+                for row in [*inference(name, model, count=8, rounds=STEP_ROUNDS, only="OpenVINO"), *linearity(name)]:
+                    writer.writerow(row)
+            file.flush()
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {platform.processor() or platform.machine()}")
 
 

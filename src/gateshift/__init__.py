@@ -12,15 +12,18 @@ if TYPE_CHECKING:
     from gateshift.errors import GateShiftError
     from gateshift.model.bundle import load_model, save_model
     from gateshift.model.classifier import VideoClassifier, create_model
-    from gateshift.model.gates import GateShift, gate_shift
+    from gateshift.model.gates import GateShift
+    from gateshift.model.shift import gate_shift
     from gateshift.model.surgery import insert_temporal, remove_temporal, set_num_frames
+    from gateshift.run.stream import Stream
 
 _HOMES = {
     "GateShift": "gateshift.model.gates",
     "GateShiftError": "gateshift.errors",
+    "Stream": "gateshift.run.stream",
     "VideoClassifier": "gateshift.model.classifier",
     "create_model": "gateshift.model.classifier",
-    "gate_shift": "gateshift.model.gates",
+    "gate_shift": "gateshift.model.shift",
     "insert_temporal": "gateshift.model.surgery",
     "load_model": "gateshift.model.bundle",
     "remove_temporal": "gateshift.model.surgery",
@@ -30,6 +33,7 @@ _HOMES = {
 __all__ = [
     "GateShift",
     "GateShiftError",
+    "Stream",
     "VideoClassifier",
     "create_model",
     "gate_shift",

@@ -11,13 +11,14 @@ import tyro
 
 from gateshift import __version__, verbs
 from gateshift.errors import GateShiftError
+from gateshift.run.predict_settings import PredictSettings
 from gateshift.run.settings import (
     BenchSettings,
     DemoSettings,
     DownloadSettings,
     EnsembleSettings,
     ExportSettings,
-    PredictSettings,
+    InspectSettings,
     PrepareSettings,
     RecipesSettings,
     TestSettings,
@@ -26,6 +27,8 @@ from gateshift.run.train_settings import TrainSettings
 from gateshift.terminal import print_line
 from gateshift.verb_bench import run_bench
 from gateshift.verb_export import run_export
+from gateshift.verb_inspect import run_inspect
+from gateshift.verb_predict import run_predict
 from gateshift.verb_prepare import run_prepare
 
 EXIT_BAD_INPUT = 2
@@ -35,9 +38,10 @@ VERBS: dict[str, tuple[type[Any], Callable[[Any], None]]] = {
     "train": (TrainSettings, verbs.run_train),
     "test": (TestSettings, verbs.run_test),
     "ensemble": (EnsembleSettings, verbs.run_ensemble),
-    "predict": (PredictSettings, verbs.run_predict),
+    "predict": (PredictSettings, run_predict),
     "bench": (BenchSettings, run_bench),
     "export": (ExportSettings, run_export),
+    "inspect": (InspectSettings, run_inspect),
     "recipes": (RecipesSettings, verbs.run_recipes),
     "download": (DownloadSettings, verbs.run_download),
     "demo": (DemoSettings, verbs.run_demo),

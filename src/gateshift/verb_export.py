@@ -9,14 +9,36 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from gateshift.errors import ModelError
+from gateshift.errors import ModelError, SettingsError
 from gateshift.run.settings import ExportSettings
 from gateshift.terminal import make_bar, print_line
 
 if TYPE_CHECKING:
     import torch
 
+    from gateshift.data.manifest import Manifest
+    from gateshift.data.views import Protocol
+    from gateshift.model.config import ModelConfig
     from gateshift.run.scores import Scores
+
+
+def check_calibration(settings: ExportSettings) -> None:
+    """Raise SettingsError if there are videos to fit int8 to, and no int8."""
+    if settings.calibrate and settings.precision != "int8":
+        raise SettingsError(
+            f"--calibrate {settings.calibrate} with --precision {settings.precision}; only int8 is fitted to videos; "
+            "add --precision int8, or leave it out"
+        )
+
+
+def read_calibration(manifest: Manifest, config: ModelConfig, protocol: Protocol) -> torch.Tensor:
+    """Clips to fit int8 to: uint8 [N, T, 3, size, size]; says whose."""
+    from gateshift.run.export import read_clips
+    from gateshift.run.quantize import CALIBRATION_VIDEOS
+
+    count = min(CALIBRATION_VIDEOS, len(manifest))
+    print_line(f"fitting int8 to {count} of {len(manifest)} videos of {manifest.source}, without their labels")
+    return read_clips(manifest, config, protocol, count=count)
 
 
 def run_export(settings: ExportSettings) -> None:
@@ -27,17 +49,20 @@ def run_export(settings: ExportSettings) -> None:
 
     out = settings.out or settings.model.with_suffix(FORMAT_SUFFIXES[settings.format])
     check_export(out, settings.format, settings.precision, overwrite=settings.overwrite)
+    check_calibration(settings)
     names = () if settings.classes is None else read_names(settings.classes)
     manifest = read_manifest(settings.videos, root=settings.root, names=names)
     manifest.check_files()
+    fitted_to = manifest if settings.calibrate is None else read_manifest(settings.calibrate, root=settings.root)
+    fitted_to.check_files()
     model = load_any(settings.model, names=names)
     if isinstance(model, ExportedModel):
         raise ModelError(f"{settings.model}: is an export itself; export the model that it was made of")
     check_classes(model.config, manifest)
     protocol = choose_protocol(model.config, segments=settings.segments)
-    error = export(
-        model, out, settings.format, clips=read_clips(manifest, model.config, protocol), precision=settings.precision
-    )
+    clips = read_clips(manifest, model.config, protocol)
+    calibration = read_calibration(fitted_to, model.config, protocol) if settings.precision == "int8" else None
+    error = export(model, out, settings.format, clips=clips, precision=settings.precision, calibration=calibration)
     print_line(f"{out}: logits within {error:.1e} of the model's")
     accelerator = create_accelerator("no")
 

@@ -6,8 +6,6 @@ What runs is imported inside each verb, so that --help does not wait for torch.
 from __future__ import annotations
 
 import dataclasses
-import json
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,12 +14,11 @@ from rich.console import Console
 from rich.progress import Progress, TaskID
 from rich.table import Column, Table
 
-from gateshift.errors import ModelError, ScoresError, SettingsError, VideoError
+from gateshift.errors import ModelError, ScoresError, SettingsError
 from gateshift.run.settings import (
     DemoSettings,
     DownloadSettings,
     EnsembleSettings,
-    PredictSettings,
     RecipesSettings,
     TestSettings,
 )
@@ -152,36 +149,6 @@ def run_ensemble(settings: EnsembleSettings) -> None:
     together = ensemble(parts)
     print_line(f"ensemble of {len(parts)} ({together.protocol}): {together.metrics()}")
     _save(together, settings.scores)
-
-
-def run_predict(settings: PredictSettings) -> None:
-    """Verb ``predict``. Exits with 2 if a video could not be read, after the others."""
-    from gateshift.data.manifest import read_names
-    from gateshift.run.evaluate import choose_protocol
-    from gateshift.run.export import load_any
-    from gateshift.run.predict import collect_videos, predict, put_on_device
-
-    if not settings.videos:
-        raise VideoError("no video named; name files or folders after the model")
-    videos = collect_videos(settings.videos)
-    names = () if settings.classes is None else read_names(settings.classes)
-    model = put_on_device(load_any(settings.model, names=names))
-    protocol = choose_protocol(model.config, segments=settings.segments, clips=settings.clips, crops=settings.crops)
-    failed = 0
-    table = Table("video", "class", "probability", title=f"{settings.model.name}, {protocol}")
-    for prediction in predict(model, videos, protocol, top=settings.top):
-        failed += prediction.error is not None
-        if settings.json:
-            print(json.dumps(prediction.to_dict()), flush=True)  # noqa: T201 - the records are the output
-        for rank, (name, probability) in enumerate(prediction.top):
-            table.add_row("" if rank else prediction.video, name, f"{probability:.3f}", end_section=False)
-        if prediction.error is not None:
-            table.add_row(prediction.video, "not read", "")
-            sys.stderr.write(f"gateshift: {prediction.error}\n")
-    if not settings.json:
-        Console(markup=False).print(table)  # class names may have brackets
-    if failed:
-        raise SystemExit(2)
 
 
 def run_demo(settings: DemoSettings) -> None:

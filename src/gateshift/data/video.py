@@ -134,6 +134,24 @@ class VideoFile(FrameReader):
         """Free the decoder and the file. Closing twice is harmless."""
         self._decoder.close()
 
+    def times_s(self) -> list[float]:
+        """Say when each frame is shown: seconds after the first one [num_frames], never decreasing.
+
+        Raises:
+            VideoError: If the file has neither times nor a frame rate.
+        """
+        times = self._decoder.times_s()[self._first : self._first + self.num_frames]
+        return [time - times[0] for time in times]
+
+    @property
+    def rate(self) -> float | None:
+        """Frames a second, on average; None if the file does not say."""
+        try:
+            duration_s = self.times_s()[-1]
+        except VideoError:
+            return None
+        return (self.num_frames - 1) / duration_s if duration_s else None
+
     def _kept_frames(self, start_s: float | None, end_s: float | None) -> range:
         if start_s is None and end_s is None:
             return range(self._decoder.num_frames)

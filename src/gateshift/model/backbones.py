@@ -1,4 +1,4 @@
-"""Backbones by name: the papers' two, which timm does not have, and every timm network."""
+"""Backbones by name: the papers' two, which timm does not have, every timm network, and torchvision's."""
 
 from __future__ import annotations
 
@@ -17,6 +17,9 @@ PAPER_BACKBONES: dict[str, tuple[Callable[[], nn.Module], int]] = {
     "bninception": (BNInception, 224),
     "inceptionv3": (InceptionV3, 229),
 }
+TORCHVISION = "torchvision/"  # in front of the names of its networks
+# These have more than one answer in training, or no linear classifier.
+NOT_TAKEN = ("googlenet", "inception_v3", "squeezenet1_0", "squeezenet1_1")
 CAFFE_MEAN_BGR = (104.0, 117.0, 128.0)
 IMAGENET_MEAN = (0.485 * 255, 0.456 * 255, 0.406 * 255)  # RGB
 IMAGENET_STD = (0.229 * 255, 0.224 * 255, 0.225 * 255)
@@ -41,7 +44,8 @@ def create_backbone(name: str, *, imagenet: bool = False) -> Backbone:
     """Build a backbone without its classifier.
 
     Args:
-        name: "bninception", "inceptionv3" (the papers' forms, Caffe preprocessing) or a timm name.
+        name: "bninception", "inceptionv3" (the papers' forms, Caffe preprocessing), a timm name, or
+            "torchvision/NAME" for one of torchvision's classifiers of images.
         imagenet: Load timm's own ImageNet weights, from its hub or its cache.
 
     Raises:
@@ -56,6 +60,8 @@ def create_backbone(name: str, *, imagenet: bool = False) -> Backbone:
             )
         net = build()
         return Backbone(net, net.num_features, size_px, CAFFE_MEAN_BGR, (1.0, 1.0, 1.0), bgr=True)  # type: ignore[arg-type]
+    if name.startswith(TORCHVISION):
+        return _torchvision_backbone(name.removeprefix(TORCHVISION), imagenet=imagenet)
     return _timm_backbone(name, imagenet=imagenet)
 
 
@@ -77,6 +83,28 @@ def _timm_backbone(name: str, *, imagenet: bool) -> Backbone:
     mean, std = (tuple(255.0 * value for value in config[key]) for key in ("mean", "std"))
     num_features = getattr(net, "head_hidden_size", None) or net.num_features
     return Backbone(net, num_features, config["input_size"][-1], mean, std, bgr=False)
+
+
+def _torchvision_backbone(name: str, *, imagenet: bool) -> Backbone:
+    import torchvision
+
+    known = torchvision.models.list_models(module=torchvision.models, exclude=NOT_TAKEN)
+    if name not in known:
+        close = difflib.get_close_matches(name, known, n=3) or known[-3:]
+        raise ModelError(f"unknown backbone {TORCHVISION + name!r}; torchvision has {', '.join(close)}; take one")
+    weights = torchvision.models.get_model_weights(name)["DEFAULT"]
+    if imagenet:
+        raise ModelError(
+            f"{TORCHVISION}{name} does not download weights by itself; "
+            f"give the path or URL of its file as weights=..., such as {weights.url}"
+        )
+    net = torchvision.models.get_model(name, weights=None)
+    linear = [layer for layer, module in net.named_modules() if isinstance(module, nn.Linear)]
+    num_features = net.get_submodule(linear[-1]).in_features  # the classifier
+    net.set_submodule(linear[-1], nn.Identity())
+    preset = weights.transforms()
+    mean, std = (tuple(255.0 * value for value in values) for values in (preset.mean, preset.std))
+    return Backbone(net, num_features, preset.crop_size[0], mean, std, bgr=False)
 
 
 def _open_residual_branches(net: nn.Module) -> None:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from gateshift.errors import ModelError
 from gateshift.model.backbones import create_backbone
+from gateshift.model.causal import make_causal
 from gateshift.model.classifier import DeployedClassifier, VideoClassifier
 from gateshift.model.config import ModelConfig
 from gateshift.model.gates import TemporalModule
@@ -49,7 +50,7 @@ def save_model(model: VideoClassifier, path: str | Path) -> None:
 
 
 def load_model(path: str | Path) -> VideoClassifier:
-    """Load a model in eval mode: our own .safetensors file, or a released GSM or GSF ``.pth.tar`` checkpoint.
+    """Load a model in eval mode: our own .safetensors file, or a released GSM, GSF or TSM ``.pth.tar`` one.
 
     Backbone, temporal module and classes are worked out from the file. Nothing in it is executed.
 
@@ -81,6 +82,8 @@ def _metadata(path: Path) -> str:
 def _build(config: ModelConfig, state: dict[str, Tensor]) -> VideoClassifier:
     parts = create_backbone(config.backbone)
     insert_temporal(parts.net, config.temporal, ratio=config.ratio, interleave=config.interleave)
+    if config.causal:
+        make_causal(parts.net)
     model = VideoClassifier(parts.net, parts.num_features, config)
     try:
         model.load_state_dict(state)

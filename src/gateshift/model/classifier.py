@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from gateshift.errors import ModelError
 from gateshift.model.backbones import create_backbone
+from gateshift.model.causal import make_causal
 from gateshift.model.config import ModelConfig
 from gateshift.model.fold import fold_backbone
 from gateshift.model.surgery import check_temporal, insert_temporal, set_num_frames
@@ -137,25 +138,28 @@ def create_model(
     num_classes: int | None = None,
     classes: Sequence[str] | None = None,
     weights: str | Path | None = None,
-    ratio: float = 1.0,
+    ratio: float | None = None,
     interleave: bool | None = None,
     dropout: float = 0.5,
     size_px: int | None = None,
     num_segments: int | None = None,
+    causal: bool = False,
 ) -> VideoClassifier:
     """Build a video classifier around a 2D backbone.
 
     Args:
-        backbone: "bninception" or "inceptionv3", as in the papers, or any timm name.
-        temporal: "gsm" (CVPR 2020), "gsf" (TPAMI 2023), or "none" for a temporal segment network.
+        backbone: "bninception" or "inceptionv3", as in the papers, any timm name, or "torchvision/NAME".
+        temporal: "gsm" (CVPR 2020), "gsf" (TPAMI 2023), "tsm" (ICCV 2019), or "none" for a temporal segment network.
         num_classes: K; may be left out where ``classes`` is given.
         classes: Class names in the order of the logits; "0", "1", ... where left out.
         weights: Where the backbone starts: "imagenet" (timm's own weights), or the path or URL of a file.
-        ratio: Share of the channels at each site that go through the temporal module.
+        ratio: Share of the channels at each site that go through the temporal module. Default: see
+            :func:`gateshift.insert_temporal`.
         interleave: Whether gate-shift mixes channels. Default: as the family's published networks.
         dropout: Probability before the classifier.
         size_px: Side of the input square, where it is not the backbone's published one.
         num_segments: Frames of a clip in training, kept as the test protocol of the saved model.
+        causal: Let the temporal modules look only back, for streams without delay; see :mod:`gateshift.model.causal`.
 
     Raises:
         ModelError: If a name is unknown, or the numbers do not fit each other.
@@ -169,6 +173,8 @@ def create_model(
     if size_px is not None:
         _check_size(parts.net, backbone, size_px)
     report = insert_temporal(parts.net, temporal, ratio=ratio, interleave=interleave)
+    if causal:
+        make_causal(parts.net)
     config = ModelConfig(
         backbone=backbone,
         temporal=temporal,
@@ -180,7 +186,8 @@ def create_model(
         std=parts.std,
         bgr=parts.bgr,
         num_segments=num_segments,
-        ratio=ratio,
+        ratio=report.ratio,
+        causal=causal,
     )
     return VideoClassifier(parts.net, parts.num_features, config)
 

@@ -18,8 +18,8 @@ class ModelConfig:
     """Architecture, class names, preprocessing and test protocol of a :class:`VideoClassifier`.
 
     Attributes:
-        backbone: "bninception", "inceptionv3" or a timm name.
-        temporal: "gsm", "gsf" or "none".
+        backbone: "bninception", "inceptionv3", a timm name, or "torchvision/NAME".
+        temporal: "gsm", "gsf", "tsm" or "none".
         classes: Class names, in the order of the logits.
         interleave: Whether gate-shift mixes channels.
         dropout: Probability before the classifier.
@@ -33,6 +33,7 @@ class ModelConfig:
         mirror_pairs: Pairs of classes that swap when a clip is mirrored.
         ratio: Share of each site's channels that go through the temporal module.
         named: Whether ``classes`` are names, and not the numbers of a released file that has no names.
+        causal: Whether the temporal modules look only back; see :mod:`gateshift.model.causal`.
     """
 
     backbone: str
@@ -50,6 +51,7 @@ class ModelConfig:
     mirror_pairs: tuple[tuple[str, str], ...] = ()
     ratio: float = 1.0
     named: bool = True
+    causal: bool = False
 
     @property
     def resize_px(self) -> int:
@@ -105,8 +107,8 @@ class ModelConfig:
             raise ValueError(f"size_px {self.size_px!r} or dropout {self.dropout!r} is out of range")
         if self.num_segments is not None and not (isinstance(self.num_segments, int) and self.num_segments > 0):
             raise ValueError(f"num_segments {self.num_segments!r} is not a positive number")
-        if not (isinstance(self.named, bool) and 0 < self.ratio <= 1):
-            raise ValueError(f"named {self.named!r} or ratio {self.ratio!r} is out of range")
+        if not (isinstance(self.named, bool) and isinstance(self.causal, bool) and 0 < self.ratio <= 1):
+            raise ValueError(f"named {self.named!r}, causal {self.causal!r} or ratio {self.ratio!r} is out of range")
         if not all(isinstance(count, int) and count > 0 for count in (self.num_clips, self.num_crops)):
             raise ValueError(f"num_clips {self.num_clips!r} or num_crops {self.num_crops!r} is not a positive number")
         if not all(len(pair) == 2 and set(pair) <= set(self.classes) for pair in self.mirror_pairs):

@@ -5,7 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from gateshift.model.gates import GateShift, TemporalModule, shift_from_next, shift_from_previous, split_clips
+from gateshift.model.delays import Place
+from gateshift.model.gates import GateShift, TemporalModule
+from gateshift.model.shift import shift_from_next, shift_from_previous, split_clips
+from gateshift.model.streamed import Streamed, StreamedGates
 
 
 def interleave_order(channels: int, *, interleave: bool) -> Tensor:
@@ -62,22 +65,44 @@ class FoldedGateShift(TemporalModule):
         maps = self.planes(torch.relu(features * self.scale + self.offset))  # [N, 6, H, W]
         before, now, after = split_clips(maps, self.num_frames).unflatten(2, (2, 3)).unbind(3)  # [B, T, 2, H, W]
         summed = shift_from_previous(before) + now + shift_from_next(after)
-        gates = torch.tanh(summed + self.gate_bias).unsqueeze(3)  # [B, T, 2, 1, H, W]
-        halves = split_clips(features, self.num_frames).unflatten(2, (2, -1))  # [B, T, 2, C/2, H, W]
-        shift = self.shift.unflatten(0, (2, -1))  # [2, C/2, 1, 1]
+        gates = torch.tanh(summed + self.gate_bias)  # [B, T, 2, H, W]
         if torch.compiler.is_compiling() or torch.compiler.is_exporting():
-            return _shift_by_concatenation(halves, gates, shift)
+            return self._shift_whole_frames(features, gates)
         # In place: a pass over memory less for each of the two groups.
-        result = torch.addcmul(shift, halves, 1 - gates)
+        gates = gates.unsqueeze(3)  # [B, T, 2, 1, H, W]
+        halves = split_clips(features, self.num_frames).unflatten(2, (2, -1))  # [B, T, 2, C/2, H, W]
+        result = torch.addcmul(self.shift.unflatten(0, (2, -1)), halves, 1 - gates)
         result[:, :-1, 0].addcmul_(halves[:, 1:, 0], gates[:, 1:, 0])
         result[:, 1:, 1].addcmul_(halves[:, :-1, 1], gates[:, :-1, 1])
         return result.flatten(2, 3).flatten(0, 1)  # [N, C, H, W]
 
+    def _shift_whole_frames(self, features: Tensor, gates: Tensor) -> Tensor:
+        """The same for compilers, the features in [N, C, H, W] throughout, where runtimes keep their own layouts.
 
-def _shift_by_concatenation(halves: Tensor, gates: Tensor, shift: Tensor) -> Tensor:
-    """The same for compilers, which fuse it: [B, T, 2, C/2, H, W] -> [N, C, H, W]."""
-    sent = halves * gates
-    kept = halves - sent + shift
-    first = kept[:, :, 0] + shift_from_next(sent[:, :, 0])  # [B, T, C/2, H, W]
-    second = kept[:, :, 1] + shift_from_previous(sent[:, :, 1])
-    return torch.cat((first, second), dim=2).flatten(0, 1)
+        Frames move over the whole batch, from clip to clip too; there they meet gates that are zero.
+        """
+        first, second = features.chunk(2, dim=1)  # each [N, C/2, H, W]
+        next_first, previous_second = torch.cat((first[1:], first[:1])), torch.cat((second[-1:], second[:-1]))
+        kept, half = (1 - gates).flatten(0, 1), first.shape[1]
+        to_first, to_second = shift_from_next(gates[:, :, :1]), shift_from_previous(gates[:, :, 1:])
+        first = first * kept[:, :1] + next_first * to_first.flatten(0, 1) + self.shift[:half]
+        second = second * kept[:, 1:] + previous_second * to_second.flatten(0, 1) + self.shift[half:]
+        return torch.cat((first, second), dim=1)
+
+    def streamed(self, place: Place) -> Streamed:
+        return _StreamedFoldedGateShift(self, place)
+
+
+class _StreamedFoldedGateShift(StreamedGates):
+    """:class:`FoldedGateShift` on a video that comes a few frames at a time, two frames late."""
+
+    def __init__(self, gate: FoldedGateShift, place: Place) -> None:
+        super().__init__(gate.gate_bias, place)
+        self.gate = gate
+
+    def forward(self, features: Tensor) -> Tensor:
+        kept, arriving = self.parts(features)
+        return kept.add_(arriving).add_(self.gate.shift)
+
+    def maps(self, features: Tensor) -> Tensor:
+        return self.gate.planes(torch.relu(features * self.gate.scale + self.gate.offset))

@@ -5,7 +5,8 @@ Everything stays in ``[N, C, H, W]``, the layout of the 2D network around it.
 
 The gate-shift module (GSM) is from "Gate-Shift Networks for Video Action Recognition"
 (Sudhakaran, Escalera, Lanz; CVPR 2020), gate-shift-fuse (GSF) from "Gate-Shift-Fuse for Video Action
-Recognition" (the same; TPAMI 2023, arXiv 2203.08897).
+Recognition" (the same; TPAMI 2023, arXiv 2203.08897), the temporal shift module (TSM) from "TSM: Temporal Shift Module
+for Efficient Video Understanding" (Lin, Gan, Han; ICCV 2019, arXiv 1811.08383).
 """
 
 from __future__ import annotations
@@ -15,20 +16,17 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gateshift.errors import ModelError
-
-
-def split_clips(frames: Tensor, num_frames: int) -> Tensor:
-    """View frames folded into the batch as clips: [N, ...] -> [B, T, ...] with T = ``num_frames``.
-
-    Raises:
-        ModelError: If the batch is not a whole number of clips. A wrong T would mix videos in silence.
-    """
-    if num_frames < 1 or frames.shape[0] % num_frames:
-        raise ModelError(
-            f"batch of {frames.shape[0]} frames is not a whole number of clips of num_frames={num_frames}; "
-            "call set_num_frames(model, T) with the T of your clips"
-        )
-    return frames.unflatten(0, (-1, num_frames))  # [B, T, ...]
+from gateshift.model.delays import Place
+from gateshift.model.shift import (
+    check_channels,
+    gate_shift,
+    gate_shift_fuse,
+    shift_from_next,
+    shift_from_previous,
+    split_clips,
+    temporal_shift,
+)
+from gateshift.model.streamed import Streamed, StreamedGateShift, StreamedGateShiftFuse, StreamedTemporalShift
 
 
 def gate_planes(features: Tensor, weight: Tensor, bias: Tensor, *, num_frames: int) -> Tensor:
@@ -55,103 +53,6 @@ def gate_planes(features: Tensor, weight: Tensor, bias: Tensor, *, num_frames: i
     return torch.tanh(summed + bias.view(2, 1, 1)).flatten(0, 1)  # [N, 2, H, W]
 
 
-def gate_shift(features: Tensor, gates: Tensor, *, num_frames: int, interleave: bool = True) -> Tensor:
-    """Send the gated part of each channel group one frame along and keep the rest (paper, equations 2-5).
-
-    The first half of the channels takes its gated part from the next frame, the second half from the
-    previous one; beyond the ends of a clip there are zeros.
-
-    Args:
-        features: [N, C, H, W]; C even, and a multiple of 4 with ``interleave``.
-        gates: [N, 2, H, W] in -1..1, one map for each half of the channels.
-        num_frames: T; N is a whole number of clips of T frames.
-        interleave: Mix the two quarters of each half channel by channel, as the released networks do.
-            With it, closed gates give a fixed permutation of the channels; without it, the input.
-
-    Returns:
-        [N, C, H, W].
-
-    >>> x = torch.arange(3.0).view(3, 1, 1, 1).expand(3, 4, 1, 1)  # frame i holds i; T = 3
-    >>> gate_shift(x, torch.ones(3, 2, 1, 1), num_frames=3).flatten(1).tolist()
-    [[1.0, 1.0, 0.0, 0.0], [2.0, 2.0, 0.0, 0.0], [0.0, 0.0, 1.0, 1.0]]
-    """
-    check_channels(features.shape[1], interleave=interleave)
-    kept, moved = _kept_and_moved(features, gates, num_frames)
-    first, second = (kept[:, :, group] + moved[group] for group in (0, 1))  # each [B, T, C/2, H, W]
-    if interleave:
-        first, second = _interleave(first), _interleave(second)
-    return torch.cat((first, second), dim=2).flatten(0, 1)  # [N, C, H, W]
-
-
-def gate_shift_fuse(
-    features: Tensor, gates: Tensor, weight: Tensor, bias: Tensor, *, num_frames: int, interleave: bool = True
-) -> Tensor:
-    """Gate and shift as :func:`gate_shift`, but weigh what arrives against what was kept (GSF, section 3.2).
-
-    For each channel and frame the means over space of both parts go through a 3x3 convolution over
-    (channel, time) and a sigmoid: the weight of what arrives. What was kept gets the rest to 1.
-
-    Args:
-        features: [N, C, H, W]; C even, and a multiple of 4 with ``interleave``.
-        gates: [N, 2, H, W] in -1..1, one map for each half of the channels.
-        weight: [2, 2, 3, 3]: axes (half of the channels; arriving, kept; channel; time).
-        bias: [2].
-        num_frames: T; N is a whole number of clips of T frames.
-        interleave: As in :func:`gate_shift`.
-
-    Returns:
-        [N, C, H, W].
-    """
-    check_channels(features.shape[1], interleave=interleave)
-    kept, moved = _kept_and_moved(features, gates, num_frames)
-    outputs = []
-    for group, arriving in enumerate(moved):
-        staying = kept[:, :, group]  # [B, T, C/2, H, W]
-        means = torch.stack((arriving.mean((3, 4)), staying.mean((3, 4))), dim=1)  # [B, 2, T, C/2]
-        scores = F.conv2d(means.transpose(2, 3), weight[group : group + 1], bias[group : group + 1], padding=1)
-        share = torch.sigmoid(scores).squeeze(1).transpose(1, 2)[..., None, None]  # [B, T, C/2, 1, 1]
-        outputs.append(torch.lerp(staying, arriving, share))
-    if interleave:
-        outputs = [_interleave(output) for output in outputs]
-    return torch.cat(outputs, dim=2).flatten(0, 1)  # [N, C, H, W]
-
-
-def check_channels(channels: int, *, interleave: bool) -> None:
-    """Raise ModelError unless a gate-shift module can split this many channels."""
-    divisor = 4 if interleave else 2
-    if channels < 1 or channels % divisor:
-        raise ModelError(
-            f"gate-shift got {channels} channels; it needs a positive multiple of {divisor} "
-            f"(interleave={interleave}); choose another site"
-            + (", or pass interleave=False" if channels > 0 and channels % 2 == 0 else "")
-        )
-
-
-def _kept_and_moved(features: Tensor, gates: Tensor, num_frames: int) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-    """Both parts of a gate-shift: what stays [B, T, 2, C/2, H, W], and what arrives in each half of the channels."""
-    halves = features.unflatten(1, (2, -1))  # [N, 2, C/2, H, W]
-    sent = halves * gates.unsqueeze(2)  # [N, 2, C/2, H, W]
-    kept = split_clips(halves - sent, num_frames)  # [B, T, 2, C/2, H, W]
-    to_previous, to_next = split_clips(sent, num_frames).unbind(2)  # each [B, T, C/2, H, W]
-    return kept, (shift_from_next(to_previous), shift_from_previous(to_next))
-
-
-def shift_from_next(clips: Tensor) -> Tensor:
-    """Frame t takes what is at t + 1, the last one zeros: [B, T, ...] -> [B, T, ...]."""
-    # torch.cat: slice assignment breaks tracing, and F.pad is miscompiled by inductor on the CPU.
-    return torch.cat((clips[:, 1:], torch.zeros_like(clips[:, :1])), dim=1)
-
-
-def shift_from_previous(clips: Tensor) -> Tensor:
-    """Frame t takes what is at t - 1, the first one zeros: [B, T, ...] -> [B, T, ...]."""
-    return torch.cat((torch.zeros_like(clips[:, :1]), clips[:, :-1]), dim=1)
-
-
-def _interleave(clips: Tensor) -> Tensor:
-    """Channels a0 a1 .. b0 b1 .. become a0 b0 a1 b1 ..: [B, T, C, H, W] -> [B, T, C, H, W]."""
-    return clips.unflatten(2, (2, -1)).transpose(2, 3).flatten(2, 3)
-
-
 class TemporalModule(nn.Module):
     """A module that mixes the frames of a clip inside a network that sees frames [N, C, H, W].
 
@@ -162,6 +63,19 @@ class TemporalModule(nn.Module):
     def __init__(self, num_frames: int) -> None:
         super().__init__()
         self.num_frames = num_frames
+
+    def streamed(self, place: Place) -> Streamed:
+        """Make the module's form for a video that comes a few frames at a time; its weights are shared.
+
+        Args:
+            place: Where in the network the module is.
+
+        Raises:
+            ModelError: If there is no such form.
+        """
+        raise ModelError(
+            f"{type(self).__name__} at delay {place.delay} has no streamed form; stream the model in windows"
+        )
 
 
 class GateShift(TemporalModule):
@@ -196,6 +110,9 @@ class GateShift(TemporalModule):
         gates = self.gates(features)
         return gate_shift(features, gates, num_frames=self.num_frames, interleave=self.interleave)
 
+    def streamed(self, place: Place) -> Streamed:
+        return StreamedGateShift(self, place)
+
     def extra_repr(self) -> str:
         return f"channels={self.bn.num_features}, num_frames={self.num_frames}, interleave={self.interleave}"
 
@@ -223,3 +140,39 @@ class GateShiftFuse(GateShift):
             num_frames=self.num_frames,
             interleave=self.interleave,
         )
+
+    def streamed(self, place: Place) -> Streamed:
+        return StreamedGateShiftFuse(self, place)
+
+
+class TemporalShift(TemporalModule):
+    """The temporal shift module, TSM: [N, C, H, W] -> [N, C, H, W]. It has no weights.
+
+    An eighth of the channels comes from the next frame, the eighth after it from the previous one.
+
+    Args:
+        channels: C; with fewer than 8 nothing would be shifted.
+        num_frames: T of the clips; see :func:`gateshift.set_num_frames`.
+
+    Attributes:
+        fold: How many channels are shifted each way: C / 8, rounded down.
+
+    Raises:
+        ModelError: If there are fewer than 8 channels.
+    """
+
+    def __init__(self, channels: int, num_frames: int = 8) -> None:
+        super().__init__(num_frames)
+        if channels < 8:
+            raise ModelError(f"tsm got {channels} channels; it shifts an eighth of at least 8; choose another site")
+        self.channels = channels
+        self.fold = channels // 8
+
+    def forward(self, features: Tensor) -> Tensor:
+        return temporal_shift(features, num_frames=self.num_frames, fold=self.fold)
+
+    def streamed(self, place: Place) -> Streamed:
+        return StreamedTemporalShift(self.fold, place)
+
+    def extra_repr(self) -> str:
+        return f"channels={self.channels}, num_frames={self.num_frames}, fold={self.fold}"

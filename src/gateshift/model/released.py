@@ -1,9 +1,9 @@
 """Names of the released checkpoints, and ours: the same networks, other names.
 
-A released GSM file is a dictionary with a ``state_dict`` (GSF: ``model_state_dict``) whose keys start with
+A released GSM or TSM file is a dictionary with a ``state_dict`` (GSF: ``model_state_dict``) whose keys start with
 ``module.base_model.`` (the backbone: the Inception networks under the names of their Caffe description, ResNets
-under torchvision's) or ``module.new_fc.`` (the classifier). The published ImageNet files of the two Inception
-networks use the same names without the prefix.
+under torchvision's; TSM calls a convolution behind its shift ``net``) or ``module.new_fc.`` (the classifier). The
+published ImageNet files of the two Inception networks use the same names without the prefix.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ _INCEPTION_V3_UNIT = re.compile(r"(?:(mixed(?:_\d+)?)_)?((?:conv|tower)\w*?)_(Co
 _RESNET_BLOCK = re.compile(r"layer(\d)\.\d+\.conv3\.weight")
 _RESNET50_BLOCKS = {"1": 3, "2": 4, "3": 6, "4": 3}
 _GATE = re.compile(r"gs[mf]_(?P<layer>[^.]+)\.(?P<field>.+)|(?P<block>layer\d\.\d+)\.gs[mf]\.(?P<resnet_field>.+)")
+_SHIFTED = ".net"  # what TSM calls the convolution behind a shift
 _GATE_FIELDS = {"conv3D.weight": "weight", "conv3D.bias": "bias"}
 
 
@@ -93,6 +94,8 @@ def _rename(key: str, backbone: str, gated: set[str]) -> str:
         field = match["field"] or match["resnet_field"]
         return f"{_unit(_gated_layer(match), backbone)}.temporal.{_GATE_FIELDS.get(field, field)}"
     layer, _, field = key.rpartition(".")
+    if layer.endswith(_SHIFTED):
+        return f"{layer.removesuffix(_SHIFTED)}.layer.{field}"
     unit = _unit(layer, backbone)
     return f"{unit}.layer.{field}" if layer in gated else f"{unit}.{field}"
 
@@ -124,7 +127,7 @@ def find_state(content: Mapping[Any, Any]) -> Mapping[Any, Any]:
 
 
 def read_released(state: Mapping[Any, Any]) -> tuple[ModelConfig, dict[str, Tensor]]:
-    """Work out the network of a released GSM, GSF or TSN checkpoint and give its weights our names.
+    """Work out the network of a released GSM, GSF, TSM or TSN checkpoint and give its weights our names.
 
     Args:
         state: The file's weights, see :func:`find_state`.
@@ -141,8 +144,8 @@ def read_released(state: Mapping[Any, Any]) -> tuple[ModelConfig, dict[str, Tens
     if backbone is None or "new_fc.weight" not in plain:
         some = ", ".join(map(str, list(state)[:3])) or "(none)"
         raise ModelError(
-            f"checkpoint with keys such as {some} is not of a released GSM or GSF network (BN-Inception, InceptionV3, "
-            "ResNet-50); save your own models with gateshift.save_model"
+            f"checkpoint with keys such as {some} is not of a released GSM, GSF or TSM network (BN-Inception, "
+            "InceptionV3, ResNet-50); save your own models with gateshift.save_model"
         )
     renamed = rename_backbone(layers, backbone)
     temporal = _temporal(renamed)
@@ -153,7 +156,7 @@ def read_released(state: Mapping[Any, Any]) -> tuple[ModelConfig, dict[str, Tens
         backbone=backbone,
         temporal=temporal,
         classes=tuple(str(index) for index in range(plain["new_fc.weight"].shape[0])),
-        interleave=temporal != "none",
+        interleave=temporal in ("gsm", "gsf"),
         dropout=0.5,
         size_px=PAPER_BACKBONES[backbone][1] if of_paper else 224,
         mean=CAFFE_MEAN_BGR if of_paper else IMAGENET_MEAN,
@@ -169,7 +172,9 @@ def _temporal(renamed: Mapping[str, Tensor]) -> str:
     """The temporal module whose weights are among these, by our names."""
     if any(key.endswith(".temporal.fuse.weight") for key in renamed):
         return "gsf"
-    return "gsm" if any(key.endswith(".temporal.weight") for key in renamed) else "none"
+    if any(key.endswith(".temporal.weight") for key in renamed):
+        return "gsm"
+    return "tsm" if any(key.endswith(".layer.weight") for key in renamed) else "none"  # a shift has no weights
 
 
 def _ratio(renamed: Mapping[str, Tensor]) -> float:

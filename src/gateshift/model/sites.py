@@ -1,91 +1,18 @@
-"""Where a temporal module goes in each family of backbones: one table.
+"""Finding the places for temporal modules in a network: by its family, or by names.
 
-A *site* is a layer and the side of it on which the module is put. A family is recognised by its structure
-(layers that only it has), its sites by their dotted names.
+A *site* is a layer and the side of it on which the module is put. The families are in :mod:`gateshift.model.families`.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 from torch import nn
 
 from gateshift.errors import ModelError
-
-Side = Literal["before", "after"]
-
-
-@dataclass(frozen=True)
-class Family:
-    """How one family of backbones is recognised and where its temporal modules go.
-
-    Attributes:
-        name: As it is reported.
-        marker: Dotted name of a layer that every net of the family has and no family above it.
-        sites: Regular expressions of sites' whole dotted names, whose first group is the block they are in.
-            Each block has one site: of the first expression that matches in it.
-        side: On which side of the layer the module goes.
-        interleave: Whether gate-shift mixes channels here unless asked otherwise: as in the released
-            networks where there are some, and not where ImageNet features should survive the insertion.
-        source: Where the placement is from.
-        temporal: The one module that this row is for; None where every module goes to the same sites.
-    """
-
-    name: str
-    marker: str
-    sites: tuple[str, ...]
-    side: Side
-    interleave: bool
-    source: str
-    temporal: str | None = None
-
-
-FAMILIES = (
-    Family(
-        name="bninception",
-        marker="inception_5b.conv_1x1.conv",
-        sites=(r"(inception_\d[a-e])\.conv_1x1\.conv", r"(inception_\d[a-e])\.conv_3x3_reduce\.conv"),
-        side="after",
-        interleave=True,
-        source="GSM: the branch with the fewest convolutions, between convolution and batch norm",
-    ),
-    Family(
-        name="inceptionv3 (GSF)",
-        marker="mixed_10.tower_conv.conv",
-        sites=(r"(mixed(?:_[1-79]|_10)?)\.conv\.conv", r"(mixed_8)\.tower_conv\.conv"),
-        side="after",
-        interleave=True,
-        source="GSF: the branch with the fewest convolutions, every block, as released",
-        temporal="gsf",
-    ),
-    Family(
-        name="inceptionv3",
-        marker="mixed_10.tower_conv.conv",
-        sites=(r"(mixed(?:_1|_2|_4|_5|_7|_9|_10)?)\.conv\.conv", r"(mixed_[38])\.tower_conv\.conv"),
-        side="after",
-        interleave=True,
-        source="GSM: the branch with the fewest convolutions, without mixed_6, as released",
-    ),
-    Family(
-        name="resnet",
-        marker="layer4.0.conv2",
-        sites=(r"(layer\d\.\d+)\.conv3", r"(layer\d\.\d+)\.conv2"),
-        side="after",
-        interleave=False,
-        source="GSF: the last convolution of each residual branch, before its batch norm",
-    ),
-    Family(
-        name="efficientnet",
-        marker="blocks.1.1.conv_dw",
-        sites=(r"(blocks\.\d+\.[1-9]\d*)\.conv_pw",),
-        side="before",
-        interleave=False,
-        source="TSM on MobileNetV2: before the expansion of each residual block",
-    ),
-)
+from gateshift.model.families import FAMILIES, Family, Side
 
 
 @dataclass(frozen=True)
@@ -99,13 +26,15 @@ class Site:
 
 def find_family(net: nn.Module, temporal: str) -> Family | None:
     """The first row of the table for this module whose marker the net has, or None."""
-    names = {name for name, _ in net.named_modules()}
-    fitting = (family for family in FAMILIES if family.temporal in (None, temporal))
-    return next((family for family in fitting if family.marker in names), None)
+    names = [name for name, _ in net.named_modules()]
+    fitting = (family for family in FAMILIES if not family.temporal or temporal in family.temporal)
+    return next((family for family in fitting if any(re.fullmatch(family.marker, name) for name in names)), None)
 
 
 def find_sites(net: nn.Module, temporal: str, names: Sequence[str] | None = None) -> tuple[Family | None, list[Site]]:
-    """Find the sites of a net by its family, or take convolutions given by name, after each of them.
+    """Find the sites of a net by its family, or take convolutions given by name.
+
+    A module goes after a convolution given by name; "tsm", as in its paper, before it.
 
     Args:
         net: A 2D network on [N, C, H, W].
@@ -119,40 +48,63 @@ def find_sites(net: nn.Module, temporal: str, names: Sequence[str] | None = None
         ModelError: If the family is unknown and no names are given, or a name is not a convolution.
     """
     family = find_family(net, temporal)
-    convolutions = {name: m for name, m in net.named_modules() if isinstance(m, nn.Conv2d)}
+    convolutions = find_convolutions(net)
     if names is not None:
-        unknown = [name for name in names if name not in convolutions]
-        if len(set(names)) != len(names):
-            raise ModelError(f"sites {', '.join(names)}: one is named twice; name each convolution once")
-        if unknown or not names:
-            raise ModelError(
-                f"no convolution named {', '.join(unknown) or '(empty list)'} in {type(net).__name__}; "
-                f"sites are names such as {_examples(convolutions)}"
-            )
-        return family, [Site(name, "after", convolutions[name].out_channels) for name in names]
+        _check_names(net, convolutions, names)
+        return family, [_site(name, convolutions[name], "before" if temporal == "tsm" else "after") for name in names]
     if family is None:
-        known = [row.name for row in FAMILIES if row.temporal is None]
+        known = dict.fromkeys(row.name for row in FAMILIES)
         raise ModelError(
             f"no known sites in {type(net).__name__}; known families: {', '.join(known)}; "
             f"name convolutions yourself with sites=[...], such as {_examples(convolutions)}"
         )
-    by_block: dict[str, str] = {}
-    for pattern in family.sites:
-        for name in convolutions:
-            if match := re.fullmatch(pattern, name):
-                by_block.setdefault(match[1], name)
-    chosen = set(by_block.values())
+    chosen = _choose(family, convolutions)
     if not chosen:
         raise ModelError(
             f"{type(net).__name__} looks like {family.name}, but has no plain convolution at its sites; "
             f"name convolutions yourself with sites=[...], such as {_examples(convolutions)}"
         )
-    return family, [
-        Site(name, family.side, conv.out_channels if family.side == "after" else conv.in_channels)
-        for name, conv in convolutions.items()
-        if name in chosen
-    ]
+    return family, [_site(name, conv, family.side) for name, conv in convolutions.items() if name in chosen]
 
 
-def _examples(convolutions: dict[str, nn.Conv2d]) -> str:
+def find_convolutions(net: nn.Module) -> dict[str, nn.Conv2d]:
+    """The layers that can be sites, by dotted name, in the order of the net's layers."""
+    return {name: module for name, module in net.named_modules() if isinstance(module, nn.Conv2d)}
+
+
+def _check_names(net: nn.Module, convolutions: Mapping[str, nn.Conv2d], names: Sequence[str]) -> None:
+    """Raise ModelError unless these are different names of convolutions."""
+    unknown = [name for name in names if name not in convolutions]
+    if len(set(names)) != len(names):
+        raise ModelError(f"sites {', '.join(names)}: one is named twice; name each convolution once")
+    if unknown or not names:
+        raise ModelError(
+            f"no convolution named {', '.join(unknown) or '(empty list)'} in {type(net).__name__}; "
+            f"sites are names such as {_examples(convolutions)}"
+        )
+
+
+def _choose(family: Family, convolutions: Mapping[str, nn.Conv2d]) -> set[str]:
+    """The names of the family's sites: one in each block."""
+    by_block: dict[str, str] = {}
+    for pattern in family.sites:
+        for name in convolutions:
+            if match := re.fullmatch(pattern, name):
+                by_block.setdefault(next(filter(None, match.groups())), name)
+    if family.identity:
+        by_block = {block: name for block, name in by_block.items() if _keeps_shape(block, convolutions)}
+    return set(by_block.values())
+
+
+def _keeps_shape(block: str, convolutions: Mapping[str, nn.Conv2d]) -> bool:
+    """Whether as many channels come out of a block's last convolution as go into its first, at stride 1."""
+    own = [conv for name, conv in convolutions.items() if name.startswith(f"{block}.")]
+    return own[0].in_channels == own[-1].out_channels and all(conv.stride == (1, 1) for conv in own)
+
+
+def _site(name: str, conv: nn.Conv2d, side: Side) -> Site:
+    return Site(name, side, conv.out_channels if side == "after" else conv.in_channels)
+
+
+def _examples(convolutions: Mapping[str, nn.Conv2d]) -> str:
     return ", ".join(list(convolutions)[-3:]) or "none: this net has no nn.Conv2d"

@@ -13,10 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from gateshift.errors import ModelError
-from gateshift.model.gates import GateShift, GateShiftFuse, TemporalModule, check_channels
-from gateshift.model.sites import Side, Site, find_sites
+from gateshift.model.families import Side
+from gateshift.model.gates import GateShift, GateShiftFuse, TemporalModule, TemporalShift
+from gateshift.model.sites import Site, find_sites
 
-TEMPORAL_MODULES = {"gsm": GateShift, "gsf": GateShiftFuse}
+GATES = {"gsm": GateShift, "gsf": GateShiftFuse}
+TEMPORAL_MODULES = (*GATES, "tsm")
 
 
 class TemporalSite(nn.Module):
@@ -59,6 +61,7 @@ class InsertReport:
         num_gated: At each site, how many of its channels go through the module.
         interleave: Whether the modules mix channels.
         num_parameters: How many parameters they added.
+        ratio: The share of the channels that was asked for, or the family's.
     """
 
     temporal: str
@@ -68,15 +71,21 @@ class InsertReport:
     num_gated: tuple[int, ...]
     interleave: bool
     num_parameters: int
+    ratio: float = 1.0
 
     def __str__(self) -> str:
         lines = [f"{self.temporal} at {len(self.sites)} sites ({self.family}), {self.num_parameters:,} parameters"]
-        lines += [f"  placement of {self.source}"] if self.source else []
-        lines += [
-            f"  {site.side} {site.name}: {gated} of {site.channels} channels"
-            for site, gated in zip(self.sites, self.num_gated, strict=True)
-        ]
+        lines += [f"  placement: {self.source}"] if self.source else []
+        lines += [f"  {site.side} {site.name}: {self.describe_share(number)}" for number, site in enumerate(self.sites)]
         return "\n".join(lines)
+
+    def describe_share(self, number: int) -> str:
+        """How many channels of a site, the first being 0, its module moves, and whether that had to be rounded."""
+        channels, gated = self.sites[number].channels, self.num_gated[number]
+        wanted = round(self.ratio * channels, 6)
+        rounded = f" (rounded up from {wanted:g})" if gated != wanted else ""
+        moved = f"{gated // 8} + {gated // 8}" if self.temporal == "tsm" else f"{gated}"
+        return f"{moved} of {channels} channels{rounded}"
 
 
 def check_temporal(temporal: str) -> None:
@@ -89,10 +98,11 @@ def check_temporal(temporal: str) -> None:
 def gated_channels(channels: int, ratio: float) -> int:
     """How many of a site's channels a share of them is: rounded up to a multiple of 4, which every module can split.
 
-    >>> gated_channels(24, 0.25), gated_channels(40, 0.25), gated_channels(6, 1.0)
-    (8, 12, 6)
+    >>> gated_channels(24, 0.25), gated_channels(40, 0.25), gated_channels(6, 1.0), gated_channels(400, 0.07)
+    (8, 12, 6, 28)
     """
-    return channels if ratio == 1 else min(math.ceil(channels * ratio / 4) * 4, channels)
+    quarters = round(channels * ratio / 4, 6)  # 0.07 of 400 is 28, and not a bit more
+    return channels if ratio == 1 else min(math.ceil(quarters) * 4, channels)
 
 
 def insert_temporal(
@@ -101,7 +111,7 @@ def insert_temporal(
     *,
     num_frames: int = 8,
     sites: Sequence[str] | None = None,
-    ratio: float = 1.0,
+    ratio: float | None = None,
     interleave: bool | None = None,
 ) -> InsertReport:
     """Put a temporal module at every site of a 2D network, in place.
@@ -110,11 +120,12 @@ def insert_temporal(
 
     Args:
         net: A network of a known family, or any network with ``sites``.
-        temporal: "gsm" (gate-shift) or "gsf" (gate-shift-fuse); "none" changes nothing.
+        temporal: "gsm" (gate-shift), "gsf" (gate-shift-fuse) or "tsm" (temporal shift); "none" changes nothing.
         num_frames: T; change it later with :func:`set_num_frames`.
-        sites: Dotted names of convolutions to put a module after, instead of the family's sites.
+        sites: Dotted names of convolutions to put a module after ("tsm": before), instead of the family's sites.
         ratio: Share of each site's channels that go through the module, above 0 and up to 1; rounded up to a
-            multiple of 4 channels.
+            multiple of 4 channels. "tsm" moves an eighth of them each way. Default: as the family's source has it
+            for gates, a quarter in RegNet and ConvNeXt; else all.
         interleave: Whether gate-shift mixes channels. With it a new module is a fixed permutation of
             the channels; without it, the identity. Default: as the family's published networks.
 
@@ -126,30 +137,39 @@ def insert_temporal(
             has no known sites, or a site's channels cannot be split. The net is then unchanged.
     """
     _check_net(net, temporal, num_frames)
-    if not 0 < ratio <= 1:
+    if ratio is not None and not 0 < ratio <= 1:
         raise ModelError(f"ratio {ratio} of the channels; give a share above 0 and up to 1, such as 0.25")
     if temporal == "none":
         return InsertReport(temporal, "no module", "", (), (), False, 0)
     family, found = find_sites(net, temporal, sites)
+    if temporal not in GATES and interleave:
+        raise ModelError(f"interleave with {temporal}, which does not mix channels; leave interleave out")
     if interleave is None:
-        interleave = family is not None and family.interleave
+        interleave = temporal in GATES and family is not None and family.interleave
+    if ratio is None:
+        ratio = family.ratio if temporal in GATES and family is not None and sites is None else 1.0
     num_gated = tuple(gated_channels(site.channels, ratio) for site in found)
+    modules = []
     for site, gated in zip(found, num_gated, strict=True):
         try:
-            check_channels(gated, interleave=interleave)
+            modules.append(_build_module(temporal, gated, num_frames, interleave=interleave))
         except ModelError as error:
             raise ModelError(f"{site.side} {site.name}: {error}") from None
 
-    num_parameters = 0
-    for site, gated in zip(found, num_gated, strict=True):
+    for site, module, gated in zip(found, modules, num_gated, strict=True):
         layer = net.get_submodule(site.name)
         weight = next(layer.parameters())
-        gate = TEMPORAL_MODULES[temporal](gated, num_frames, interleave=interleave)
-        gate.to(weight.device, weight.dtype).train(layer.training)
-        num_parameters += sum(p.numel() for p in gate.parameters())
-        _replace(net, layer, TemporalSite(layer, gate, site.side, gated))
+        module.to(weight.device, weight.dtype).train(layer.training)
+        _replace(net, layer, TemporalSite(layer, module, site.side, gated))
+    num_parameters = sum(p.numel() for module in modules for p in module.parameters())
     name, source = ("given by name", "") if family is None or sites is not None else (family.name, family.source)
-    return InsertReport(temporal, name, source, tuple(found), num_gated, interleave, num_parameters)
+    return InsertReport(temporal, name, source, tuple(found), num_gated, interleave, num_parameters, ratio)
+
+
+def _build_module(temporal: str, channels: int, num_frames: int, *, interleave: bool) -> TemporalModule:
+    if temporal == "tsm":
+        return TemporalShift(channels, num_frames)
+    return GATES[temporal](channels, num_frames, interleave=interleave)
 
 
 def _check_net(net: nn.Module, temporal: str, num_frames: int) -> None:

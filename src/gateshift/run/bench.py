@@ -8,20 +8,33 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torchvision.models import video as video_networks
 
+from gateshift.errors import ModelError
 from gateshift.model.checkpointing import checkpoint_blocks
 from gateshift.model.classifier import VideoClassifier, create_model
 from gateshift.model.gates import GateShift
 from gateshift.run.cost import count_cost
-from gateshift.run.export import FORMAT_SUFFIXES, ExportedModel, ExportPrecision, Format, export
+from gateshift.run.export import FORMAT_SUFFIXES, ExportPrecision, Format, export
 from gateshift.run.released_order import in_released_order
+from gateshift.run.runtime import Runtime
 
 Program = Callable[[], Tensor]
+Kind = Literal["model", "TSN", "other"]
+KINDS: tuple[Kind, ...] = ("model", "TSN", "other")
 WARM_UPS = 2
+# torchvision's video networks, and the side of their input. mvit_v2_s takes 16 frames, no other number, s3d at least
+# 14, and the other two any: so 16 for all of them. With more, as in their published tests, they only get slower.
+OTHER_SIZES_PX = {"r2plus1d_18": 112, "s3d": 224, "mvit_v2_s": 224, "swin3d_t": 224}
+OTHER_FRAMES = 16
+# The form of the model that ``gateshift train`` trains when it is told nothing about speed.
+TRAINED_FORM = "model, channels-last"
 
 
 @dataclass(frozen=True)
@@ -39,6 +52,17 @@ class Timing:
     seconds: float
     ratio: float
     error: float | None
+
+
+def kind_of(program: str) -> Kind:
+    """What a program runs, by its name: a form of the model, a TSN of its backbone, or one of torchvision's networks.
+
+    >>> kind_of("TSN deployed, bf16"), kind_of("s3d, 16 x 224 px")
+    ('TSN', 'other')
+    """
+    if program.startswith("TSN"):
+        return "TSN"
+    return "other" if program.split(",")[0] in OTHER_SIZES_PX else "model"
 
 
 def time_programs(programs: Mapping[str, Program], *, rounds: int, alike: Callable[[str], bool]) -> list[Timing]:
@@ -84,37 +108,75 @@ def inference_programs(model: VideoClassifier, clips: Tensor, folder: Path, *, c
     config = model.config
     torch.manual_seed(0)
     plain = create_model(config.backbone, "none", classes=config.classes, size_px=config.size_px).eval()
-    models: dict[str, nn.Module] = {}
+    programs: dict[str, Program] = {}
     if any(type(module) is GateShift for module in model.modules()):
-        models["release"] = in_released_order(model)
-    models["model"] = model
-    models["model, channels-last"] = copy.deepcopy(model).to(memory_format=torch.channels_last)
+        programs["release"] = _answering(in_released_order(model), clips)
+    programs["model"] = _answering(model, clips)
+    programs[TRAINED_FORM] = _answering(copy.deepcopy(model).to(memory_format=torch.channels_last), clips)
     for name, each in (("deployed", model), ("TSN deployed", plain)):
-        models[name] = each.deploy()
-        models[f"{name}, bf16"] = each.deploy(dtype=torch.bfloat16)
+        programs[name] = _answering(each.deploy(), clips)
+        programs[f"{name}, bf16"] = _answering(each.deploy(dtype=torch.bfloat16), clips)
         if compiled:
-            models[f"{name}, compiled"] = torch.compile(each.deploy())  # type: ignore[assignment]
-            models[f"{name}, compiled, bf16"] = torch.compile(each.deploy(dtype=torch.bfloat16))  # type: ignore[assignment]
-        models |= _exported(name, each, clips, folder)
-    return {name: _answering(each, clips) for name, each in models.items()}
+            programs[f"{name}, compiled"] = _answering(torch.compile(each.deploy()), clips)
+            programs[f"{name}, compiled, bf16"] = _answering(torch.compile(each.deploy(dtype=torch.bfloat16)), clips)
+        programs |= _exported(name, each, clips, folder)
+    return programs
 
 
-def _exported(name: str, model: VideoClassifier, clips: Tensor, folder: Path) -> dict[str, nn.Module]:
+def _exported(name: str, model: VideoClassifier, clips: Tensor, folder: Path) -> dict[str, Program]:
     kinds: tuple[tuple[Format, ExportPrecision, str], ...] = (
         ("onnx", "float32", "ONNX Runtime"),
         ("openvino", "float32", "OpenVINO"),
         ("openvino", "bf16", "OpenVINO, bf16"),
     )
-    made: dict[str, nn.Module] = {}
-    for number, (kind, precision, label) in enumerate(kinds):
-        path = folder / f"{name.replace(' ', '_')}_{number}{FORMAT_SUFFIXES[kind]}"
-        pair = clips if len(clips) > 1 else clips.repeat(2, 1, 1, 1, 1)
-        export(model, path, kind, clips=pair, precision=precision)
-        made[f"{name}, {label}"] = ExportedModel(path)
-    return made
+    return {f"{name}, {label}": _export(model, clips, folder, kind, precision) for kind, precision, label in kinds}
 
 
-def _answering(model: nn.Module, clips: Tensor) -> Program:
+def _export(model: VideoClassifier, clips: Tensor, folder: Path, kind: Format, precision: ExportPrecision) -> Program:
+    path = Path(tempfile.mkdtemp(dir=folder)) / f"model{FORMAT_SUFFIXES[kind]}"
+    pair = clips if len(clips) > 1 else clips.repeat(2, 1, 1, 1, 1)
+    export(model, path, kind, clips=pair, precision=precision)
+    runtime = Runtime(path, threads=torch.get_num_threads())  # as many as the others have
+    pixels = clips.numpy()
+    return lambda: torch.from_numpy(runtime(pixels))
+
+
+def int8_programs(
+    model: VideoClassifier, clips: Tensor, folder: Path, *, say: Callable[[str], None]
+) -> dict[str, Program]:
+    """The model in int8, fitted to the clips; none, and a line that says why, where that cannot be had.
+
+    Args:
+        model: In eval mode, on the CPU.
+        clips: uint8 [B, T, 3, H, W].
+        folder: Where exported files may be written.
+        say: Is told why there is none.
+    """
+    if find_spec("nncf") is None:
+        say("int8 is left out: nncf is not installed; pip install 'gateshift[export]'")
+        return {}
+    try:
+        return {"deployed, OpenVINO, int8": _export(model, clips, folder, "openvino", "int8")}
+    except ModelError as error:  # it is off by too much on random pixels, which says nothing about its speed
+        say(f"int8 is left out: {error}")
+        return {}
+
+
+def other_programs(count: int) -> dict[str, Program]:
+    """torchvision's video networks, as they come, with random weights, on random clips of the sizes they are made for.
+
+    Args:
+        count: Clips of one run.
+    """
+    programs: dict[str, Program] = {}
+    for name, size_px in OTHER_SIZES_PX.items():
+        network = getattr(video_networks, name)(weights=None).eval()
+        clips = torch.randn(count, 3, OTHER_FRAMES, size_px, size_px)  # [B, C, T, H, W], normalised already
+        programs[f"{name}, {OTHER_FRAMES} x {size_px} px"] = _answering(network, clips)
+    return programs
+
+
+def _answering(model: Callable[[Tensor], Tensor], clips: Tensor) -> Program:
     @torch.inference_mode()
     def answer() -> Tensor:
         return model(clips)
@@ -134,7 +196,7 @@ def training_programs(model: VideoClassifier, clips: Tensor, *, compiled: bool) 
     if any(type(module) is GateShift for module in model.modules()):
         programs["release"] = _training(in_released_order(model), clips)
     fast = copy.deepcopy(model).to(memory_format=torch.channels_last)
-    programs["model, channels-last"] = _training(copy.deepcopy(fast), clips)
+    programs[TRAINED_FORM] = _training(copy.deepcopy(fast), clips)
     programs["bf16"] = _training(copy.deepcopy(fast), clips, bf16=True)
     saving = copy.deepcopy(fast)
     checkpoint_blocks(saving.backbone)
@@ -186,12 +248,33 @@ def share_of_peak(model: VideoClassifier, clips: Tensor, seconds: float, rate: f
 
 
 def bench(
-    model: VideoClassifier, clips: Tensor, *, rounds: int, compiled: bool, training: bool
+    model: VideoClassifier,
+    clips: Tensor,
+    *,
+    rounds: int,
+    compiled: bool,
+    training: bool,
+    others: bool,
+    say: Callable[[str], None],
 ) -> dict[str, list[Timing]]:
-    """Time a model's forms on clips: "inference", and "training step" where asked."""
+    """Time a model's forms on clips: "inference", and "training step" where asked.
+
+    Args:
+        model: On the CPU.
+        clips: uint8 [B, T, 3, H, W].
+        rounds: How often each program is run.
+        compiled: Whether compiled programs are among them.
+        training: Whether training steps are timed.
+        others: Whether torchvision's video networks are among the programs of inference.
+        say: Is told in a line what had to be left out.
+    """
     with tempfile.TemporaryDirectory() as folder:
         programs = inference_programs(model.eval(), clips, Path(folder), compiled=compiled)
-        found = {"inference": time_programs(programs, rounds=rounds, alike=lambda name: "TSN" not in name)}
+        programs |= int8_programs(model, clips, Path(folder), say=say)
+        if others:
+            programs |= other_programs(len(clips))
+        ordered = {name: programs[name] for name in sorted(programs, key=lambda name: KINDS.index(kind_of(name)))}
+        found = {"inference": time_programs(ordered, rounds=rounds, alike=lambda name: kind_of(name) == "model")}
     if training:
         steps = training_programs(model, clips, compiled=compiled)
         found["training step"] = time_programs(steps, rounds=rounds, alike=lambda _: False)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,13 +21,15 @@ from gateshift.errors import ModelError, SettingsError
 from gateshift.model.bundle import load_model
 from gateshift.model.classifier import VideoClassifier, check_clips
 from gateshift.model.config import ModelConfig
-from gateshift.run.runtime import METADATA_KEY, Runtime, describe_export, read_description
+from gateshift.run.quantize import quantize
+from gateshift.run.runtime import METADATA_KEY, Runtime, describe_export, read_description, without_telemetry
 
 Format = Literal["torch", "onnx", "openvino"]
-ExportPrecision = Literal["float32", "bf16"]
+ExportPrecision = Literal["float32", "bf16", "int8"]
 FORMAT_SUFFIXES: dict[Format, str] = {"torch": ".pt2", "onnx": ".onnx", "openvino": ".xml"}
-# Largest relative error of the logits: rounding alone in float32, eight bits of mantissa in bfloat16.
-TOLERANCES: dict[ExportPrecision, float] = {"float32": 1e-4, "bf16": 0.1}
+# Largest relative error of the logits: rounding alone in float32, eight bits of mantissa in bfloat16. Trained networks
+# lose 0.02 to 0.07 to int8, single clips 0.3; more than that over several clips is no loss but a broken file.
+TOLERANCES: dict[ExportPrecision, float] = {"float32": 1e-4, "bf16": 0.1, "int8": 0.3}
 MAX_BATCH = 4096
 
 
@@ -76,14 +79,17 @@ def load_any(path: Path, *, names: Sequence[str] = ()) -> VideoClassifier | Expo
 
 
 def read_clips(manifest: Manifest, config: ModelConfig, protocol: Protocol, *, count: int = 4) -> Tensor:
-    """The first views of the first videos of a list: uint8 [B, T, 3, size, size] with B at least 2.
+    """The first views of ``count`` videos of a list, or of all: uint8 [B, T, 3, size, size] with B at least 2.
+
+    They are spread over the list, as many lists go class by class.
 
     Raises:
         VideoError: If one of these videos cannot be read.
     """
     views = []
-    for entry in itertools.islice(itertools.cycle(manifest.entries), max(2, min(count, len(manifest)))):
-        with open_entry(entry) as video:
+    count = max(2, min(count, len(manifest)))
+    for number in range(count):
+        with open_entry(manifest.entries[number * len(manifest) // count]) as video:
             views.append(read_views(video, protocol, size_px=config.size_px, resize_px=config.resize_px)[0])
     return torch.stack(views)
 
@@ -99,11 +105,21 @@ def check_export(path: Path, kind: Format, precision: ExportPrecision, *, overwr
         raise SettingsError(f"--out {path}: exists; choose another name, or add --overwrite")
     if kind == "onnx" and precision == "bf16":
         raise SettingsError("--precision bf16 with --format onnx, which has no such kernels on CPUs; take openvino")
+    if kind != "openvino" and precision == "int8":
+        raise SettingsError(f"--precision int8 with --format {kind}; int8 is for openvino; take that")
+    if precision == "int8" and find_spec("nncf") is None:
+        raise SettingsError("--precision int8 needs nncf, which is not installed; pip install 'gateshift[export]'")
 
 
 @torch.no_grad()
 def export(
-    model: VideoClassifier, path: Path, kind: Format, *, clips: Tensor, precision: ExportPrecision = "float32"
+    model: VideoClassifier,
+    path: Path,
+    kind: Format,
+    *,
+    clips: Tensor,
+    precision: ExportPrecision = "float32",
+    calibration: Tensor | None = None,
 ) -> float:
     """Write the deployed form of a model, preprocessing inside, for clips of the T of ``clips``.
 
@@ -112,7 +128,8 @@ def export(
         path: File to write, with the suffix of its kind; it appears when it is whole and checked.
         kind: "torch" (torch.export), "onnx" or "openvino".
         clips: uint8 [B, T, 3, size, size], on which the file must answer as the model does; B at least 2.
-        precision: float32, or bf16 (torch and openvino).
+        precision: float32, or bf16 (torch and openvino), or int8 (openvino).
+        calibration: uint8 [N, T, 3, size, size], which int8 is fitted to; by default ``clips``.
 
     Returns:
         The relative error of the file's logits.
@@ -128,11 +145,12 @@ def export(
     program = torch.export.export(deployed, (clips[:2],), dynamic_shapes=({0: batch},))
     try:
         if kind == "torch":
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of weights in channels-last memory, which it saves all the same
-                torch.export.save(program, partial, extra_files={METADATA_KEY: description})
+            _write_program(program, partial, description)
+        elif kind == "onnx":
+            _write_onnx(program, partial, description)
         else:
-            _write_onnx(program, partial, description, openvino=kind == "openvino")
+            fitted_to = (clips if calibration is None else calibration) if precision == "int8" else None
+            _write_openvino(program, partial, description, calibration=fitted_to)
         error = _relative_error(ExportedModel(partial)(clips), model(clips))
         if not error <= TOLERANCES[precision]:
             raise ModelError(
@@ -147,25 +165,47 @@ def export(
     return error
 
 
-def _write_onnx(program: torch.export.ExportedProgram, path: Path, description: str, *, openvino: bool) -> None:
+def _write_program(program: torch.export.ExportedProgram, path: Path, description: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of weights in channels-last memory, which it saves all the same
+        torch.export.save(program, path, extra_files={METADATA_KEY: description})
+
+
+@contextmanager
+def _needing_extra(path: Path) -> Iterator[None]:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of the converter's own
-            made: Any = torch.onnx.export(program, verbose=False)
-        if openvino:
-            import openvino as ov
+        yield
     except ImportError as error:
         raise ModelError(f"{path.suffix} files need {error.name}; pip install 'gateshift[export]'") from None
-    if not openvino:
-        made.model.metadata_props[METADATA_KEY] = description
-        made.save(path)
-        return
+
+
+def _convert(program: torch.export.ExportedProgram) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the converter's own
+        return torch.onnx.export(program, verbose=False)
+
+
+def _write_onnx(program: torch.export.ExportedProgram, path: Path, description: str) -> None:
+    with _needing_extra(path):
+        made = _convert(program)
+    made.model.metadata_props[METADATA_KEY] = description
+    made.save(path)
+
+
+def _write_openvino(
+    program: torch.export.ExportedProgram, path: Path, description: str, *, calibration: Tensor | None
+) -> None:
     middle = path.with_suffix(".onnx")
     try:
-        made.save(middle)
-        model = ov.Core().read_model(middle)
+        with _needing_extra(path):
+            _convert(program).save(middle)
+            with without_telemetry():
+                import openvino
+            model = openvino.Core().read_model(middle)
+            if calibration is not None:
+                model = quantize(model, calibration)
         model.set_rt_info(description, [METADATA_KEY])
-        ov.save_model(model, path, compress_to_fp16=False)
+        openvino.save_model(model, path, compress_to_fp16=False)
     finally:
         middle.unlink(missing_ok=True)
 

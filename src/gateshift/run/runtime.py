@@ -6,7 +6,9 @@ This module imports neither torch nor either of the two until a file is opened.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,9 @@ from gateshift.model.config import ModelConfig
 METADATA_KEY = "gateshift"
 SUFFIXES = {".onnx": "onnxruntime", ".xml": "openvino"}
 Run = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+# OpenVINO's own choice may be less than float32. What int8 leaves in floating point may be bf16: beside the error of
+# int8 that of bf16 cannot be seen. A machine without bf16 computes in float32.
+PRECISION_HINTS = {"float32": "f32", "bf16": "bf16", "int8": "bf16"}
 
 
 class Runtime:
@@ -78,6 +83,19 @@ class Runtime:
         return self._run(np.ascontiguousarray(clips))
 
 
+@contextmanager
+def without_telemetry() -> Iterator[None]:
+    """Import openvino and nncf inside of this: where openvino_telemetry can be imported, they tell their makers."""
+    name = "openvino_telemetry"
+    there = {name: sys.modules[name]} if name in sys.modules else {}
+    sys.modules[name] = None  # type: ignore[assignment]  # which makes importing it an ImportError
+    try:
+        yield
+    finally:
+        del sys.modules[name]
+        sys.modules.update(there)
+
+
 def describe_export(config: ModelConfig, *, precision: str) -> str:
     """The text that an exported file carries; ``config.num_segments`` is the T of the export."""
     return json.dumps({"model": config.to_json(), "precision": precision})
@@ -112,14 +130,15 @@ def _open_onnx(path: Path, threads: int | None) -> tuple[Run, str]:
 
 
 def _open_openvino(path: Path, threads: int | None) -> tuple[Run, str]:
-    import openvino
+    with without_telemetry():
+        import openvino
 
     core = openvino.Core()
     model = core.read_model(path)
     if METADATA_KEY not in model.get_rt_info():
         raise ModelError(f"{path}: has no gateshift description; write it with gateshift export")
     text = str(model.get_rt_info([METADATA_KEY]).astype(str))
-    hint = "bf16" if json.loads(text).get("precision") == "bf16" else "f32"  # its own choice may be less than float32
+    hint = PRECISION_HINTS[json.loads(text)["precision"]]
     settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
     if threads is not None:
         settings["INFERENCE_NUM_THREADS"] = threads

@@ -25,7 +25,7 @@ class TestSettings:
     __test__ = False  # not a test of pytest
 
     model: Annotated[Positional[Path], arg(metavar="MODEL")]
-    """A .safetensors model, an exported file, or a released GSM or GSF checkpoint (.pth.tar)."""
+    """A .safetensors model, an exported file, or a released GSM, GSF or TSM checkpoint (.pth.tar)."""
     videos: Annotated[Positional[Path], arg(metavar="VAL")]
     """Labelled videos: a CSV, a videofolder.txt list, or a folder of class folders."""
     recipe: str | None = None
@@ -74,32 +74,6 @@ class EnsembleSettings:
 
 
 @dataclass(frozen=True)
-class PredictSettings:
-    """Say what happens in videos, with a saved model.
-
-    Prints a table, or with --json one JSON record a line: {"video", "top": [{"class", "probability"}], "error"}.
-    A video that cannot be read gets a record with its error, and the exit code is then 2.
-    """
-
-    model: Annotated[Positional[Path], arg(metavar="MODEL")]
-    """A .safetensors model, an exported file, or a released GSM or GSF checkpoint (.pth.tar)."""
-    videos: Annotated[Positional[tuple[Path, ...]], arg(metavar="VIDEO|FOLDER ...")]
-    """Video files, folders of frames, or folders with videos at any depth."""
-    classes: Path | None = None
-    """Names for the class numbers of a released checkpoint, one a line: the release's category.txt."""
-    top: int = 5
-    """How many classes to name."""
-    json: bool = False
-    """Print JSON records instead of a table."""
-    segments: int | None = None
-    """Frames of a clip; by default as in training. Released checkpoints do not say: give it."""
-    clips: int | None = None
-    """Clips of each video; by default as the model says."""
-    crops: int | None = None
-    """Crops of each clip: 1, 3, 5 or 10; by default as the model says."""
-
-
-@dataclass(frozen=True)
 class ExportSettings:
     """Write a model, folded for inference and with its preprocessing inside, as a file for another runtime.
 
@@ -108,15 +82,19 @@ class ExportSettings:
     """
 
     model: Annotated[Positional[Path], arg(metavar="MODEL")]
-    """A .safetensors model, or a released GSM or GSF checkpoint (.pth.tar)."""
+    """A .safetensors model, or a released GSM, GSF or TSM checkpoint (.pth.tar)."""
     videos: Annotated[Positional[Path], arg(metavar="VAL")]
     """Labelled videos to check the file on: a CSV, a videofolder.txt list, or a folder of class folders."""
     format: Literal["torch", "onnx", "openvino"]
     """torch (.pt2, by torch.export), onnx (.onnx) or openvino (.xml and .bin)."""
     out: Annotated[Path | None, arg(metavar="FILE")] = None
     """File to write; by default beside MODEL, with the suffix of the format."""
-    precision: Literal["float32", "bf16"] = "float32"
-    """bf16 is faster where the machine computes in it, and costs digits: accuracies are printed for both."""
+    precision: Literal["float32", "bf16", "int8"] = "float32"
+    """bf16 is faster where the machine computes in it, and costs digits; int8 (openvino) makes the file a quarter as
+    large, and costs more digits: accuracies are printed for both."""
+    calibrate: Annotated[Path | None, arg(metavar="LIST")] = None
+    """Videos that int8 is fitted to, without their labels: 128, spread over the list. By default those of VAL, whose
+    accuracy may then come out a little too good; the list of the training has no such fault."""
     segments: int | None = None
     """Frames of a clip, which are fixed in the file; by default as in training."""
     classes: Path | None = None
@@ -142,8 +120,8 @@ class BenchSettings:
     """A .safetensors model, a released checkpoint (.pth.tar), or the name of a backbone, for random weights."""
     temporal: str = "gsm"
     """Temporal module; for a backbone alone."""
-    ratio: float = 1.0
-    """Share of the channels at each site that go through the module; for a backbone alone."""
+    ratio: float | None = None
+    """Share of the channels at each site that go through the module; for a backbone alone. By default the family's."""
     segments: int | None = None
     """Frames of a clip; by default as in training, or 8."""
     batch_size: int = 1
@@ -156,8 +134,41 @@ class BenchSettings:
     """Time training steps too."""
     compile: bool = False
     """Time compiled programs too, which take minutes to get ready."""
+    others: bool = False
+    """Time torchvision's video networks too, each on as many clips of 16 frames: seconds for each run of one."""
+    videos: Annotated[Path | None, arg(metavar="LIST")] = None
+    """Say too whether these videos or the model slow a training down, and by how much: how many are loaded in a second,
+    as train does, when nothing else runs, and how many the model takes. Times training steps too."""
+    root: Path | None = None
+    """Where relative paths of LIST start; its own folder by default."""
+    workers: int | None = None
+    """Processes that load LIST; 0 loads in the main process. By default one less than there are cores, at most 8."""
     csv: Path | None = None
     """Write the table to this .csv too."""
+    plot: Annotated[Path | None, arg(metavar="FILE")] = None
+    """Draw the ratios to this .png or .svg too."""
+
+
+@dataclass(frozen=True)
+class InspectSettings:
+    """Show where temporal modules go in a network, and what they cost.
+
+    Prints each site, its channels and how many of them the module moves, and parameters and multiply-adds of a frame,
+    before and after. For a backbone of no known family, prints the convolutions that can be named as sites=[...]
+    to gateshift.insert_temporal, and the exit code is 2. Nothing is downloaded.
+    """
+
+    net: Annotated[Positional[str], arg(metavar="BACKBONE|MODEL")]
+    """bninception, inceptionv3, a timm name, torchvision/NAME, or a .safetensors model or released checkpoint
+    (.pth.tar)."""
+    temporal: str | None = None
+    """Temporal module: gsm, gsf, tsm or none; by default that of MODEL, and gsm for a backbone."""
+    ratio: float | None = None
+    """Share of the channels at each site that go through the module; by default that of MODEL, or the family's."""
+    segments: int | None = None
+    """Frames of the clip whose cost is counted; by default as in training, or 8."""
+    size: int | None = None
+    """Side of the input square in pixels; the network's own by default."""
 
 
 @dataclass(frozen=True)

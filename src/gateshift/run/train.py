@@ -165,6 +165,7 @@ def _create(settings: TrainSettings, learned: Manifest, classes: list[str]) -> V
         weights=options.weights,
         ratio=options.ratio,
         interleave=options.interleave,
+        causal=options.causal,
         dropout=options.dropout,
         size_px=options.size,
         num_segments=options.segments,

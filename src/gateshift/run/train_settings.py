@@ -23,11 +23,13 @@ class ModelOptions:
     """The network."""
 
     backbone: str = "bninception"
-    """bninception, inceptionv3 (the papers' networks) or any timm name, such as resnet50."""
+    """bninception, inceptionv3 (the papers' networks), any timm name, such as resnet50, or torchvision/NAME."""
     temporal: str = "gsm"
-    """Temporal module: gsm (gate-shift), gsf (gate-shift-fuse), or none (frames are only averaged)."""
-    ratio: float = 1.0
-    """Share of the channels at each site that go through the module, rounded up to a multiple of 4."""
+    """Temporal module: gsm (gate-shift), gsf (gate-shift-fuse), tsm (temporal shift), or none (frames are only
+    averaged)."""
+    ratio: float | None = None
+    """Share of the channels at each site that go through the module, rounded up to a multiple of 4. By default all,
+    and a quarter for gates in RegNet and ConvNeXt."""
     segments: int = 8
     """Frames that are taken from each video, one from each of as many equal parts."""
     weights: str | None = None
@@ -36,6 +38,8 @@ class ModelOptions:
     """Side of the input square in pixels; the backbone's own by default (224, inceptionv3 229)."""
     interleave: bool | None = None
     """Whether gate-shift mixes channels; by default as in the family's published networks."""
+    causal: bool = False
+    """Let the temporal modules look only back, for streams without delay."""
     dropout: float = 0.5
     """Probability of dropping a feature before the classifier."""
 

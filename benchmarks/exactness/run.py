@@ -1,0 +1,99 @@
+"""Compiled and exported networks against eager ones, whole and at real sizes; see README.md.
+
+Usage: run.py OUT.csv [NETWORK ...]
+"""
+
+import copy
+import csv
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from gateshift.model.classifier import VideoClassifier, create_model
+from gateshift.model.gates import GateShift
+from gateshift.run.export import FORMAT_SUFFIXES, ExportedModel, export
+
+NETWORKS = ("bninception", "inceptionv3", "resnet50", "tf_efficientnet_lite0")
+LENGTHS = (8, 16)
+FIELDS = ["network", "frames", "form", "relative_error"]
+
+
+def network(name: str) -> VideoClassifier:
+    """A network with open gates, and without dropout, whose draws a compiled network makes in its own way."""
+    torch.manual_seed(0)
+    model = create_model(name, "gsm", num_classes=174, dropout=0.0)
+    for module in model.modules():
+        if isinstance(module, GateShift):
+            nn.init.normal_(module.weight, std=0.02)
+            nn.init.normal_(module.bias, std=0.1)
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = None  # statistics are those of the clips it has seen
+    nn.init.normal_(model.head.weight, std=0.1)
+    with torch.no_grad():
+        model.train()(clips_for(model, 8))
+    return model.eval()
+
+
+def clips_for(model: VideoClassifier, num_frames: int) -> Tensor:
+    size_px = model.config.size_px
+    generator = torch.Generator().manual_seed(num_frames)
+    return torch.randint(0, 256, (2, num_frames, 3, size_px, size_px), dtype=torch.uint8, generator=generator)
+
+
+def relative(found: Tensor, expected: Tensor) -> float:
+    return float((found.double() - expected.double()).norm() / expected.double().norm())
+
+
+def step(model: nn.Module, called: nn.Module, clips: Tensor) -> tuple[Tensor, Tensor]:
+    """Logits and all gradients of one training step of ``model``, which ``called`` computes."""
+    model.zero_grad()
+    logits = called(clips)
+    nn.functional.cross_entropy(logits, torch.arange(len(clips))).backward()
+    gradients = [parameter.grad.flatten() for parameter in model.parameters() if parameter.grad is not None]
+    return logits.detach(), torch.cat(gradients)
+
+
+def errors(model: VideoClassifier, clips: Tensor) -> Iterator[tuple[str, float]]:
+    with torch.no_grad():
+        expected = model(clips)
+        deployed = model.deploy()
+        yield "deployed", relative(deployed(clips), expected)
+        yield "deployed, compiled", relative(torch.compile(deployed)(clips), expected)
+        yield "compiled", relative(torch.compile(copy.deepcopy(model))(clips), expected)
+    with tempfile.TemporaryDirectory() as folder:
+        for kind, suffix in FORMAT_SUFFIXES.items():
+            path = Path(folder) / f"model{suffix}"
+            export(model, path, kind, clips=clips)
+            yield f"exported to {kind}", relative(ExportedModel(path)(clips), expected)
+    trained = copy.deepcopy(model).to(memory_format=torch.channels_last).train()
+    logits, gradients = step(trained, trained, clips)
+    other = copy.deepcopy(trained)
+    found, found_gradients = step(other, torch.compile(other), clips)
+    yield "training, compiled: logits", relative(found, logits)
+    yield "training, compiled: gradients", relative(found_gradients, gradients)
+    plain = copy.deepcopy(model).train()  # in the other memory format: how far rounding alone goes
+    plain_logits, plain_gradients = step(plain, plain, clips)
+    yield "training, NCHW: logits", relative(plain_logits, logits)
+    yield "training, NCHW: gradients", relative(plain_gradients, gradients)
+
+
+def main() -> None:
+    out, names = Path(sys.argv[1]), sys.argv[2:] or NETWORKS
+    with out.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(FIELDS)
+        for name in names:
+            model = network(name)
+            for num_frames in LENGTHS:
+                torch.compiler.reset()
+                for form, error in errors(model, clips_for(model, num_frames)):
+                    writer.writerow([name, num_frames, form, f"{error:.1e}"])
+                    file.flush()
+
+
+if __name__ == "__main__":
+    main()

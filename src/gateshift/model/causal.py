@@ -1,0 +1,192 @@
+"""Temporal modules that look only back: for streams whose answers may not wait. They are trained as such.
+
+A *causal* gate-shift sends both halves of the channels to the next frame, and its gate looks through the same 3x3x3
+kernel at this frame and the two before it: the kernel is moved one frame back. In gate-shift-fuse the convolution over
+(channel, time) moves back alike. A causal temporal shift moves the eighth that comes from the previous frame and leaves
+the other where it is. Weights have the names and shapes of the modules that look both ways.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from gateshift.errors import ModelError
+from gateshift.model.delays import DelayLine, Place, Recent
+from gateshift.model.gates import GateShift, GateShiftFuse, TemporalShift
+from gateshift.model.shift import shift_from_previous, split_clips
+from gateshift.model.streamed import Streamed, gate_maps, interleave, part_means
+from gateshift.model.surgery import TemporalSite
+
+
+class CausalGateShift(GateShift):
+    """Gate-shift that looks only back: [N, C, H, W] -> [N, C, H, W]; arguments as of :class:`GateShift`."""
+
+    def gates(self, features: Tensor) -> Tensor:
+        maps = split_clips(gate_maps(self, features), self.num_frames).unflatten(2, (2, 3))  # [B, T, 2, 3, H, W]
+        earliest, earlier, now = maps.unbind(3)  # each [B, T, 2, H, W]
+        summed = shift_from_previous(shift_from_previous(earliest) + earlier) + now
+        return torch.tanh(summed + self.bias.view(2, 1, 1)).flatten(0, 1)  # [N, 2, H, W]
+
+    def forward(self, features: Tensor) -> Tensor:
+        kept, arriving = self.parts(features)
+        return interleave(kept + arriving) if self.interleave else kept + arriving
+
+    def parts(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """What stays in each frame and what arrives from the one before: each [N, C, H, W]."""
+        sent = gated(features, self.gates(features))
+        return features - sent, shift_from_previous(split_clips(sent, self.num_frames)).flatten(0, 1)
+
+    def streamed(self, place: Place) -> Streamed:
+        return StreamedCausalGateShift(self, place)
+
+
+class CausalGateShiftFuse(GateShiftFuse, CausalGateShift):
+    """Gate-shift-fuse that looks only back: [N, C, H, W] -> [N, C, H, W]; arguments as of :class:`GateShift`."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        kept, arriving = self.parts(features)
+        means = split_clips(part_means(kept, arriving), self.num_frames)  # [B, T, 4, C/2]
+        # torch.cat, as F.pad is miscompiled by inductor on the CPU.
+        around = torch.cat((torch.zeros_like(means[:, :1]), torch.zeros_like(means[:, :1]), means), dim=1)
+        scores = self.fuse_over_time(around.permute(0, 2, 3, 1))  # [B, 2, C/2, T]
+        return self.mix(kept, arriving, scores.permute(0, 3, 1, 2).flatten(0, 1))
+
+    def fuse_over_time(self, means: Tensor) -> Tensor:
+        """The convolution over (channel, time): [B, 4, C/2, T + 2] -> [B, 2, C/2, T]."""
+        return F.conv2d(means, self.fuse.weight, self.fuse.bias, padding=(1, 0), groups=2)
+
+    def mix(self, kept: Tensor, arriving: Tensor, scores: Tensor) -> Tensor:
+        """The weighted sum of both parts [N, C, H, W], by scores [N, 2, C/2]."""
+        share = torch.sigmoid(scores).flatten(1)[..., None, None]  # [N, C, 1, 1]
+        mixed = torch.lerp(kept, arriving, share)
+        return interleave(mixed) if self.interleave else mixed
+
+    def streamed(self, place: Place) -> Streamed:
+        return StreamedCausalGateShiftFuse(self, place)
+
+
+class CausalTemporalShift(TemporalShift):
+    """Temporal shift that looks only back: [N, C, H, W] -> [N, C, H, W]; arguments as of :class:`TemporalShift`."""
+
+    def forward(self, features: Tensor) -> Tensor:
+        before, moved, behind = split_fold(features, self.fold)
+        arriving = shift_from_previous(split_clips(moved, self.num_frames)).flatten(0, 1)
+        return torch.cat((before, arriving, behind), dim=1)
+
+    def streamed(self, place: Place) -> Streamed:
+        return StreamedCausalTemporalShift(self.fold, place)
+
+
+class StreamedCausalGateShift(Streamed):
+    """:class:`CausalGateShift` on chunks of frames, without delay.
+
+    Args:
+        gate: The module; its weights are shared.
+        place: Where in the network it is.
+    """
+
+    delay = 0
+
+    def __init__(self, gate: CausalGateShift, place: Place) -> None:
+        super().__init__()
+        self.gate = gate
+        self.place = place
+        self.earliest, self.earlier, self.sent = DelayLine(2), DelayLine(1), DelayLine(1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        kept, arriving = self.parts(features)
+        return interleave(kept + arriving) if self.gate.interleave else kept + arriving
+
+    def parts(self, features: Tensor) -> tuple[Tensor, Tensor]:
+        """What stays in each frame and what arrives from the one before: each [k, C, H, W]."""
+        features = self.place.blank(features)
+        maps = self.place.blank(gate_maps(self.gate, features)).unflatten(1, (2, 3))  # [k, 2, 3, H, W]
+        summed = self.earliest(maps[:, :, 0]) + self.earlier(maps[:, :, 1]) + maps[:, :, 2]
+        sent = gated(features, torch.tanh(summed + self.gate.bias.view(2, 1, 1)))
+        return features - sent, self.sent(sent)
+
+
+class StreamedCausalGateShiftFuse(StreamedCausalGateShift):
+    """:class:`CausalGateShiftFuse` on chunks of frames, without delay; arguments as of the class above."""
+
+    gate: CausalGateShiftFuse
+
+    def __init__(self, gate: CausalGateShiftFuse, place: Place) -> None:
+        super().__init__(gate, place)
+        self.means = Recent(2)
+
+    def forward(self, features: Tensor) -> Tensor:
+        kept, arriving = self.parts(features)
+        around = self.means(self.place.blank(part_means(kept, arriving)))  # [2 + k, 4, C/2]
+        scores = self.gate.fuse_over_time(around.permute(1, 2, 0).unsqueeze(0))[0]  # [2, C/2, k]
+        return self.gate.mix(kept, arriving, scores.permute(2, 0, 1))
+
+
+class StreamedCausalTemporalShift(Streamed):
+    """:class:`CausalTemporalShift` on chunks of frames, without delay.
+
+    Args:
+        fold: How many channels are moved, behind as many that are not.
+        place: Where in the network it is.
+    """
+
+    delay = 0
+
+    def __init__(self, fold: int, place: Place) -> None:
+        super().__init__()
+        self.fold = fold
+        self.place = place
+        self.moved = DelayLine(1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        before, moved, behind = split_fold(self.place.blank(features), self.fold)
+        return torch.cat((before, self.moved(moved), behind), dim=1)
+
+
+def gated(features: Tensor, gates: Tensor) -> Tensor:
+    """What is sent of features [N, C, H, W] through gates [N, 2, H, W], one for each half of the channels."""
+    return (features.unflatten(1, (2, -1)) * gates.to(features.dtype).unsqueeze(2)).flatten(1, 2)
+
+
+def split_fold(features: Tensor, fold: int) -> tuple[Tensor, ...]:
+    """The channels before those that are moved, these, and those behind: [N, C, H, W] -> three."""
+    return features.split((fold, fold, features.shape[1] - 2 * fold), dim=1)
+
+
+# What stands for each module that looks both ways.
+CAUSAL_FORMS: dict[type[Any], type[Any]] = {
+    GateShift: CausalGateShift,
+    GateShiftFuse: CausalGateShiftFuse,
+    TemporalShift: CausalTemporalShift,
+}
+
+
+def make_causal(net: nn.Module) -> int:
+    """Let every temporal module of a network look only back, in place; the weights stay.
+
+    What the modules have learned to send from the next frame is then sent from the previous one: train the network as
+    such, before or after.
+
+    Args:
+        net: A network with temporal modules.
+
+    Returns:
+        How many modules were changed.
+
+    Raises:
+        ModelError: If there is none, or one has no causal form, as in a deployed network. Nothing is then changed.
+    """
+    sites = [module for module in net.modules() if isinstance(module, TemporalSite)]
+    unknown = {type(site.temporal).__name__ for site in sites if type(site.temporal) not in CAUSAL_FORMS}
+    if unknown or not sites:
+        raise ModelError(
+            f"{', '.join(sorted(unknown)) or 'a network without temporal modules'} cannot be made causal; give a "
+            "network with gsm, gsf or tsm that was not changed before"
+        )
+    for site in sites:
+        site.temporal.__class__ = CAUSAL_FORMS[type(site.temporal)]  # which has the same weights
+    return len(sites)

@@ -1,0 +1,107 @@
+"""What ``gateshift predict`` can be told. The text under a field is its ``--help``.
+
+This module imports nothing heavy, so that ``gateshift --help`` is quick.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import Positional, arg
+
+from gateshift.errors import SettingsError
+
+
+@dataclass(frozen=True)
+class StreamOptions:
+    """What happens when: in a stream, or in a long recording."""
+
+    stream: bool = False
+    """Say what happens while it happens, in one camera (/dev/video0), address (rtsp://, http://) or file. A file gives
+    every frame; of a camera or an address, frames that there is no time for are dropped and counted."""
+    exact: bool = False
+    """Stream every frame's answer, which is that in the whole recording as one clip, a fixed number of frames late; at
+    once with a model trained with --causal. Without it, windows are streamed."""
+    timeline: Annotated[Path | None, arg(metavar="FILE")] = None
+    """Write what happens when in one long video file: .json, .csv, or subtitles as .srt or .vtt."""
+    window: Annotated[float, arg(metavar="SECONDS")] = 2.0
+    """Length of a window, of which a clip of SEGMENTS frames is classified."""
+    hop: Annotated[float, arg(metavar="SECONDS")] = 0.5
+    """Time from one window to the next."""
+    smooth: int = 1
+    """Take the mean of so many answers: the last ones of a stream, an odd number around each in a timeline."""
+    enter: float = 0.5
+    """A class begins when its probability reaches this; before, nothing happens."""
+    leave: float = 0.4
+    """It ends when its probability falls below this."""
+    fps: float | None = None
+    """Frames a second of a source that does not say, such as a folder of images."""
+    overwrite: bool = False
+    """Replace the timeline if there is one."""
+
+    def check(self) -> None:
+        """Raise SettingsError if these contradict each other, or are out of range."""
+        if self.stream and self.timeline is not None:
+            raise SettingsError("--stream and --timeline were both given; a timeline is of a file; leave one out")
+        if self.exact and not self.stream:
+            raise SettingsError("--exact was given without --stream; it is a kind of stream; add --stream")
+        for name, value in (("window", self.window), ("hop", self.hop), ("fps", self.fps)):
+            if value is not None and not 0 < value < math.inf:
+                raise SettingsError(f"--{name} {value}; it is above 0; correct it")
+
+    def frames_in(self, duration_s: float, rate: float | None) -> int:
+        """How many frames a time is, at least 1, at a rate or that of --fps.
+
+        Raises:
+            SettingsError: If there is neither.
+        """
+        rate = self.fps or rate
+        if rate is None:
+            raise SettingsError("the source does not say how many frames a second it gives; give --fps, such as 25")
+        return max(round(duration_s * rate), 1)
+
+
+@dataclass(frozen=True)
+class PredictSettings:
+    """Say what happens in videos, with a saved model.
+
+    Prints a table, or with --json one JSON record a line: {"video", "top": [{"class", "probability"}], "error"}; with
+    --stream also "start_s", "end_s", "start_frame", "end_frame" and "label", which is null while nothing happens.
+    A video that cannot be read gets a record with its error, and the exit code is then 2.
+    """
+
+    model: Annotated[Positional[Path], arg(metavar="MODEL")]
+    """A .safetensors model, an exported file, or a released GSM, GSF or TSM checkpoint (.pth.tar)."""
+    videos: Annotated[Positional[tuple[str, ...]], arg(metavar="VIDEO|FOLDER|CAMERA|URL ...")]
+    """Video files, folders of frames, or folders with videos at any depth; with --stream a camera or an address."""
+    classes: Path | None = None
+    """Names for the class numbers of a released checkpoint, one a line: the release's category.txt."""
+    top: int = 5
+    """How many classes to name."""
+    json: bool = False
+    """Print JSON records instead of a table."""
+    segments: int | None = None
+    """Frames of a clip; by default as in training. Released checkpoints do not say: give it."""
+    clips: int | None = None
+    """Clips of each video; by default as the model says. A window is one clip."""
+    crops: int | None = None
+    """Crops of each clip: 1, 3, 5 or 10; by default as the model says. A window has one."""
+    live: StreamOptions = field(default_factory=StreamOptions)
+
+    def check(self) -> None:
+        """Raise SettingsError if options contradict each other, or are out of range."""
+        self.live.check()
+        if not self.live.stream and self.live.timeline is None:
+            return
+        if len(self.videos) != 1:
+            raise SettingsError(
+                f"{len(self.videos)} videos were named; --stream and --timeline take one; run it for each"
+            )
+        given = {"clips": self.clips, "crops": self.crops, "segments": self.segments if self.live.exact else None}
+        for name, value in given.items():
+            if value is not None:
+                kind = "an exact stream has no clips" if name == "segments" else "a window is one clip with one crop"
+                raise SettingsError(f"--{name} {value} was given, but {kind}; leave it out")

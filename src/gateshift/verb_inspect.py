@@ -1,0 +1,96 @@
+"""What the verb inspect does with its settings, and prints.
+
+What runs is imported inside, so that --help does not wait for torch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Column, Table
+
+from gateshift.errors import SettingsError
+from gateshift.run.settings import InspectSettings
+from gateshift.terminal import print_line
+
+if TYPE_CHECKING:
+    from gateshift.model.classifier import VideoClassifier
+    from gateshift.model.surgery import InsertReport
+    from gateshift.run.cost import Cost
+
+FILE_SUFFIXES = (".safetensors", ".tar", ".pth")  # what has one of these and is not there is no backbone either
+NUM_CLASSES = 174  # of a backbone's classifier: as Something-Something has
+
+
+def run_inspect(settings: InspectSettings) -> None:
+    """Verb ``inspect``."""
+    from gateshift.model.sites import find_convolutions, find_family
+    from gateshift.model.surgery import check_temporal, insert_temporal
+    from gateshift.run.cost import count_cost
+
+    if settings.segments is not None and settings.segments < 1:
+        raise SettingsError(f"--segments {settings.segments}; a clip has at least 1 frame; raise it")
+    if settings.temporal is not None:
+        check_temporal(settings.temporal)
+    model, temporal, ratio, interleave = _plain_model(settings)
+    num_frames = settings.segments or model.config.num_segments or 8
+    if temporal != "none" and find_family(model.backbone, temporal) is None:
+        table = Table("convolution", _right("channels in"), _right("channels out"), title="candidates for sites=[...]")
+        for name, conv in find_convolutions(model.backbone).items():
+            table.add_row(name, str(conv.in_channels), str(conv.out_channels))
+        Console(markup=False).print(table)
+    before = count_cost(model, num_frames=num_frames)
+    report = insert_temporal(model.backbone, temporal, ratio=ratio, interleave=interleave)
+    after = count_cost(model, num_frames=num_frames)
+    _print_sites(report)
+    _print_costs(before, after, temporal)
+    classes, size_px = len(model.classes), model.config.size_px
+    print_line(f"{settings.net}, {classes} classes, clips of {num_frames} frames of {size_px} px")
+
+
+def _plain_model(settings: InspectSettings) -> tuple[VideoClassifier, str, float | None, bool | None]:
+    """The network without temporal modules, and the kind, share and interleave of those to be put in."""
+    from gateshift.model.bundle import load_model
+    from gateshift.model.classifier import create_model
+    from gateshift.model.surgery import remove_temporal
+
+    path = Path(settings.net)
+    if not path.is_file() and path.suffix not in FILE_SUFFIXES:
+        model = create_model(settings.net, "none", num_classes=NUM_CLASSES, size_px=settings.size)
+        return model, settings.temporal or "gsm", settings.ratio, None
+    model = load_model(path)
+    own = model.config
+    remove_temporal(model.backbone)
+    model.config = dataclasses.replace(own, size_px=settings.size or own.size_px)
+    if settings.temporal not in (None, own.temporal):
+        return model, settings.temporal, settings.ratio, None
+    ratio = own.ratio if settings.ratio is None else settings.ratio
+    return model, own.temporal, ratio, own.interleave
+
+
+def _right(title: str) -> Column:
+    return Column(title, justify="right")
+
+
+def _print_sites(report: InsertReport) -> None:
+    title = f"{report.temporal} at {len(report.sites)} sites ({report.family})"
+    table = Table(_right("#"), "side", Column("layer", no_wrap=True), "moves", title=title)
+    for number, site in enumerate(report.sites):
+        table.add_row(str(number + 1), site.side, site.name, report.describe_share(number))
+    if report.sites:
+        Console(markup=False).print(table)
+        print_line(f"placement: {report.source}")
+
+
+def _print_costs(before: Cost, after: Cost, temporal: str) -> None:
+    table = Table("", _right("parameters"), _right("GMAC a frame"))
+    rows = {"without a module": before} if temporal == "none" else {"before": before, f"with {temporal}": after}
+    for name, cost in rows.items():
+        table.add_row(name, f"{cost.parameters:,}", f"{cost.macs / 1e9:.4f}")
+    if temporal != "none":
+        more = (after.parameters / before.parameters - 1, after.macs / before.macs - 1)
+        table.add_row("more", *(f"{share:.2%}" for share in more))
+    Console(markup=False).print(table)

@@ -1,0 +1,206 @@
+"""What the verb predict does with its settings, and prints: of videos, of a stream, of a long recording.
+
+What runs is imported inside, so that --help does not wait for torch.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+from gateshift.errors import SettingsError, VideoError
+from gateshift.run.predict_settings import PredictSettings
+from gateshift.terminal import make_bar, print_line
+
+if TYPE_CHECKING:
+    from gateshift.model.classifier import VideoClassifier
+    from gateshift.run.export import ExportedModel
+    from gateshift.run.stream import Answer, Stream
+    from gateshift.run.timeline import Segment
+
+    AnyModel = VideoClassifier | ExportedModel
+
+EXACT_CAPACITY = 16  # frames of a live source that wait for an exact stream, and then go through it together
+
+
+def run_predict(settings: PredictSettings) -> None:
+    """Verb ``predict``. Exits with 2 if a video could not be read, after the others."""
+    from gateshift.run.predict import put_on_device
+
+    if not settings.videos:
+        raise VideoError("no video named; name files or folders after the model")
+    settings.check()
+    if settings.live.timeline is not None:
+        from gateshift.run.timeline import check_timeline
+
+        check_timeline(settings.live.timeline, overwrite=settings.live.overwrite)
+    model = put_on_device(_load(settings))
+    if settings.live.stream:
+        _stream(settings, model)
+    elif settings.live.timeline is not None:
+        _timeline(settings, model, settings.live.timeline)
+    else:
+        _predict_videos(settings, model)
+
+
+def _load(settings: PredictSettings) -> AnyModel:
+    from gateshift.data.manifest import read_names
+    from gateshift.run.export import load_any
+
+    names = () if settings.classes is None else read_names(settings.classes)
+    return load_any(settings.model, names=names)
+
+
+def _predict_videos(settings: PredictSettings, model: AnyModel) -> None:
+    from gateshift.run.evaluate import choose_protocol
+    from gateshift.run.predict import collect_videos, predict
+
+    videos = collect_videos(map(Path, settings.videos))
+    protocol = choose_protocol(model.config, segments=settings.segments, clips=settings.clips, crops=settings.crops)
+    failed = 0
+    table = Table("video", "class", "probability", title=f"{settings.model.name}, {protocol}")
+    for prediction in predict(model, videos, protocol, top=settings.top):
+        failed += prediction.error is not None
+        if settings.json:
+            _print_record(prediction.to_dict())
+        for rank, (name, probability) in enumerate(prediction.top):
+            table.add_row("" if rank else prediction.video, name, f"{probability:.3f}", end_section=False)
+        if prediction.error is not None:
+            table.add_row(prediction.video, "not read", "")
+            sys.stderr.write(f"gateshift: {prediction.error}\n")
+    if not settings.json:
+        Console(markup=False).print(table)  # class names may have brackets
+    if failed:
+        raise SystemExit(2)
+
+
+def _stream(settings: PredictSettings, model: AnyModel) -> None:
+    """``predict --stream``: a record for each answer, or a line whenever what happens changes."""
+    from gateshift.data.live import FileFrames, NewestFrames, is_live
+    from gateshift.run.stream import StreamReport, run_stream
+
+    address, options = settings.videos[0], settings.live
+    source: FileFrames | NewestFrames
+    try:
+        source = NewestFrames(address) if is_live(address) else FileFrames(address)
+    except VideoError as error:
+        _fail(settings, error)
+    report = StreamReport()
+    try:
+        stream = _make_stream(settings, model, source.rate)
+        rate = options.fps or source.rate
+        if isinstance(source, NewestFrames):
+            source.start(EXACT_CAPACITY if options.exact else options.frames_in(options.window, rate))
+        sys.stderr.write(f"gateshift: answers come {stream.delay} frames late\n" if options.exact else "")
+        label: str | None = None
+        for answer in run_stream(stream, source, report, newest=is_live(address)):
+            if settings.json:
+                _print_record(_record(settings, model.config.classes, answer, rate))
+            elif answer.label != label:
+                print_line(_line(answer, rate))
+            label = answer.label
+    except VideoError as error:
+        _fail(settings, error)
+    finally:
+        source.close()
+        report.dropped = source.dropped
+        sys.stderr.write(f"gateshift: {report}\n")
+
+
+def _make_stream(settings: PredictSettings, model: AnyModel, rate: float | None) -> Stream:
+    from gateshift.run.stream import Stream
+
+    options = settings.live
+    window, hop = 1, 1  # nothing to an exact stream
+    if not options.exact:
+        window, hop = options.frames_in(options.window, rate), options.frames_in(options.hop, rate)
+    return Stream(
+        model,
+        exact=options.exact,
+        window=window,
+        hop=hop,
+        segments=settings.segments,
+        smooth=options.smooth,
+        enter=options.enter,
+        leave=options.leave,
+    )
+
+
+def _record(settings: PredictSettings, classes: Sequence[str], answer: Answer, rate: float | None) -> dict[str, Any]:
+    from gateshift.run.windows import top_classes
+
+    return {
+        "video": settings.videos[0],
+        "start_s": None if rate is None else answer.start / rate,
+        "end_s": None if rate is None else answer.end / rate,
+        "start_frame": answer.start,
+        "end_frame": answer.end,
+        "label": answer.label,
+        "top": top_classes(answer.probabilities, classes, settings.top),
+        "error": None,
+    }
+
+
+def _line(answer: Answer, rate: float | None) -> str:
+    place = f"frames {answer.start}-{answer.end}"
+    if rate is not None:
+        place = f"{answer.start / rate:.2f}-{answer.end / rate:.2f} s"
+    return f"{place}: {answer.label or 'nothing'} ({float(answer.probabilities.max()):.3f})"
+
+
+def _timeline(settings: PredictSettings, model: AnyModel, path: Path) -> None:
+    """``predict --timeline``: the segments of one file, written and printed."""
+    from gateshift.run.evaluate import choose_protocol
+    from gateshift.run.timeline import end_times, find_segments, open_recording, score_windows, write_timeline
+    from gateshift.run.windows import Thresholds, Windows
+
+    options, video = settings.live, Path(settings.videos[0])
+    thresholds = Thresholds(options.enter, options.leave)
+    if options.smooth % 2 == 0:
+        raise SettingsError(f"--smooth {options.smooth}; a timeline takes an odd number; try --smooth 3")
+    protocol = choose_protocol(model.config, segments=settings.segments)
+    try:
+        with closing(open_recording(video)) as recording:
+            size, hop = (options.frames_in(time_s, recording.rate) for time_s in (options.window, options.hop))
+            windows = Windows(size, hop, protocol.num_segments)
+            spans = windows.covering(recording.num_frames)
+            with make_bar(Console(stderr=True)) as bar:
+                task = bar.add_task("windows", total=len(spans), note=f"{len(spans)} windows")
+                found = score_windows(model, recording, windows, on_window=lambda done: bar.advance(task, done))
+            times_s = end_times(recording)
+    except VideoError as error:
+        _fail(settings, error)
+    classes = model.config.classes
+    segments = find_segments(found, spans, times_s, classes, thresholds=thresholds, smooth=options.smooth)
+    write_timeline(segments, path, video=video)
+    _print_segments(settings, segments)
+    sys.stderr.write(f"gateshift: {len(segments)} segments of {len(spans)} windows: {path}\n")
+
+
+def _print_segments(settings: PredictSettings, segments: Sequence[Segment]) -> None:
+    table = Table("start, s", "end, s", "class", "score", title=settings.videos[0])
+    for segment in segments:
+        table.add_row(f"{segment.start_s:.2f}", f"{segment.end_s:.2f}", segment.label, f"{segment.score:.3f}")
+        if settings.json:
+            _print_record({"video": settings.videos[0], **vars(segment), "error": None})
+    if not settings.json:
+        Console(markup=False).print(table)
+
+
+def _print_record(record: dict[str, Any]) -> None:
+    print(json.dumps(record), flush=True)  # noqa: T201 - the records are the output
+
+
+def _fail(settings: PredictSettings, error: VideoError) -> None:
+    """Say that a source cannot be read, or read on, and exit with 2."""
+    if settings.json:
+        _print_record({"video": settings.videos[0], "top": [], "error": str(error)})
+    sys.stderr.write(f"gateshift: {error}\n")
+    raise SystemExit(2)
