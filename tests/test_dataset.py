@@ -93,7 +93,7 @@ def test_a_bad_video_is_a_failure_that_names_it_and_never_another_frame(manifest
     assert len(batch["failures"]) == 1
     assert str(bad) in batch["failures"][0]
     assert "failure" in training_clips(manifest)[1]
-    assert collate([{"failure": "x"}]) == {"failures": ["x"]}
+    assert collate([{"failure": "x", "indices": 3}]) == {"failures": ["x"], "failed": [3]}
 
 
 def test_a_stated_length_limits_the_frames_that_are_used(manifest: Manifest, numbers_of: Callable) -> None:

@@ -10,7 +10,8 @@ from PIL import Image
 import gateshift as gs
 from gateshift.cli import main
 from gateshift.model.gates import GateShift
-from gateshift.run.explain import draw_prediction, gate_maps
+from gateshift.run.explain import gate_maps
+from gateshift.run.explain_drawings import draw_prediction
 
 
 @pytest.fixture(scope="module")

@@ -64,7 +64,9 @@ NETS = {
     "torchvision/mobilenet_v2": Net("efficientnet/mobilenet", 10, "before features.3.conv.0.0"),
     "torchvision/mobilenet_v3_small": Net("efficientnet/mobilenet", 6, "before features.3.block.0.0"),
     "torchvision/efficientnet_b0": Net("efficientnet/mobilenet", 9, "before features.2.1.block.0.0"),
+    "vit_tiny_patch16_224": Net("vision transformer", 12, "before blocks.0.attn", size_px=64),
 }
+GATED_IN_PART = ("regnet", "convnext", "vision transformer")  # a quarter of their channels
 MODULES = {"gsm": GateShift, "gsf": GateShiftFuse, "tsm": TemporalShift, "none": None}
 
 
@@ -144,7 +146,7 @@ def test_each_family_is_recognised_and_all_its_sites_are_found(
         family = find_family(backbone, temporal)
         assert family is not None
         assert report.family == family.name == net.family
-        assert report.ratio == (0.25 if temporal != "tsm" and net.family in ("regnet", "convnext") else 1)
+        assert report.ratio == (0.25 if temporal != "tsm" and net.family in GATED_IN_PART else 1)
         assert all(type(module) is MODULES[temporal] for module in modules)
         first = net.first_of_tsm if temporal == "tsm" and net.first_of_tsm else net.first
         assert f"{report.sites[0].side} {report.sites[0].name}" == first
@@ -262,6 +264,9 @@ SMALL_NETS: dict[str, Callable[[], nn.Module]] = {
     ),
     "torchvision mobilenet": lambda: models.MobileNetV2(
         num_classes=16, inverted_residual_setting=[[1, 16, 1, 1], [2, 24, 3, 2]]
+    ),
+    "vision transformer": lambda: timm.create_model(
+        "deit_tiny_patch16_224", num_classes=0, img_size=32, patch_size=8, embed_dim=48, depth=2
     ),
 }
 

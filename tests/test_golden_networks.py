@@ -31,7 +31,8 @@ from gateshift.model.classifier import VideoClassifier
 from gateshift.model.gates import GateShift
 from gateshift.model.released import rename_backbone
 from gateshift.run.evaluate import create_accelerator
-from gateshift.run.optim import freeze_batch_norms, trained_parameters, training_step
+from gateshift.run.optim import training_step
+from gateshift.run.parameter_groups import freeze_batch_norms, trained_parameters
 from gateshift.run.released_order import ReleasedOrder, in_released_order
 
 FORWARD = MANIFEST["forward"]

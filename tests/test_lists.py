@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from gateshift.data.manifest import read_manifest
-from gateshift.data.mirror import find_mirror_pairs, may_mirror, mirror_map, parse_mirror_pairs
+from gateshift.data.mirror import find_mirror_pairs, may_mirror, mirror_map, parse_pairs
 from gateshift.errors import ManifestError, SettingsError
 
 
@@ -175,12 +175,12 @@ def test_a_side_without_counterpart_is_never_mirrored() -> None:
 
 
 def test_pairs_can_be_given_and_are_checked() -> None:
-    assert parse_mirror_pairs(["west = east"], ["west", "east"]) == (("west", "east"),)
+    assert parse_pairs(["west = east"], ["west", "east"], kind="mirror") == (("west", "east"),)
     for wrong in ("west", "west=north", "west=west"):
         with pytest.raises(SettingsError, match=f"mirror pair '{wrong}'; give two different classes"):
-            parse_mirror_pairs([wrong], ["west", "east"])
+            parse_pairs([wrong], ["west", "east"], kind="mirror")
     with pytest.raises(SettingsError, match="one of the two is in another pair"):
-        parse_mirror_pairs(["a=b", "a=c"], ["a", "b", "c"])
+        parse_pairs(["a=b", "a=c"], ["a", "b", "c"], kind="mirror")
 
 
 def test_classes_that_are_numbers_are_in_the_order_of_numbers(tmp_path: Path) -> None:
@@ -216,3 +216,22 @@ def test_mirror_pairs_that_cannot_be_used_say_where_and_why(text: str, message: 
     with pytest.raises(ManifestError, match=message) as caught:
         manifest.mirror_pairs(["left", "right", "east", "west"])
     assert "mirror_pairs.csv" in str(caught.value)
+
+
+def test_videos_are_left_out_by_their_listed_or_absolute_path_and_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = "a.mp4,x,0,1\na.mp4,x,1,2\nb.mp4,y,,\nc.mp4,z,,\n"
+    manifest = read_manifest(write(Path("list.csv"), f"path,label,start,end\n{rows}"))
+
+    def left(*names: object) -> list[str]:
+        return [entry.video_id for entry in manifest.without({str(name) for name in names}).entries]
+
+    assert left("a.mp4") == left(tmp_path / "a.mp4") == ["b.mp4", "c.mp4"]
+    assert left("a.mp4#1-2") == left(f"{tmp_path}/a.mp4#1-2") == ["a.mp4#0-1", "b.mp4", "c.mp4"]
+    assert left("b.mp4", "elsewhere/c.mp4") == ["a.mp4#0-1", "a.mp4#1-2", "c.mp4"]
+    fewer = manifest.without({"b.mp4"})
+    assert fewer.class_names() == ["x", "y", "z"]
+    assert fewer.label_indices(["x", "y", "z"]) == [0, 0, 2]
+    assert [entry.start_s for entry in fewer.entries] == [0, 1, None]

@@ -2,6 +2,8 @@
 
 import json
 import re
+import signal
+import socket
 import subprocess
 import sys
 import time
@@ -14,6 +16,7 @@ import torch
 from streaming_data import moving_scene, offline_features, tiny_model, trained
 
 import gateshift as gs
+import gateshift.data.live
 from gateshift.cli import main, parse
 from gateshift.data.dataset import read_views
 from gateshift.data.live import FileFrames, LiveFrame, NewestFrames, is_live
@@ -47,6 +50,28 @@ while True:
         pass
 """
 
+# GStreamer's server, in Debian's packages gir1.2-gst-rtsp-server-1.0, python3-gi and gstreamer1.0-plugins-good, which
+# are for the system's own Python. Sends a file to who asks, in its own time; without one, says whether it could.
+SYSTEM_PYTHON = "/usr/bin/python3"
+RTSP_SERVER = """
+import sys
+import gi
+gi.require_version("Gst", "1.0")
+gi.require_version("GstRtspServer", "1.0")
+from gi.repository import GLib, Gst, GstRtspServer
+Gst.init(None)
+if not all(map(Gst.ElementFactory.find, ("filesrc", "qtdemux", "rtph264pay"))):
+    sys.exit("no gstreamer1.0-plugins-good")
+if len(sys.argv) > 1:
+    server = GstRtspServer.RTSPServer(address="127.0.0.1", service="0")
+    factory = GstRtspServer.RTSPMediaFactory()
+    factory.set_launch(f'( filesrc location="{sys.argv[1]}" ! qtdemux ! rtph264pay name=pay0 )')
+    server.get_mount_points().add_factory("/scene", factory)
+    server.attach(None)
+    print(server.get_bound_port(), flush=True)
+    GLib.MainLoop().run()
+"""
+
 
 @pytest.fixture(scope="module")
 def scene() -> np.ndarray:
@@ -74,6 +99,33 @@ def serve() -> Iterator[Callable[[Path, float], str]]:
         started.append(subprocess.Popen(words, stdout=subprocess.PIPE, text=True))
         assert started[-1].stdout is not None
         return f"tcp://127.0.0.1:{int(started[-1].stdout.readline())}"
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+@pytest.fixture(scope="module")
+def filmed(tmp_path_factory: pytest.TempPathFactory, write_video: Callable[..., Path], scene: np.ndarray) -> Path:
+    """As a camera encodes: no frame waits for a later one."""
+    path, options = tmp_path_factory.mktemp("video") / "scene.mp4", {"g": "5", "bf": "0"}
+    return write_video(path, np.concatenate([scene] * 3), fps=FPS, options=options)
+
+
+@pytest.fixture
+def rtsp() -> Iterator[Callable[[Path], tuple[str, subprocess.Popen[str]]]]:
+    """Send a file from an RTSP server; gives its address, and the server."""
+    probe = [SYSTEM_PYTHON, "-c", RTSP_SERVER]
+    if not Path(SYSTEM_PYTHON).exists() or subprocess.run(probe, capture_output=True, check=False).returncode:
+        pytest.skip("needs gir1.2-gst-rtsp-server-1.0, python3-gi and gstreamer1.0-plugins-good")
+    started = []
+
+    def start(path: Path) -> tuple[str, subprocess.Popen[str]]:
+        server = subprocess.Popen([*probe, str(path)], stdout=subprocess.PIPE, text=True)
+        started.append(server)
+        assert server.stdout is not None
+        return f"rtsp://127.0.0.1:{int(server.stdout.readline())}/scene", server
 
     yield start
     for process in started:
@@ -293,6 +345,76 @@ def test_predict_streams_an_address_as_json(
     assert "frames in" in printed.err and "fps" in printed.err and "dropped" in printed.err and "latency" in printed.err
 
 
+def test_an_rtsp_server_gives_every_frame_of_its_file(
+    filmed: Path, rtsp: Callable[[Path], tuple[str, subprocess.Popen[str]]]
+) -> None:
+    address, _ = rtsp(filmed)
+    source = NewestFrames(address)
+    source.start(1000)
+    frames = [frame.read() for some in source for frame in some]
+    source.close()
+    with open_video(filmed) as video:
+        expected = video.read(range(video.num_frames)).permute(0, 2, 3, 1).numpy()
+    assert source.rate == FPS and source.dropped == 0
+    assert np.array_equal(np.stack(frames), expected)
+
+
+def run_command(model_file: Path, address: str) -> "subprocess.Popen[str]":
+    words = ["predict", str(model_file), address, "--stream", "--json", "--window", "0.4", "--hop", "0.2"]
+    return subprocess.Popen(
+        [sys.executable, "-m", "gateshift", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+
+
+def test_predict_streams_an_rtsp_server(
+    model_file: Path, filmed: Path, rtsp: Callable[[Path], tuple[str, subprocess.Popen[str]]]
+) -> None:
+    address, _ = rtsp(filmed)
+    command = run_command(model_file, address)
+    out, err = command.communicate(timeout=60)
+    records = [json.loads(line) for line in out.splitlines()]
+    assert command.returncode == 0 and records
+    assert all(record["video"] == address and record["error"] is None for record in records)
+    assert all(record["end_frame"] - record["start_frame"] == 10 for record in records)
+    frames, dropped = map(int, re.search(r"(\d+) frames in .* (\d+) dropped", err).groups())
+    assert frames + dropped == 3 * NUM_FRAMES and "Traceback" not in err
+
+
+def test_a_server_that_dies_ends_the_stream(
+    model_file: Path, filmed: Path, rtsp: Callable[[Path], tuple[str, subprocess.Popen[str]]]
+) -> None:
+    address, server = rtsp(filmed)
+    command = run_command(model_file, address)
+    command.stdout.readline()  # the first answer
+    server.kill()
+    _, err = command.communicate(timeout=15)
+    assert command.returncode == 0 and len(err.splitlines()) == 1
+    assert int(re.search(r"(\d+) frames in", err)[1]) < 3 * NUM_FRAMES
+
+
+def test_a_server_that_falls_silent_is_an_error(
+    filmed: Path, rtsp: Callable[[Path], tuple[str, subprocess.Popen[str]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gateshift.data.live, "READ_TIMEOUT_S", 1.0)
+    address, server = rtsp(filmed)
+    source = NewestFrames(address)
+    source.start(1000)
+    frames = iter(source)
+    next(frames)
+    server.send_signal(signal.SIGSTOP)
+    with pytest.raises(VideoError, match=f"{address}: cannot be read .nothing came for 1 s.*check that it is there"):
+        list(frames)
+    source.close()
+
+
+def test_a_server_that_says_nothing_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gateshift.data.live, "OPEN_TIMEOUT_S", 1.0)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = f"rtsp://127.0.0.1:{server.getsockname()[1]}/scene"
+        with pytest.raises(VideoError, match=f"{address}: cannot be read .nothing came for 1 s.*check that it is"):
+            NewestFrames(address)
+
+
 def test_predict_prints_the_delay_of_an_exact_stream(
     model_file: Path, video: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -317,6 +439,8 @@ def test_predict_says_when_what_happens_changes(
     ("words", "message"),
     [
         (["a.mp4", "b.mp4", "--stream"], "2 videos were named"),
+        (["a.mp4", "rtsp://host/door"], "rtsp://host/door is a camera or an address, and only a stream has these"),
+        (["/dev/video0", "--timeline", "a.json"], "/dev/video0 is a camera or an address"),
         (["a.mp4", "--exact"], "--exact was given without --stream"),
         (["a.mp4", "--stream", "--timeline", "a.json"], "--stream and --timeline were both given"),
         (["a.mp4", "--stream", "--hop", "0"], "--hop 0.0; it is above 0"),

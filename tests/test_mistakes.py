@@ -69,9 +69,9 @@ MISTAKES = {
     "decay": (TRAIN + " --weight-decay nan", "--weight-decay nan; it must be 0 or more, and finite"),
     "seed": (TRAIN + " --seed -1", "--seed -1; it must be from 0 to 4294967295"),
     "size": (TRAIN.replace("--size 32", "--size 0"), "test_resnet does not take an input of 0 px"),
-    "size of a fixed network": (
-        TRAIN.replace("test_resnet", "vit_tiny_patch16_224 --temporal none"),
-        "vit_tiny_patch16_224 does not take an input of 32 px",
+    "size that is not whole patches": (
+        TRAIN.replace("test_resnet", "vit_tiny_patch16_224 --temporal none").replace("--size 32", "--size 60"),
+        "vit_tiny_patch16_224 does not take an input of 60 px: its patches are 16 px wide",
     ),
     "demo workers": ("demo --workers -1", "--workers -1; it must be 0 or more"),
     "nothing to resume": (TRAIN + " --resume", "--resume: run holds no run that finished an epoch"),

@@ -9,7 +9,9 @@ from golden_data import GOLDEN
 import gateshift as gs
 from gateshift.model.gates import GateShift
 from gateshift.run.evaluate import create_accelerator
-from gateshift.run.optim import batch_norms, freeze_batch_norms, learning_rate, trained_parameters, training_step
+from gateshift.run.optim import training_step
+from gateshift.run.parameter_groups import batch_norms, freeze_batch_norms, trained_parameters
+from gateshift.run.schedule import learning_rate
 
 SCHEDULES = json.loads((GOLDEN / "schedule.json").read_text())
 

@@ -20,9 +20,10 @@ from safetensors.torch import load_file
 import gateshift as gs
 from gateshift.cli import VERBS, main
 from gateshift.data.video import open_video
+from gateshift.run.reporter import Silent
 from gateshift.run.run_folder import RunFolder
 from gateshift.run.scores import load_scores
-from gateshift.run.train import Silent, train
+from gateshift.run.train import train
 from gateshift.run.train_settings import ModelOptions, OptimOptions, TrainSettings
 
 SMALL = ["--backbone", "test_resnet", "--size", "32", "--segments", "4", "--batch-size", "4", "--workers", "0"]

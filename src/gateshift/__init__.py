@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from gateshift.model.gates import GateShift
     from gateshift.model.shift import gate_shift
     from gateshift.model.surgery import insert_temporal, remove_temporal, set_num_frames
+    from gateshift.run.evidence import evidence_map
+    from gateshift.run.explain import gate_maps, gate_openness
     from gateshift.run.stream import Stream
 
 _HOMES = {
@@ -23,6 +25,9 @@ _HOMES = {
     "Stream": "gateshift.run.stream",
     "VideoClassifier": "gateshift.model.classifier",
     "create_model": "gateshift.model.classifier",
+    "evidence_map": "gateshift.run.evidence",
+    "gate_maps": "gateshift.run.explain",
+    "gate_openness": "gateshift.run.explain",
     "gate_shift": "gateshift.model.shift",
     "insert_temporal": "gateshift.model.surgery",
     "load_model": "gateshift.model.bundle",
@@ -36,6 +41,9 @@ __all__ = [
     "Stream",
     "VideoClassifier",
     "create_model",
+    "evidence_map",
+    "gate_maps",
+    "gate_openness",
     "gate_shift",
     "insert_temporal",
     "load_model",

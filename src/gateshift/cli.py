@@ -11,7 +11,9 @@ import tyro
 
 from gateshift import __version__, verbs
 from gateshift.errors import GateShiftError
+from gateshift.run.explain_settings import ExplainSettings
 from gateshift.run.predict_settings import PredictSettings
+from gateshift.run.scan_settings import ScanSettings
 from gateshift.run.settings import (
     BenchSettings,
     DemoSettings,
@@ -26,19 +28,27 @@ from gateshift.run.settings import (
 from gateshift.run.train_settings import TrainSettings
 from gateshift.terminal import print_line
 from gateshift.verb_bench import run_bench
+from gateshift.verb_explain import run_explain
 from gateshift.verb_export import run_export
 from gateshift.verb_inspect import run_inspect
 from gateshift.verb_predict import run_predict
 from gateshift.verb_prepare import run_prepare
+from gateshift.verb_scan import run_scan
+from gateshift.verb_serve import run_serve
+from gateshift.verb_test import run_test, run_test_parts
+from gateshift.web.serve_settings import ServeSettings
 
 EXIT_BAD_INPUT = 2
 
 VERBS: dict[str, tuple[type[Any], Callable[[Any], None]]] = {
     "prepare": (PrepareSettings, run_prepare),
+    "scan": (ScanSettings, run_scan),
     "train": (TrainSettings, verbs.run_train),
-    "test": (TestSettings, verbs.run_test),
+    "test": (TestSettings, run_test),
     "ensemble": (EnsembleSettings, verbs.run_ensemble),
     "predict": (PredictSettings, run_predict),
+    "explain": (ExplainSettings, run_explain),
+    "serve": (ServeSettings, run_serve),
     "bench": (BenchSettings, run_bench),
     "export": (ExportSettings, run_export),
     "inspect": (InspectSettings, run_inspect),
@@ -47,7 +57,7 @@ VERBS: dict[str, tuple[type[Any], Callable[[Any], None]]] = {
     "demo": (DemoSettings, verbs.run_demo),
 }
 # What these do with a recipe of several models.
-PART_VERBS: dict[str, Callable[[verbs.Parts], None]] = {"train": verbs.run_train_parts, "test": verbs.run_test_parts}
+PART_VERBS: dict[str, Callable[[verbs.Parts], None]] = {"train": verbs.run_train_parts, "test": run_test_parts}
 
 
 def parse(arguments: Sequence[str]) -> Any:

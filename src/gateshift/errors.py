@@ -13,6 +13,18 @@ class VideoError(GateShiftError):
     """A video that cannot be opened, has no frames, or lacks a frame that was asked for."""
 
 
+class EmptyVideoError(VideoError):
+    """A video of which nothing is there: a file of 0 bytes, or without a frame."""
+
+
+class NoVideoStreamError(VideoError):
+    """A file of something else, such as sound alone."""
+
+
+class CutOffVideoError(VideoError):
+    """A video whose end is missing."""
+
+
 class ManifestError(GateShiftError):
     """A list of videos, or a label in it, that cannot be used."""
 

@@ -53,6 +53,7 @@ def run_inspect(settings: InspectSettings) -> None:
 
 def _plain_model(settings: InspectSettings) -> tuple[VideoClassifier, str, float | None, bool | None]:
     """The network without temporal modules, and the kind, share and interleave of those to be put in."""
+    from gateshift.model.backbones import fit_size
     from gateshift.model.bundle import load_model
     from gateshift.model.classifier import create_model
     from gateshift.model.surgery import remove_temporal
@@ -64,6 +65,8 @@ def _plain_model(settings: InspectSettings) -> tuple[VideoClassifier, str, float
     model = load_model(path)
     own = model.config
     remove_temporal(model.backbone)
+    if settings.size is not None:
+        fit_size(model.backbone, own.backbone, settings.size)
     model.config = dataclasses.replace(own, size_px=settings.size or own.size_px)
     if settings.temporal not in (None, own.temporal):
         return model, settings.temporal, settings.ratio, None
@@ -76,8 +79,7 @@ def _right(title: str) -> Column:
 
 
 def _print_sites(report: InsertReport) -> None:
-    title = f"{report.temporal} at {len(report.sites)} sites ({report.family})"
-    table = Table(_right("#"), "side", Column("layer", no_wrap=True), "moves", title=title)
+    table = Table(_right("#"), "side", Column("layer", no_wrap=True), "moves", title=report.title)
     for number, site in enumerate(report.sites):
         table.add_row(str(number + 1), site.side, site.name, report.describe_share(number))
     if report.sites:

@@ -37,6 +37,7 @@ def run_predict(settings: PredictSettings) -> None:
     if not settings.videos:
         raise VideoError("no video named; name files or folders after the model")
     settings.check()
+    _check_live(settings)
     if settings.live.timeline is not None:
         from gateshift.run.timeline import check_timeline
 
@@ -48,6 +49,15 @@ def run_predict(settings: PredictSettings) -> None:
         _timeline(settings, model, settings.live.timeline)
     else:
         _predict_videos(settings, model)
+
+
+def _check_live(settings: PredictSettings) -> None:
+    """Raise SettingsError for a camera or an address, which has no end, without --stream."""
+    from gateshift.data.live import is_live
+
+    live = [] if settings.live.stream else [source for source in settings.videos if is_live(source)]
+    if live:
+        raise SettingsError(f"{live[0]} is a camera or an address, and only a stream has these; add --stream")
 
 
 def _load(settings: PredictSettings) -> AnyModel:

@@ -7,33 +7,30 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from rich.console import Console
 from rich.progress import Progress, TaskID
 from rich.table import Column, Table
 
-from gateshift.errors import ModelError, ScoresError, SettingsError
+from gateshift.errors import ScoresError, SettingsError
 from gateshift.run.settings import (
     DemoSettings,
     DownloadSettings,
     EnsembleSettings,
     RecipesSettings,
-    TestSettings,
 )
 from gateshift.run.train_settings import TrainSettings
 from gateshift.terminal import ConsoleReporter, is_main_process, make_bar, print_line
-
-if TYPE_CHECKING:
-    from gateshift.run.scores import Scores
+from gateshift.verb_test import save_and_say
 
 Parts = Mapping[str, Any]  # settings of a verb by the name of the recipe that they are for
 
 
 def run_train(settings: TrainSettings) -> None:
     """Verb ``train``."""
-    from gateshift.run.train import Silent, train
+    from gateshift.run.reporter import Silent
+    from gateshift.run.train import train
 
     console = Console(stderr=True)
     folder = train(settings, ConsoleReporter(console) if is_main_process() else Silent())
@@ -46,93 +43,6 @@ def run_train_parts(parts: Parts) -> None:
     for name, settings in parts.items():
         out = settings.out / name
         run_train(dataclasses.replace(settings, out=out, resume=settings.resume and out.exists()))
-
-
-def run_test(settings: TestSettings) -> None:
-    """Verb ``test``."""
-    from gateshift.run.scores import check_output
-
-    if settings.scores is not None:
-        check_output(settings.scores, overwrite=settings.overwrite)
-    scores = _test(settings)
-    if is_main_process():
-        print_line(f"{scores.protocol}: {scores.metrics()}")
-        _save(scores, settings.scores)
-
-
-def run_test_parts(parts: Parts) -> None:
-    """Verb ``test`` with a recipe of several models, which lie in one folder: the average of their scores."""
-    from gateshift.run.scores import check_output, ensemble
-
-    settings = next(iter(parts.values()))
-    if settings.scores is not None:
-        check_output(settings.scores, overwrite=settings.overwrite)
-    models = {name: find_part(settings.model, name) for name in parts}
-    found = []
-    for name, model in models.items():
-        scores = _test(dataclasses.replace(parts[name], model=model))
-        if is_main_process():
-            print_line(f"{model} ({scores.protocol}): {scores.metrics()}")
-        found.append(scores)
-    together = ensemble(found)
-    if is_main_process():
-        print_line(f"ensemble of {len(found)} ({together.protocol}): {together.metrics()}")
-        _save(together, settings.scores)
-
-
-def find_part(folder: Path, name: str) -> Path:
-    """Where a model of an ensemble lies, as a training or a download leaves it.
-
-    Raises:
-        ModelError: If it is not there.
-    """
-    places = (folder / name / "best.safetensors", folder / f"{name}.safetensors")
-    found = next((place for place in places if place.is_file()), None)
-    if found is None:
-        raise ModelError(
-            f"{folder}: no model {name}: neither {places[0]} nor {places[1]}; "
-            "give the folder that train or download wrote with this recipe"
-        )
-    return found
-
-
-def _test(settings: TestSettings) -> Scores:
-    from gateshift.data.manifest import read_manifest, read_names
-    from gateshift.run.evaluate import choose_protocol, create_accelerator, evaluate
-    from gateshift.run.export import load_any
-
-    names = () if settings.classes is None else read_names(settings.classes)
-    manifest = read_manifest(settings.videos, root=settings.root, names=names)
-    manifest.check_files()
-    model = load_any(settings.model, names=names)
-    protocol = choose_protocol(
-        model.config,
-        segments=settings.segments,
-        clips=settings.clips,
-        crops=settings.crops,
-        short_videos=settings.short_videos,
-    )
-    accelerator = create_accelerator(settings.precision)
-    with make_bar(Console(stderr=True)) as bar:
-        task = bar.add_task("testing", total=len(manifest), note=f"{len(manifest)} videos")
-        return evaluate(
-            accelerator.prepare(model),
-            model.config,
-            manifest,
-            protocol,
-            accelerator,
-            batch_size=settings.batch_size,
-            workers=settings.workers,
-            on_batch=lambda videos: bar.advance(task, videos),
-        )
-
-
-def _save(scores: Scores, path: Path | None) -> None:
-    from gateshift.run.scores import save_scores
-
-    if path is not None:
-        save_scores(scores, path)
-        print_line(f"scores: {path}")
 
 
 def run_ensemble(settings: EnsembleSettings) -> None:
@@ -148,7 +58,7 @@ def run_ensemble(settings: EnsembleSettings) -> None:
         print_line(f"{path} ({part.protocol}): {part.metrics()}")
     together = ensemble(parts)
     print_line(f"ensemble of {len(parts)} ({together.protocol}): {together.metrics()}")
-    _save(together, settings.scores)
+    save_and_say(together, settings.scores)
 
 
 def run_demo(settings: DemoSettings) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from gateshift.data.manifest import read_text
+from gateshift.data.text_files import read_text
 from gateshift.errors import ManifestError
 
 

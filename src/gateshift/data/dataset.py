@@ -9,13 +9,22 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from gateshift.data.draws import spread_seed
 from gateshift.data.entries import Entry
 from gateshift.data.manifest import Manifest
 from gateshift.data.sampling import segment_indices
-from gateshift.data.transforms import mirror, random_brightness, random_crop
+from gateshift.data.transforms import (
+    mirror,
+    random_brightness,
+    random_crop,
+    random_erasing,
+    random_operations,
+    reverse,
+)
 from gateshift.data.video import Video, open_video
 from gateshift.data.views import Protocol
 from gateshift.errors import SettingsError, VideoError
@@ -33,6 +42,10 @@ class Augmentation:
         mirror_map: [K], what each class becomes in a mirror.
         may_mirror: [K], whether clips of each class are mirrored, half of the time.
         brightness: Largest relative change of brightness and of contrast, 0 for none.
+        reversal_map: [K], what each class becomes when half of its clips are played backwards; -1 for a class of
+            which none is, None where no clip is.
+        magnitude: Of RandAugment's operations, 0 for none.
+        erasing: Probability that a rectangle is greyed out.
     """
 
     size_px: int
@@ -40,15 +53,38 @@ class Augmentation:
     mirror_map: Tensor
     may_mirror: Tensor
     brightness: float = 0.0
+    reversal_map: Tensor | None = None
+    magnitude: int = 0
+    erasing: float = 0.0
+
+    def vary(self, frames: Tensor, label: int, *, generator: torch.Generator) -> tuple[Tensor, int]:
+        """Crop and vary one clip: uint8 [T, 3, H, W] -> [T, 3, size_px, size_px], with the label that it then has."""
+        clip = random_crop(frames, size_px=self.size_px, generator=generator)
+        if torch.rand((), generator=generator) < 0.5 and self.may_mirror[label]:
+            clip, label = mirror(clip), int(self.mirror_map[label])
+        if self.brightness:
+            clip = random_brightness(clip, amount=self.brightness, generator=generator)
+        # What follows is drawn last, and only where it is on: the draws above are those of a training without it.
+        if self.reversal_map is not None:
+            backwards, reversed_label = torch.rand((), generator=generator) < 0.5, int(self.reversal_map[label])
+            if backwards and reversed_label >= 0:
+                clip, label = reverse(clip), reversed_label
+        if self.magnitude:
+            clip = random_operations(clip, magnitude=self.magnitude, generator=generator)
+        if self.erasing:
+            clip = random_erasing(clip, probability=self.erasing, generator=generator)
+        return clip, label
 
 
 class TrainingClips(Dataset[Sample]):
-    """One random clip of each video: random frames in its segments, random crop, mirrored or not.
+    """One random clip of each video: random frames in its segments, varied as :class:`Augmentation` says.
 
-    What is drawn depends on the seed, the epoch and the video alone, so a run is the same with any number
-    of workers, and one that was stopped goes on as if it had not been.
+    What is drawn depends on the seed, the epoch and the index alone, so a run is the same with any number
+    of workers, and one that was stopped goes on as if it had not been. An index past the videos is one of them
+    again, for samplers that take a video several times in an epoch: ``index + len(clips)`` is another clip of it.
 
-    A sample is ``clips`` uint8 [T, 3, size, size] with ``labels`` and ``indices``, or ``failure``, one line.
+    A sample is ``clips`` uint8 [T, 3, size, size] with ``labels`` and ``indices``, or ``failure``, one line, with
+    ``indices``.
     """
 
     def __init__(self, manifest: Manifest, classes: Sequence[str], augmentation: Augmentation, *, seed: int) -> None:
@@ -62,26 +98,22 @@ class TrainingClips(Dataset[Sample]):
         return len(self.manifest)
 
     def __getitem__(self, index: int) -> Sample:
-        rule, label = self.augmentation, int(self.labels[index])
-        generator = torch.Generator().manual_seed(_mix(self.seed, self.epoch, index))
+        generator = torch.Generator().manual_seed(spread_seed(self.seed, self.epoch, index))
+        index %= len(self)
         try:
             with open_entry(self.manifest.entries[index]) as video:
-                picked = segment_indices(video.num_frames, rule.num_segments, jitter=generator)
+                picked = segment_indices(video.num_frames, self.augmentation.num_segments, jitter=generator)
                 frames = video.read(picked.tolist())  # [T, 3, H, W]
         except VideoError as error:
-            return {"failure": str(error)}
-        clip = random_crop(frames, size_px=rule.size_px, generator=generator)
-        if torch.rand((), generator=generator) < 0.5 and rule.may_mirror[label]:
-            clip, label = mirror(clip), int(rule.mirror_map[label])
-        if rule.brightness:
-            clip = random_brightness(clip, amount=rule.brightness, generator=generator)
+            return {"failure": str(error), "indices": index}
+        clip, label = self.augmentation.vary(frames, int(self.labels[index]), generator=generator)
         return {"clips": clip, "labels": label, "indices": index}
 
 
 class TestViews(Dataset[Sample]):
     """All views of each video, the same every time.
 
-    A sample is ``views`` uint8 [V, T, 3, size, size] with ``labels`` and ``indices``, or ``failure``.
+    A sample is ``views`` uint8 [V, T, 3, size, size] with ``labels`` and ``indices``, or ``failure`` with ``indices``.
     """
 
     __test__ = False  # not a test of pytest
@@ -103,7 +135,7 @@ class TestViews(Dataset[Sample]):
             with open_entry(self.manifest.entries[index]) as video:
                 views = read_views(video, self.protocol, size_px=self.size_px, resize_px=self.resize_px)
         except VideoError as error:
-            return {"failure": str(error)}
+            return {"failure": str(error), "indices": index}
         return {"views": views, "labels": int(self.labels[index]), "indices": index}
 
 
@@ -113,7 +145,20 @@ def open_entry(entry: Entry) -> Video:
 
 
 def read_views(video: Video, protocol: Protocol, *, size_px: int, resize_px: int) -> Tensor:
-    """All views of a video, clip after clip: uint8 [V, T, 3, size_px, size_px]."""
+    """All views of a video.
+
+    Args:
+        video: An open one.
+        protocol: How many clips of how many frames, and which crops.
+        size_px: Side of a crop.
+        resize_px: Short side that frames are resized to before.
+
+    Returns:
+        uint8 RGB [V, T, 3, size_px, size_px], clip after clip, the crops of a clip together.
+
+    Raises:
+        VideoError: If a frame that is wanted cannot be read.
+    """
     clips = protocol.frame_indices(video.num_frames)
     frames = video.read([index for clip in clips for index in clip])  # [clips * T, 3, H, W]
     crops = protocol.crops(frames, size_px=size_px, resize_px=resize_px)  # [crops, clips * T, 3, s, s]
@@ -133,20 +178,51 @@ class EpochShuffle(Sampler[int]):
         return self.length
 
     def __iter__(self) -> Iterator[int]:
-        generator = torch.Generator().manual_seed(_mix(self.seed, self.epoch))
+        generator = torch.Generator().manual_seed(spread_seed(self.seed, self.epoch))
         return iter(torch.randperm(self.length, generator=generator).tolist())
 
 
+class BalancedShuffle(EpochShuffle):
+    """As many videos in each epoch as :class:`EpochShuffle`, of each class as many, or one more.
+
+    Of a class with more videos than that, other ones each epoch; of one with fewer, every video several times, as
+    indices past the videos (see :class:`TrainingClips`).
+
+    Args:
+        labels: The class of each video; classes without a video get no share.
+        seed: Of the draws.
+    """
+
+    def __init__(self, labels: NDArray[np.int64], *, seed: int) -> None:
+        super().__init__(len(labels), seed=seed)
+        self.groups = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+
+    def __iter__(self) -> Iterator[int]:
+        draw = np.random.default_rng(spread_seed(self.seed, self.epoch))
+        shares = np.full(len(self.groups), self.length // len(self.groups))
+        shares[draw.permutation(len(shares))[: self.length % len(shares)]] += 1
+        taken = [_rounds(group, share, self.length, draw) for group, share in zip(self.groups, shares, strict=True)]
+        return iter(draw.permutation(np.concatenate(taken)).tolist())
+
+
+def _rounds(group: NDArray[np.int64], count: int, length: int, draw: np.random.Generator) -> NDArray[np.int64]:
+    """Indices of a group, each once in each round, in a random order; those of the nth round are past n lengths."""
+    num_rounds = -(-count // len(group))
+    rounds = [draw.permutation(group) + number * length for number in range(num_rounds)]
+    return np.concatenate([np.empty(0, np.int64), *rounds])[:count]
+
+
 def collate(samples: Sequence[Sample]) -> Sample:
-    """Stack samples to a batch; failures are kept as lines of text under ``failures``, never dropped.
+    """Stack samples to a batch; of failures, never dropped, ``failures`` has the lines and ``failed`` the indices.
 
     Frames stay as the decoders wrote them and as convolutions like them best, with the channels of a pixel side by
     side: they are copied once, whole, into the memory that the processes share.
     """
-    failures = [sample["failure"] for sample in samples if "failure" in sample]
+    failed = [sample for sample in samples if "failure" in sample]
     good = [_map_frames(sample, lambda frames: frames.movedim(-3, -1)) for sample in samples if "failure" not in sample]
     batch = torch.utils.data.default_collate(good) if good else {}
-    return {**_map_frames(batch, lambda frames: frames.movedim(-1, -3)), "failures": failures}
+    lines, indices = ([sample[name] for sample in failed] for name in ("failure", "indices"))
+    return {**_map_frames(batch, lambda frames: frames.movedim(-1, -3)), "failures": lines, "failed": indices}
 
 
 def _map_frames(sample: Sample, change: Callable[[Tensor], Tensor]) -> Sample:
@@ -190,8 +266,3 @@ def make_loader(
         generator=torch.Generator().manual_seed(0),
         pin_memory=torch.cuda.is_available(),
     )
-
-
-def _mix(*numbers: int) -> int:
-    """One well-spread seed of several numbers."""
-    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)

@@ -15,8 +15,8 @@ from pathlib import Path
 import av
 from av.video.frame import VideoFrame
 
-from gateshift.data.packets import PacketInfo, PacketSource, index_packets, readable
-from gateshift.errors import VideoError
+from gateshift.data.packets import PacketInfo, PacketSource, index_packets, is_damaged, readable
+from gateshift.errors import EmptyVideoError, VideoError
 
 # A frame leaves the decoder at most this many packets after its own: 16 pictures, each of two fields.
 _MAX_DELAY_PACKETS = 32
@@ -75,7 +75,7 @@ class FrameDecoder:
         self.num_frames = len(self._times)
         if not self._times:
             self.close()
-            raise VideoError(f"{path}: its video stream has no frame; write or download it again")
+            raise EmptyVideoError(f"{path}: its video stream has no frame; write or download it again")
 
     def close(self) -> None:
         """Free the decoder and the file. Closing twice is harmless."""
@@ -194,7 +194,7 @@ class FrameDecoder:
 
     def _decode_from(self, source: PacketSource, place: int) -> Iterator[VideoFrame]:
         for packet in source.packets_from(place, self._index):
-            if packet.is_corrupt:
+            if is_damaged(packet):
                 break  # what the decoder made of it and of those after it would pass for frames
             self._num_fed += 1
             source.stream.codec_context.skip_frame = "NONREF" if self._leaves_out(packet.pts) else "DEFAULT"

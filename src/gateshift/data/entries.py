@@ -8,8 +8,9 @@ with its parent only until then. Columns are a few blocks of plain numbers, whic
 from __future__ import annotations
 
 import math
+import os
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import overload
@@ -129,6 +130,27 @@ class Entries(Sequence[Entry]):
     def video_ids(self) -> Iterator[str]:
         """The id of each entry, without making the rest of it."""
         return (self._paths[place] + self._parts[place] for place in range(len(self)))
+
+    def without(self, names: Collection[str]) -> Entries:
+        """The entries less those that go by one of ``names``; labels stay.
+
+        Names are an id, a path as it was listed, and a whole path, also an absolute one, with the part or without.
+        """
+        kept = Entries(self._base)
+        kept.labels, kept._code_of = self.labels, self._code_of
+        for place, entry in enumerate(self):
+            path, absolute = self._paths[place], os.path.abspath(entry.path)  # noqa: PTH100 - links stay as they are
+            own = {entry.video_id, path, str(entry.path), absolute, absolute + self._parts[place]}
+            if not own.intersection(names):
+                kept.add(
+                    path,
+                    entry.label,
+                    part=self._parts[place],
+                    start_s=entry.start_s,
+                    end_s=entry.end_s,
+                    num_frames=entry.num_frames,
+                )
+        return kept
 
     def map_labels(self, index_of: Sequence[int]) -> list[int]:
         """For each entry, what stands for its label: ``index_of`` has a number for each of ``labels``."""

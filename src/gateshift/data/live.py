@@ -22,6 +22,7 @@ import numpy as np
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
+from gateshift.data.packets import demux
 from gateshift.data.video import VideoFile, open_video
 from gateshift.errors import VideoError
 
@@ -169,14 +170,15 @@ class NewestFrames:
                     self._waiting.append((number, frame, time.perf_counter()))
                     self._changed.notify()
         except av.FFmpegError as error:
-            self._error = _unreadable(self._address, error)
+            is_late = isinstance(error, av.error.ExitError)  # what the time-out ends a read with
+            self._error = _unreadable(self._address, error, silent_s=READ_TIMEOUT_S if is_late else None)
         finally:
             with self._changed:
                 self._ended = True
                 self._changed.notify()
 
     def _decode(self) -> Iterator[VideoFrame]:
-        for packet in self._container.demux(self._stream):
+        for packet in demux(self._container, self._stream):
             # What was lost on the way is no end: the decoder goes on when it can.
             with suppress(av.error.InvalidDataError):
                 yield from packet.decode()
@@ -185,6 +187,7 @@ class NewestFrames:
 def _open(address: str) -> Any:
     is_camera = _CAMERA.fullmatch(address) is not None
     options = {"rtsp_transport": "tcp"} if address.lower().startswith("rtsp") else {}  # UDP loses packets in silence
+    started_s = time.perf_counter()
     try:
         return av.open(
             address,
@@ -194,11 +197,15 @@ def _open(address: str) -> Any:
             metadata_errors="replace",
         )
     except (av.FFmpegError, ValueError) as error:  # ValueError: no such device in this build of FFmpeg
-        raise _unreadable(address, error) from error
+        # FFmpeg calls whatever it has read by the time-out bad data.
+        is_late = time.perf_counter() - started_s >= OPEN_TIMEOUT_S
+        raise _unreadable(address, error, silent_s=OPEN_TIMEOUT_S if is_late else None) from error
 
 
-def _unreadable(address: str, error: Exception) -> VideoError:
+def _unreadable(address: str, error: Exception, *, silent_s: float | None = None) -> VideoError:
     reason = error.strerror if isinstance(error, av.FFmpegError) else error
+    if silent_s is not None:
+        reason = f"nothing came for {silent_s:g} s"
     return VideoError(
         f"{address}: cannot be read ({reason}), but must be a camera such as /dev/video0 or an address that FFmpeg "
         "reads; check that it is there and free"

@@ -4,30 +4,31 @@
 - a ``videofolder.txt`` list of the original code: ``path frames label`` a line, labels as numbers from 0;
 - a folder with one sub-folder of videos (or frame folders) for each class.
 
-Beside it, ``classes.txt`` says the order of the classes, one a line, and ``mirror_pairs.csv`` (``class,mirrored``)
-which of them swap in a mirror.
+Beside it, ``classes.txt`` says the order of the classes, one a line, ``mirror_pairs.csv`` (``class,mirrored``)
+which of them swap in a mirror, and ``reversal_pairs.csv`` (``class,reversed``) which swap when played backwards.
 """
 
 from __future__ import annotations
 
 import csv
-import io
+import dataclasses
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
 
 from gateshift.data.entries import Entries
 from gateshift.data.entries import Entry as Entry
 from gateshift.data.mirror import Pairs, find_mirror_pairs
+from gateshift.data.text_files import open_text, parsed_rows, read_pairs, read_text
 from gateshift.data.video import find_videos
 from gateshift.errors import ManifestError
 
 CLASSES_FILE = "classes.txt"
 MIRROR_FILE = "mirror_pairs.csv"
 MIRROR_COLUMNS = ("class", "mirrored")
+REVERSAL_FILE = "reversal_pairs.csv"
+REVERSAL_COLUMNS = ("class", "reversed")
 
 
 @dataclass(frozen=True)
@@ -73,22 +74,22 @@ class Manifest:
         file = self._beside(MIRROR_FILE)
         if not file.is_file():
             return find_mirror_pairs(classes)
-        rows = csv.DictReader(io.StringIO(read_text(file)))
-        if not set(MIRROR_COLUMNS) <= set(rows.fieldnames or ()):
-            raise ManifestError(f"{file}: its first line must be {','.join(MIRROR_COLUMNS)}; correct it, or delete it")
-        pairs: list[tuple[str, str]] = []
-        free = set(classes)
-        for row in _parsed(rows, file):
-            pair = tuple((row[column] or "").strip() for column in MIRROR_COLUMNS)
-            for name in pair:
-                if name not in free:
-                    fault = "in two pairs" if name in classes else f"none of the {len(classes)} classes"
-                    raise ManifestError(
-                        f"{file}, line {rows.line_num}: {name!r} is {fault}; correct or delete the line"
-                    )
-                free.remove(name)
-            pairs.append((pair[0], pair[1]))
-        return tuple(pairs)
+        return read_pairs(file, classes, MIRROR_COLUMNS)
+
+    def reversal_pairs(self, classes: Sequence[str]) -> Pairs:
+        """The classes that swap when played backwards: those of a ``reversal_pairs.csv`` beside the list, or none.
+
+        A class may be paired with itself: its clips show the same backwards.
+
+        Raises:
+            ManifestError: If the file pairs a class that is none of ``classes``, or one twice.
+        """
+        file = self._beside(REVERSAL_FILE)
+        return read_pairs(file, classes, REVERSAL_COLUMNS, with_itself=True) if file.is_file() else ()
+
+    def without(self, names: Collection[str]) -> Manifest:
+        """The same list, with the classes of the whole, less the videos that go by one of these paths or ids."""
+        return dataclasses.replace(self, entries=self.entries.without(names))
 
     def _beside(self, name: str) -> Path:
         return (self.source if self.source.is_dir() else self.source.parent) / name
@@ -148,6 +149,9 @@ def read_manifest(source: str | Path, *, root: str | Path | None = None, names: 
         root: Where relative paths of a list start; the list's own folder by default.
         names: Names of the class numbers, for a list that has numbers alone.
 
+    Returns:
+        The videos with their labels, in the order of the list.
+
     Raises:
         ManifestError: If there is no such list, it has no videos, or a line of it cannot be used.
     """
@@ -192,14 +196,14 @@ def _class_folders(source: Path) -> Entries:
 
 def _csv_rows(source: Path, base: Path) -> Entries:
     entries = Entries(base)
-    with _text_of(source) as file:
+    with open_text(source) as file:
         rows = csv.DictReader(file)
         if not {"path", "label"} <= set(rows.fieldnames or ()):
             raise ManifestError(
                 f"{source}: columns {', '.join(rows.fieldnames or ()) or '(none)'}; "
                 "its first line must be path,label or path,label,start,end"
             )
-        for row in _parsed(rows, source):
+        for row in parsed_rows(rows, source):
             _add_row(entries, row, f"{source}, line {rows.line_num}")
     return entries
 
@@ -215,13 +219,6 @@ def _add_row(entries: Entries, row: dict[str | None, str | None], where: str) ->
         raise ManifestError(f"{where}: start {start_s} is not before end {end_s}; both are seconds; correct them")
     part = "" if start_s is None and end_s is None else f"#{row.get('start') or ''}-{row.get('end') or ''}"
     entries.add(path, label, part=part, start_s=start_s, end_s=end_s)
-
-
-def _parsed(rows: csv.DictReader[str], source: Path) -> Iterator[dict[str | None, str | None]]:
-    try:
-        yield from rows
-    except csv.Error as error:
-        raise ManifestError(f"{source}, line {rows.line_num}: {error}; correct the line") from None
 
 
 def _is_number(text: str) -> bool:
@@ -242,7 +239,7 @@ def _seconds(text: str | None, where: str) -> float | None:
 
 def _list_lines(source: Path, base: Path) -> Entries:
     entries = Entries(base)
-    with _text_of(source) as file:
+    with open_text(source) as file:
         lines = (line for piece in file for line in piece.splitlines())  # which ends lines at rarer characters too
         for number, line in enumerate(lines, start=1):
             if not line.strip():
@@ -253,29 +250,3 @@ def _list_lines(source: Path, base: Path) -> Entries:
             path, frames, label = parts
             entries.add(path, int(label), num_frames=int(frames))
     return entries
-
-
-@contextmanager
-def _text_of(path: Path) -> Iterator[TextIO]:
-    """A text file in UTF-8 to be read line by line: not even its text is held in whole.
-
-    Raises:
-        ManifestError: If it is something else.
-    """
-    try:
-        with path.open(encoding="utf-8-sig") as file:
-            yield file
-    except UnicodeDecodeError:
-        raise ManifestError(f"{path}: not a text file in UTF-8; save it as one") from None
-
-
-def read_text(path: Path) -> str:
-    """A text file in UTF-8, without its byte order mark and with plain line ends.
-
-    Raises:
-        ManifestError: If it is something else.
-    """
-    try:
-        return path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise ManifestError(f"{path}: not a text file in UTF-8; save it as one") from None

@@ -1,4 +1,7 @@
-"""What becomes of a class when its clips are mirrored: "to the left" turns into "to the right"."""
+"""What becomes of a class when its clips are mirrored, or played backwards.
+
+In a mirror "to the left" turns into "to the right"; backwards "open" turns into "close".
+"""
 
 from __future__ import annotations
 
@@ -44,22 +47,28 @@ def _swap_words(text: str, first: str, second: str) -> str:
     return re.sub(f"{first}|{second}", lambda word: second if word[0] == first else first, text)
 
 
-def parse_mirror_pairs(texts: Sequence[str], classes: Sequence[str]) -> Pairs:
-    """Read pairs given as ``"name=other name"``.
+def parse_pairs(texts: Sequence[str], classes: Sequence[str], *, kind: Literal["mirror", "reversal"]) -> Pairs:
+    """Read pairs of classes given as ``"name=other name"``.
+
+    Args:
+        texts: One pair each.
+        classes: Class names.
+        kind: What the pairs are for. A class may be its own reversal, as ``"name=name"``; one that is its own mirror
+            image needs no pair.
 
     Raises:
-        SettingsError: If one is not two known classes.
+        SettingsError: If one is not two known classes, or a class is in two.
     """
     pairs: list[tuple[str, str]] = []
     for text in texts:
         first, _, second = (part.strip() for part in text.partition("="))
-        if first not in classes or second not in classes or first == second:
+        if first not in classes or second not in classes or (first == second and kind == "mirror"):
             raise SettingsError(
-                f"mirror pair {text!r}; give two different classes as 'name=other name', "
-                f"of {', '.join(classes[:6])}{', ...' if len(classes) > 6 else ''}"
+                f"{kind} pair {text!r}; give two {'different ' if kind == 'mirror' else ''}classes as "
+                f"'name=other name', of {', '.join(classes[:6])}{', ...' if len(classes) > 6 else ''}"
             )
         if any(name in pair for pair in pairs for name in (first, second)):
-            raise SettingsError(f"mirror pair {text!r}: one of the two is in another pair; name each class once")
+            raise SettingsError(f"{kind} pair {text!r}: one of the two is in another pair; name each class once")
         pairs.append((first, second))
     return tuple(pairs)
 
@@ -73,15 +82,25 @@ def mirror_map(classes: Sequence[str], pairs: Pairs) -> Tensor:
     return mapped
 
 
+def reversal_map(classes: Sequence[str], pairs: Pairs) -> Tensor:
+    """The index of the class that each class becomes played backwards, -1 for those in no pair: [K] int64."""
+    return torch.where(_in_pairs(classes, pairs), mirror_map(classes, pairs), -1)
+
+
 def may_mirror(classes: Sequence[str], pairs: Pairs, mirroring: Mirroring) -> Tensor:
     """Whether clips of each class may be mirrored in training: [K] bool.
 
     With "all", every class but those whose name has a side in it and no counterpart, or is a bare number;
     with "pairs", the paired classes alone; with "none", no class.
     """
-    paired = {name for pair in pairs for name in pair}
     if mirroring == "none":
         return torch.zeros(len(classes), dtype=torch.bool)
+    paired = _in_pairs(classes, pairs)
     if mirroring == "pairs":
-        return torch.tensor([name in paired for name in classes])
-    return torch.tensor([name in paired or not (_SIDE.search(name) or name.isdecimal()) for name in classes])
+        return paired
+    return paired | torch.tensor([not (_SIDE.search(name) or name.isdecimal()) for name in classes])
+
+
+def _in_pairs(classes: Sequence[str], pairs: Pairs) -> Tensor:
+    named = {name for pair in pairs for name in pair}
+    return torch.tensor([name in named for name in classes], dtype=torch.bool)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, cast
@@ -21,10 +21,13 @@ from av.stream import Disposition
 from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
-from gateshift.errors import VideoError
+from gateshift.errors import CutOffVideoError, NoVideoStreamError, VideoError
 
 # FFmpeg takes any text for these by its suffix alone and draws the letters.
 _TEXT_FORMATS = frozenset({"adf", "bin", "idf", "tty", "xbin"})
+# These are texts that name other files and addresses, in the end themselves.
+_FORMATS_OF_OTHERS = frozenset({"concat", "dash", "hls", "imf", "rtsp", "sdp"})
+_FORMATS = ",".join(sorted(av.formats_available - _FORMATS_OF_OTHERS))
 
 
 class PacketInfo(NamedTuple):
@@ -93,7 +96,9 @@ class PacketSource:
     def _open(self) -> None:
         with readable(self._path):
             # Tags may be in any encoding and are not looked at.
-            self._container = av.open(str(self._path.absolute()), metadata_errors="replace")
+            self._container = av.open(
+                str(self._path.absolute()), metadata_errors="replace", options={"format_whitelist": _FORMATS}
+            )
             try:
                 self.stream = _video_stream(self._path, self._container)
             except BaseException:
@@ -105,7 +110,7 @@ class PacketSource:
 
     def packets(self) -> Iterator[Packet[VideoStream]]:
         # An empty packet holds no frame and would tell the decoder that the file ends.
-        return (packet for packet in self._container.demux(self.stream) if packet.size)
+        return (packet for packet in demux(self._container, self.stream) if packet.size)
 
     def scan(self) -> list[PacketInfo]:
         """Look at all packets, and check that none of those that the file lists is missing."""
@@ -117,14 +122,14 @@ class PacketSource:
                 is_key=packet.is_keyframe,
                 # VP8 has frames that are only there to be referred to.
                 is_shown=not packet.is_discard and (codec != "vp8" or bool(memoryview(packet)[0] & 0x10)),
-                is_corrupt=packet.is_corrupt,
+                is_corrupt=is_damaged(packet),
             )
             for packet in self.packets()
         ]
         if "mp4" in self._container.format.name:  # only here the list is in the file's header
             num_listed = sum(entry.size > 0 for entry in self.stream.index_entries)
             if len(infos) < num_listed:
-                raise VideoError(
+                raise CutOffVideoError(
                     f"{self._path}: is cut off, with {len(infos)} of the {num_listed} frames that its header "
                     "lists; write or download it again"
                 )
@@ -147,11 +152,45 @@ class PacketSource:
         return itertools.islice(self.packets(), place, None)
 
 
+def demux(container: InputContainer, stream: VideoStream) -> Iterator[Packet[VideoStream]]:
+    """Give the packets of a stream, as PyAV does, also of a file in which further streams appear on the way."""
+    with suppress(IndexError):  # PyAV looks for these in the end, when it has given all packets, and finds too few
+        yield from container.demux(stream)
+
+
+def is_damaged(packet: Packet[VideoStream]) -> bool:
+    """Whether a packet is not what was written. FFmpeg fills up a GIF frame that is cut off, and does not say so."""
+    return packet.is_corrupt or (packet.stream.codec_context.name == "gif" and _is_cut_gif(bytes(packet)))
+
+
+def _is_cut_gif(data: bytes) -> bool:
+    """Whether the frame of a GIF ends before it should: what comes before it, then the blocks of its pixels."""
+
+    def table_end(place: int, flags: int) -> int:
+        return place + (3 << (flags & 7) + 1 if flags & 0x80 else 0)
+
+    place = 0
+    try:
+        if data.startswith(b"GIF8"):
+            place = table_end(13, data[10])
+        while data[place] != 0x2C:  # extensions, of blocks as well
+            place = _blocks_end(data, place + 2)
+        return _blocks_end(data, table_end(place + 10, data[place + 9]) + 1) > len(data)
+    except IndexError:
+        return True
+
+
+def _blocks_end(data: bytes, place: int) -> int:
+    while data[place]:
+        place += 1 + data[place]
+    return place + 1
+
+
 def _video_stream(path: Path, container: InputContainer) -> VideoStream:
     stream = container.streams.best("video")
     is_cover = stream is not None and Disposition.attached_pic in stream.disposition
     if not isinstance(stream, VideoStream) or is_cover or container.format.name in _TEXT_FORMATS:
-        raise VideoError(f"{path}: has no video stream, such as a sound file; give a file with moving images")
+        raise NoVideoStreamError(f"{path}: has no video stream, such as a sound file; give a file with moving images")
     codec = cast("VideoCodecContext | None", stream.codec_context)
     if codec is None:
         raise VideoError(f"{path}: FFmpeg knows no decoder for its video stream; convert it to mp4 with H.264")

@@ -1,4 +1,4 @@
-"""Resize and crop clips of uint8 frames [..., 3, H, W]: one draw for all frames of a clip."""
+"""Resize, crop and vary clips of uint8 frames [..., 3, H, W]: one draw for all frames of a clip."""
 
 from __future__ import annotations
 
@@ -7,10 +7,16 @@ from functools import lru_cache
 
 import torch
 from torch import Tensor
+from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as transforms
+
+from gateshift.data.draws import seeded
 
 CROP_SCALES = (1.0, 0.875, 0.75, 0.66)
 MAX_DISTORTION = 1
+NUM_RANDOM_OPERATIONS = 2  # of RandAugment on each clip
+MAX_MAGNITUDE = 30  # of these
+GREY = 128
 
 
 @dataclass(frozen=True)
@@ -36,6 +42,11 @@ def crop(frames: Tensor, box: Box) -> Tensor:
 def mirror(frames: Tensor) -> Tensor:
     """Swap left and right: [..., 3, H, W] -> [..., 3, H, W]."""
     return frames.flip(-1)
+
+
+def reverse(frames: Tensor) -> Tensor:
+    """Play a clip backwards: [T, 3, H, W] -> [T, 3, H, W]."""
+    return frames.flip(0)
 
 
 @lru_cache(maxsize=64)  # a data set has few sizes, and a box is drawn for each clip
@@ -83,3 +94,29 @@ def random_brightness(frames: Tensor, *, amount: float, generator: torch.Generat
     """Change brightness and contrast of a whole clip by factors drawn from 1 - amount to 1 + amount."""
     brightness, contrast = (1 + amount * (2 * torch.rand(2, generator=generator) - 1)).tolist()
     return transforms.adjust_contrast(transforms.adjust_brightness(frames, brightness), contrast)
+
+
+def random_operations(frames: Tensor, *, magnitude: int, generator: torch.Generator) -> Tensor:
+    """RandAugment (Cubuk et al., 2020): two operations on colours or geometry, none of which swaps left and right.
+
+    Args:
+        frames: uint8 [T, 3, H, W].
+        magnitude: How strong, from 1 to ``MAX_MAGNITUDE``.
+        generator: What the operations are drawn from, once for all frames.
+
+    Returns:
+        uint8 [T, 3, H, W].
+    """
+    change = v2.RandAugment(NUM_RANDOM_OPERATIONS, magnitude, interpolation=v2.InterpolationMode.BILINEAR)
+    with seeded(_draw_seed(generator)):
+        return change(frames)
+
+
+def random_erasing(frames: Tensor, *, probability: float, generator: torch.Generator) -> Tensor:
+    """Grey out a random rectangle (Zhong et al., AAAI 2020), the same of all frames: uint8 [T, 3, H, W], same shape."""
+    with seeded(_draw_seed(generator)):
+        return v2.RandomErasing(p=probability, value=GREY)(frames)
+
+
+def _draw_seed(generator: torch.Generator) -> int:
+    return int(torch.randint(2**62, (), generator=generator))

@@ -22,7 +22,7 @@ from gateshift.data.images import IMAGE_SUFFIXES, read_image
 from gateshift.data.packed import PACKED_SUFFIX, PackedFrames
 from gateshift.data.reader import FrameReader, count_kept, natural_order
 from gateshift.data.reader import Video as Video
-from gateshift.errors import VideoError
+from gateshift.errors import EmptyVideoError, VideoError
 
 # fmt: off
 VIDEO_SUFFIXES = frozenset({
@@ -56,7 +56,8 @@ def open_video(
             or fewer than ``num_frames``, or times are given for images, which have no clock.
     """
     path = Path(path)
-    is_folder, is_packed = path.is_dir(), path.suffix.lower() == PACKED_SUFFIX
+    # Of what may not be looked at, unlike Path.is_dir, it says no.
+    is_folder, is_packed = os.path.isdir(path), path.suffix.lower() == PACKED_SUFFIX  # noqa: PTH112
     if not is_folder and not is_packed:
         return VideoFile(path, start_s=start_s, end_s=end_s, num_frames=num_frames)
     if start_s is not None or end_s is not None:
@@ -107,7 +108,15 @@ def find_videos(folder: str | PathLike[str]) -> list[Path]:
 
 
 class VideoFile(FrameReader):
-    """A video file as a ``Video``, decoded by FFmpeg in one thread and turned upright."""
+    """A video file as a ``Video``, decoded by FFmpeg in one thread and turned upright.
+
+    Attributes:
+        num_frames: As in ``Video``.
+        rotation_deg: What the file says of how to turn the frame that was read last, counter-clockwise. Frames are
+            turned by the nearest multiple of 90.
+    """
+
+    rotation_deg = 0.0
 
     def __init__(
         self,
@@ -174,6 +183,7 @@ class VideoFile(FrameReader):
     def _pixels(self, numbers: Sequence[int]) -> Iterator[NDArray[np.uint8]]:
         for frame in self._decoder.decode([self._first + number for number in numbers]):
             rgb = self._to_rgb.reformat(frame, format="rgb24", threads=1).to_ndarray()  # [H, W, 3]
+            self.rotation_deg = frame.rotation
             # Both count counter-clockwise.
             yield np.rot90(rgb, round(frame.rotation / 90)).astype(np.uint8, copy=False)
 
@@ -201,12 +211,14 @@ class FrameFolder(FrameReader):
 def _check_file(path: Path) -> None:
     try:
         status = path.stat()
+    except PermissionError:
+        raise VideoError(f"{path}: may not be looked at; ask for the permission to read its folder") from None
     except OSError:
         raise VideoError(f"{path}: there is no such file; check the path") from None
     if not stat.S_ISREG(status.st_mode):
         raise VideoError(f"{path}: is not a file; give a video file")
     if status.st_size == 0:
-        raise VideoError(f"{path}: is empty, with 0 bytes; write or download the video again")
+        raise EmptyVideoError(f"{path}: is empty, with 0 bytes; write or download the video again")
     if path.suffix.lower() in IMAGE_SUFFIXES:
         raise VideoError(f"{path}: is a single image; give the folder of images, or a video file")
 
@@ -218,5 +230,12 @@ def _visible_files(folder: Path, suffixes: frozenset[str]) -> list[str]:
             for entry in entries
             if os.path.splitext(entry.name)[1].lower() in suffixes  # noqa: PTH122
             and not entry.name.startswith(".")
-            and entry.is_file()
+            and _is_file(entry)
         ]
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    if not entry.is_symlink():
+        return entry.is_file()
+    path = Path(entry.path)
+    return path.is_file() or not path.exists()  # a link that leads nowhere is a video that is missing, and not none

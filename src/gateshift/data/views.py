@@ -98,15 +98,20 @@ def crop_boxes(height: int, width: int, *, size_px: int, count: int) -> list[Box
 
 
 def merge_views(logits: Tensor, protocol: Protocol, mirror_map: Tensor) -> Tensor:
-    """Average the logits of a video's views, as published.
+    """Average the logits of a video's views, as published: [B, V, K] -> [B, K]; see :func:`turn_mirrored`."""
+    return turn_mirrored(logits, protocol, mirror_map).mean(1)  # [B, K]
+
+
+def turn_mirrored(logits: Tensor, protocol: Protocol, mirror_map: Tensor) -> Tensor:
+    """Let the views that are mirror images vote for the class that theirs becomes in a mirror.
 
     Args:
         logits: [B, V, K].
         protocol: Says which of the V views are mirror images.
-        mirror_map: [K], the class that each class becomes in a mirror: those views vote for that.
+        mirror_map: [K], the class that each class becomes in a mirror.
 
     Returns:
-        Logits [B, K].
+        Logits [B, V, K] that can be compared and averaged over views.
     """
     mirrored = torch.tensor(protocol.mirrored, device=logits.device).view(1, -1, 1)  # [1, V, 1]
-    return torch.where(mirrored, logits[..., mirror_map], logits).mean(1)  # [B, K]
+    return torch.where(mirrored, logits[..., mirror_map], logits)  # [B, V, K]

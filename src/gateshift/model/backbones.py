@@ -6,6 +6,7 @@ import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import nn
 
 from gateshift.errors import ModelError
@@ -40,17 +41,21 @@ class Backbone:
     bgr: bool
 
 
-def create_backbone(name: str, *, imagenet: bool = False) -> Backbone:
+def create_backbone(name: str, *, imagenet: bool = False, drop_path: float = 0.0) -> Backbone:
     """Build a backbone without its classifier.
 
     Args:
         name: "bninception", "inceptionv3" (the papers' forms, Caffe preprocessing), a timm name, or
             "torchvision/NAME" for one of torchvision's classifiers of images.
         imagenet: Load timm's own ImageNet weights, from its hub or its cache.
+        drop_path: Stochastic depth of timm's networks (Huang et al., ECCV 2016): the probability that, in training,
+            a frame skips the last residual branch; it falls to 0 towards the first.
 
     Raises:
-        ModelError: If no such backbone is known, or its weights are not to be had.
+        ModelError: If no such backbone is known, its weights are not to be had, or it has no stochastic depth.
     """
+    if drop_path and (name in PAPER_BACKBONES or name.startswith(TORCHVISION)):
+        raise _no_drop_path(name)
     if name in PAPER_BACKBONES:
         build, size_px = PAPER_BACKBONES[name]
         if imagenet:
@@ -62,10 +67,46 @@ def create_backbone(name: str, *, imagenet: bool = False) -> Backbone:
         return Backbone(net, net.num_features, size_px, CAFFE_MEAN_BGR, (1.0, 1.0, 1.0), bgr=True)  # type: ignore[arg-type]
     if name.startswith(TORCHVISION):
         return _torchvision_backbone(name.removeprefix(TORCHVISION), imagenet=imagenet)
-    return _timm_backbone(name, imagenet=imagenet)
+    return _timm_backbone(name, imagenet=imagenet, drop_path=drop_path)
 
 
-def _timm_backbone(name: str, *, imagenet: bool) -> Backbone:
+def fit_size(net: nn.Module, name: str, size_px: int) -> None:
+    """Make a network take frames of this size, in place, if it does not already.
+
+    Args:
+        net: A backbone without temporal modules. The position embeddings of timm's transformers for one size are
+            resampled.
+        name: Of the backbone.
+        size_px: Side of the input square.
+
+    Raises:
+        ModelError: If it cannot: some networks have one size, all a smallest.
+    """
+    try:
+        if not 1 <= size_px <= 4096:
+            raise ValueError("choose 1 to 4096")
+        patches = getattr(net, "patch_embed", None)
+        if getattr(patches, "strict_img_size", False) and hasattr(net, "set_input_size"):
+            side_px = patches.patch_size[0]  # type: ignore[union-attr]
+            if size_px % side_px:  # timm would leave out what is over
+                raise ValueError(f"its patches are {side_px} px wide")
+            net.set_input_size(img_size=(size_px, size_px))  # type: ignore[operator]
+        with torch.no_grad():
+            net.eval()(torch.zeros(1, 3, size_px, size_px))
+    except (AssertionError, RuntimeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise ModelError(f"{name} does not take an input of {size_px} px: {reason}; choose another size") from None
+    net.train()
+
+
+def _no_drop_path(name: str) -> ModelError:
+    return ModelError(
+        f"{name} has no stochastic depth; timm's ResNets, RegNets, ConvNeXts, EfficientNets and MobileNets have; "
+        "take one of these, or leave --drop-path out"
+    )
+
+
+def _timm_backbone(name: str, *, imagenet: bool, drop_path: float) -> Backbone:
     import timm
 
     if not timm.is_model(name.split(".")[0]):
@@ -73,10 +114,16 @@ def _timm_backbone(name: str, *, imagenet: bool) -> Backbone:
         close = difflib.get_close_matches(name, known, n=3) or list(PAPER_BACKBONES)
         raise ModelError(f"unknown backbone {name!r}; bninception, inceptionv3 or a timm name: {', '.join(close)}")
     try:
-        net = timm.create_model(name, pretrained=imagenet, num_classes=0)
+        # Networks without stochastic depth do not know its argument.
+        options = {"drop_path_rate": drop_path} if drop_path else {}
+        net = timm.create_model(name, pretrained=imagenet, num_classes=0, **options)
     except Exception as error:  # hub errors have no common base, and a bad tag is a RuntimeError
+        if "drop_path_rate" in str(error):
+            raise _no_drop_path(name) from None
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelError(f"cannot create timm backbone {name!r}: {reason}; check the name and the network") from error
+    if drop_path and not any(isinstance(module, timm.layers.DropPath) for module in net.modules()):
+        raise _no_drop_path(name)
     if not imagenet:
         _open_residual_branches(net)
     config = timm.data.resolve_model_data_config(net)

@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import Tensor
 
 from gateshift.errors import ModelError
-from gateshift.model.backbones import create_backbone
+from gateshift.model.backbones import create_backbone, fit_size
 from gateshift.model.causal import make_causal
 from gateshift.model.classifier import DeployedClassifier, VideoClassifier
 from gateshift.model.config import ModelConfig
@@ -81,6 +81,8 @@ def _metadata(path: Path) -> str:
 
 def _build(config: ModelConfig, state: dict[str, Tensor]) -> VideoClassifier:
     parts = create_backbone(config.backbone)
+    if config.size_px != parts.size_px:
+        fit_size(parts.net, config.backbone, config.size_px)
     insert_temporal(parts.net, config.temporal, ratio=config.ratio, interleave=config.interleave)
     if config.causal:
         make_causal(parts.net)

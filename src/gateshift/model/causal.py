@@ -19,7 +19,7 @@ from gateshift.model.delays import DelayLine, Place, Recent
 from gateshift.model.gates import GateShift, GateShiftFuse, TemporalShift
 from gateshift.model.shift import shift_from_previous, split_clips
 from gateshift.model.streamed import Streamed, gate_maps, interleave, part_means
-from gateshift.model.surgery import TemporalSite
+from gateshift.model.temporal_site import TemporalSite
 
 
 class CausalGateShift(GateShift):

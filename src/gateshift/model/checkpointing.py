@@ -43,16 +43,16 @@ def _checkpoint(layers: Sequence[nn.Module]) -> None:
     """The first of these layers, which follow each other, does the work of all of them, and the others nothing."""
     first, *others = [layer.forward for layer in layers]
 
-    def run(*inputs: Any) -> Any:
-        x = first(*inputs)
+    def run(*inputs: Any, **options: Any) -> Any:
+        x = first(*inputs, **options)
         for compute in others:
             x = compute(x)
         return x
 
-    def forward(*inputs: Any) -> Any:
+    def forward(*inputs: Any, **options: Any) -> Any:
         if not (layers[0].training and torch.is_grad_enabled()):
-            return run(*inputs)
-        return checkpoint(run, *inputs, use_reentrant=False, context_fn=lambda: _contexts(layers))
+            return run(*inputs, **options)
+        return checkpoint(run, *inputs, use_reentrant=False, context_fn=lambda: _contexts(layers), **options)
 
     layers[0].forward = forward
     for layer in layers[1:]:

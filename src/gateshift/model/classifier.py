@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from gateshift.errors import ModelError
-from gateshift.model.backbones import create_backbone
+from gateshift.model.backbones import create_backbone, fit_size
 from gateshift.model.causal import make_causal
 from gateshift.model.config import ModelConfig
 from gateshift.model.fold import fold_backbone
@@ -24,6 +24,11 @@ class VideoClassifier(nn.Module):
     Clips are uint8 RGB, or float in 0..1; the model converts, orders channels and normalises itself. Each
     frame gets its logits, which are averaged over the T frames of the clip (consensus of TSN, ECCV 2016).
     T may differ from call to call.
+
+    Args:
+        backbone: Frames [N, 3, H, W] in, features [N, F] out.
+        num_features: F.
+        config: See the attribute.
 
     Attributes:
         config: Everything needed to build this model again and to feed it.
@@ -144,6 +149,7 @@ def create_model(
     size_px: int | None = None,
     num_segments: int | None = None,
     causal: bool = False,
+    drop_path: float = 0.0,
 ) -> VideoClassifier:
     """Build a video classifier around a 2D backbone.
 
@@ -160,18 +166,22 @@ def create_model(
         size_px: Side of the input square, where it is not the backbone's published one.
         num_segments: Frames of a clip in training, kept as the test protocol of the saved model.
         causal: Let the temporal modules look only back, for streams without delay; see :mod:`gateshift.model.causal`.
+        drop_path: Stochastic depth in training, from 0 up to 1; a saved model does not keep it.
+
+    Returns:
+        The model, in training mode. Its temporal modules send nothing yet.
 
     Raises:
         ModelError: If a name is unknown, or the numbers do not fit each other.
     """
     names = _class_names(num_classes, classes)
     check_temporal(temporal)
-    _check_numbers(dropout, num_segments)
-    parts = create_backbone(backbone, imagenet=weights == "imagenet")
+    _check_numbers(dropout, drop_path, num_segments)
+    parts = create_backbone(backbone, imagenet=weights == "imagenet", drop_path=drop_path)
     if weights is not None and weights != "imagenet":
         load_imagenet(parts.net, backbone, weights)
     if size_px is not None:
-        _check_size(parts.net, backbone, size_px)
+        fit_size(parts.net, backbone, size_px)
     report = insert_temporal(parts.net, temporal, ratio=ratio, interleave=interleave)
     if causal:
         make_causal(parts.net)
@@ -192,24 +202,12 @@ def create_model(
     return VideoClassifier(parts.net, parts.num_features, config)
 
 
-def _check_numbers(dropout: float, num_segments: int | None) -> None:
-    if not 0 <= dropout < 1:
-        raise ModelError(f"dropout {dropout}; it is a probability from 0 up to, not including, 1; lower it")
+def _check_numbers(dropout: float, drop_path: float, num_segments: int | None) -> None:
+    for name, number in (("dropout", dropout), ("drop-path", drop_path)):
+        if not 0 <= number < 1:
+            raise ModelError(f"{name} {number}; it is a probability from 0 up to, not including, 1; lower it")
     if num_segments is not None and num_segments < 1:
         raise ModelError(f"num_segments={num_segments}; a clip has at least 1 frame; raise it")
-
-
-def _check_size(net: nn.Module, backbone: str, size_px: int) -> None:
-    """Raise ModelError unless the network takes frames of this size: some have one size, all a smallest."""
-    try:
-        if not 1 <= size_px <= 4096:
-            raise ValueError("choose 1 to 4096")
-        with torch.no_grad():
-            net.eval()(torch.zeros(1, 3, size_px, size_px))
-    except (AssertionError, RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise ModelError(f"{backbone} does not take an input of {size_px} px: {reason}; choose another size") from None
-    net.train()
 
 
 def _class_names(num_classes: int | None, classes: Sequence[str] | None) -> tuple[str, ...]:

@@ -16,7 +16,8 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from gateshift.model.folded import FoldedGateShift, interleave_order
 from gateshift.model.gates import GateShift
-from gateshift.model.surgery import TemporalSite
+from gateshift.model.parted import part_channels
+from gateshift.model.temporal_site import TemporalSite
 
 # Below this share of the largest scale a channel is as good as switched off, and dividing by it would lose digits.
 SMALLEST_SCALE = 1e-6
@@ -67,7 +68,7 @@ def fold_backbone(net: nn.Module) -> nn.Module:
     folded.delete_all_unused_submodules()
     graph.lint()
     folded.recompile()
-    return folded
+    return part_channels(folded)
 
 
 def _module(net: fx.GraphModule, node: Any) -> nn.Module | None:

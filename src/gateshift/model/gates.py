@@ -79,7 +79,7 @@ class TemporalModule(nn.Module):
 
 
 class GateShift(TemporalModule):
-    """The gate-shift module, GSM: [N, C, H, W] -> [N, C, H, W].
+    """The gate-shift module, GSM (CVPR 2020, arXiv 1912.00381): [N, C, H, W] -> [N, C, H, W].
 
     The gate looks at batch-normalised, rectified features through a 3x3x3 convolution that starts at
     zero: a new module sends nothing, and is the identity up to the fixed channel order of ``interleave``.
@@ -107,6 +107,7 @@ class GateShift(TemporalModule):
         return gate_planes(F.relu(self.bn(features)), self.weight, self.bias, num_frames=self.num_frames)
 
     def forward(self, features: Tensor) -> Tensor:
+        """Gate, shift and add: [N, C, H, W] -> [N, C, H, W], N a whole number of clips of ``num_frames``."""
         gates = self.gates(features)
         return gate_shift(features, gates, num_frames=self.num_frames, interleave=self.interleave)
 

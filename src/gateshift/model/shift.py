@@ -32,7 +32,7 @@ def split_clips(frames: Tensor, num_frames: int) -> Tensor:
 
 
 def gate_shift(features: Tensor, gates: Tensor, *, num_frames: int, interleave: bool = True) -> Tensor:
-    """Send the gated part of each channel group one frame along and keep the rest (paper, equations 2-5).
+    """Send the gated part of each channel group one frame along and keep the rest (GSM, equations 2-5).
 
     The first half of the channels takes its gated part from the next frame, the second half from the
     previous one; beyond the ends of a clip there are zeros.
@@ -46,6 +46,9 @@ def gate_shift(features: Tensor, gates: Tensor, *, num_frames: int, interleave: 
 
     Returns:
         [N, C, H, W].
+
+    Raises:
+        ModelError: If the channels cannot be split, or N is not a whole number of clips.
 
     >>> x = torch.arange(3.0).view(3, 1, 1, 1).expand(3, 4, 1, 1)  # frame i holds i; T = 3
     >>> gate_shift(x, torch.ones(3, 2, 1, 1), num_frames=3).flatten(1).tolist()
@@ -129,7 +132,7 @@ def gate_shift_fuse(
         outputs.append(torch.lerp(staying, arriving, share))
     if interleave:
         outputs = [_interleave(output) for output in outputs]
-    return torch.cat(outputs, dim=2).flatten(0, 1).contiguous(memory_format=_memory_format(features))  # [N, C, H, W]
+    return torch.cat(outputs, dim=2).flatten(0, 1).contiguous(memory_format=memory_format(features))  # [N, C, H, W]
 
 
 def temporal_shift(features: Tensor, *, num_frames: int, fold: int | None = None) -> Tensor:
@@ -234,12 +237,12 @@ def _shuffle_halves(frames: Tensor, groups: int) -> Tensor:
     Both halves are shown to torch's kernel as one tensor twice as wide, or twice as long, with half the channels.
     """
     N, C, H, W = frames.shape
-    if _memory_format(frames) == torch.channels_last:
+    if memory_format(frames) == torch.channels_last:
         rows = frames.permute(0, 2, 3, 1).reshape(N, H, 2 * W, C // 2).permute(0, 3, 1, 2)
         return F.channel_shuffle(rows, groups).permute(0, 2, 3, 1).reshape(N, H, W, C).permute(0, 3, 1, 2)
     return F.channel_shuffle(frames.reshape(2 * N, C // 2, H, W), groups).reshape(N, C, H, W)
 
 
-def _memory_format(frames: Tensor) -> torch.memory_format:
-    """Whether channels follow each other in memory; a part of the channels of such a tensor counts as well."""
+def memory_format(frames: Tensor) -> torch.memory_format:
+    """Channels-last where channels follow each other in memory; a part of the channels of such a tensor counts too."""
     return torch.channels_last if frames.stride(1) == 1 and frames.shape[1] > 1 else torch.contiguous_format

@@ -15,7 +15,8 @@ from torch import Tensor, fx, nn
 from gateshift.errors import ModelError
 from gateshift.model.classifier import VideoClassifier, check_clips
 from gateshift.model.delays import Clock, DelayLine, Place, kept_bytes
-from gateshift.model.surgery import TemporalSite
+from gateshift.model.temporal_site import TemporalSite
+from gateshift.model.tokens import StreamedTokenSite, TokenSite
 
 
 class _Tracer(fx.Tracer):
@@ -83,7 +84,9 @@ def stream_network(net: nn.Module, clock: Clock) -> tuple[fx.GraphModule, int]:
             if lag := delays[node] - delays[source]:
                 node.replace_input_with(source, _delayed(streamed, source, lag, lines.setdefault(source, []), node))
         if node.op == "call_module" and isinstance(site := streamed.get_submodule(str(node.target)), TemporalSite):
-            delays[node] += _stream_site(streamed, node, StreamedSite(site, Place(clock, delays[node])))
+            place = Place(clock, delays[node])
+            form = StreamedTokenSite(site, place) if isinstance(site, TokenSite) else StreamedSite(site, place)
+            delays[node] += _stream_site(streamed, node, form)
     streamed.delete_all_unused_submodules()
     graph.lint()
     streamed.recompile()
@@ -106,7 +109,7 @@ def _delayed(
     return node
 
 
-def _stream_site(net: fx.GraphModule, node: fx.Node, site: StreamedSite) -> int:
+def _stream_site(net: fx.GraphModule, node: fx.Node, site: StreamedSite | StreamedTokenSite) -> int:
     """Put the streamed form of a site in its place in the graph; one for each call, where a layer is called twice."""
     name = f"site_{sum(1 for _ in net.children())}"
     net.add_submodule(name, site)

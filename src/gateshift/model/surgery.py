@@ -9,44 +9,16 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from gateshift.errors import ModelError
-from gateshift.model.families import Side
 from gateshift.model.gates import GateShift, GateShiftFuse, TemporalModule, TemporalShift
 from gateshift.model.sites import Site, find_sites
+from gateshift.model.temporal_site import TemporalSite
+from gateshift.model.tokens import TokenSite
 
 GATES = {"gsm": GateShift, "gsf": GateShiftFuse}
 TEMPORAL_MODULES = (*GATES, "tsm")
-
-
-class TemporalSite(nn.Module):
-    """A layer of the network with a temporal module before or after it, on the first of its channels.
-
-    Args:
-        layer: The layer.
-        temporal: The module.
-        side: On which side of the layer the module is.
-        num_gated: How many channels go through the module; the others pass by.
-    """
-
-    def __init__(self, layer: nn.Module, temporal: TemporalModule, side: Side, num_gated: int) -> None:
-        super().__init__()
-        self.layer = layer
-        self.temporal = temporal
-        self.side = side
-        self.num_gated = num_gated
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.side == "before":
-            return self.layer(self._mix(x))
-        return self._mix(self.layer(x))
-
-    def _mix(self, x: Tensor) -> Tensor:
-        if x.shape[1] == self.num_gated:
-            return self.temporal(x)
-        return torch.cat((self.temporal(x[:, : self.num_gated]), x[:, self.num_gated :]), dim=1)
 
 
 @dataclass(frozen=True)
@@ -74,10 +46,16 @@ class InsertReport:
     ratio: float = 1.0
 
     def __str__(self) -> str:
-        lines = [f"{self.temporal} at {len(self.sites)} sites ({self.family}), {self.num_parameters:,} parameters"]
+        lines = [f"{self.title}, {self.num_parameters:,} parameters"]
         lines += [f"  placement: {self.source}"] if self.source else []
         lines += [f"  {site.side} {site.name}: {self.describe_share(number)}" for number, site in enumerate(self.sites)]
         return "\n".join(lines)
+
+    @property
+    def title(self) -> str:
+        """What was put where, in a few words, and whether that is an experiment."""
+        mark = ", experimental" if any(site.grid for site in self.sites) else ""
+        return f"{self.temporal} at {len(self.sites)} sites ({self.family}{mark})"
 
     def describe_share(self, number: int) -> str:
         """How many channels of a site, the first being 0, its module moves, and whether that had to be rounded."""
@@ -122,10 +100,11 @@ def insert_temporal(
         net: A network of a known family, or any network with ``sites``.
         temporal: "gsm" (gate-shift), "gsf" (gate-shift-fuse) or "tsm" (temporal shift); "none" changes nothing.
         num_frames: T; change it later with :func:`set_num_frames`.
-        sites: Dotted names of convolutions to put a module after ("tsm": before), instead of the family's sites.
+        sites: Dotted names of convolutions to put a module after ("tsm": before), or of attention layers of a vision
+            transformer to put one before, instead of the family's sites.
         ratio: Share of each site's channels that go through the module, above 0 and up to 1; rounded up to a
             multiple of 4 channels. "tsm" moves an eighth of them each way. Default: as the family's source has it
-            for gates, a quarter in RegNet and ConvNeXt; else all.
+            for gates, a quarter in RegNets, ConvNeXts and vision transformers; else all.
         interleave: Whether gate-shift mixes channels. With it a new module is a fixed permutation of
             the channels; without it, the identity. Default: as the family's published networks.
 
@@ -134,7 +113,7 @@ def insert_temporal(
 
     Raises:
         ModelError: If the module is unknown, the net already has some, is wrapped for several devices,
-            has no known sites, or a site's channels cannot be split. The net is then unchanged.
+            has no known sites, or a site's channels or tokens cannot be split. The net is then unchanged.
     """
     _check_net(net, temporal, num_frames)
     if ratio is not None and not 0 < ratio <= 1:
@@ -160,7 +139,7 @@ def insert_temporal(
         layer = net.get_submodule(site.name)
         weight = next(layer.parameters())
         module.to(weight.device, weight.dtype).train(layer.training)
-        _replace(net, layer, TemporalSite(layer, module, site.side, gated))
+        _replace(net, layer, _wrap(layer, module, site, gated))
     num_parameters = sum(p.numel() for module in modules for p in module.parameters())
     name, source = ("given by name", "") if family is None or sites is not None else (family.name, family.source)
     return InsertReport(temporal, name, source, tuple(found), num_gated, interleave, num_parameters, ratio)
@@ -170,6 +149,12 @@ def _build_module(temporal: str, channels: int, num_frames: int, *, interleave: 
     if temporal == "tsm":
         return TemporalShift(channels, num_frames)
     return GATES[temporal](channels, num_frames, interleave=interleave)
+
+
+def _wrap(layer: nn.Module, module: TemporalModule, site: Site, num_gated: int) -> TemporalSite:
+    if site.grid is not None:
+        return TokenSite(layer, module, site.grid, num_gated)
+    return TemporalSite(layer, module, site.side, num_gated)
 
 
 def _check_net(net: nn.Module, temporal: str, num_frames: int) -> None:

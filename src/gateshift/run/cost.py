@@ -33,7 +33,8 @@ def count_cost(model: VideoClassifier, *, num_frames: int = 8) -> Cost:
         num_frames: Length of the clip that is counted.
     """
     size_px = model.config.size_px
-    shapes = copy.deepcopy(model).to("meta").eval()
+    # torch's counter fails on weights that want a gradient and go into a layer as its input, as in attention pools.
+    shapes = copy.deepcopy(model).to("meta").eval().requires_grad_(False)
     clip = torch.empty(1, num_frames, 3, size_px, size_px, dtype=torch.uint8, device="meta")
     with FlopCounterMode(display=False) as counter, torch.no_grad():
         shapes(clip)

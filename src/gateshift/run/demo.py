@@ -17,13 +17,15 @@ from gateshift.data.views import Protocol
 from gateshift.errors import SettingsError
 from gateshift.model.bundle import load_model
 from gateshift.run.evaluate import create_accelerator, evaluate
-from gateshift.run.explain import draw_prediction, gate_maps
+from gateshift.run.explain import gate_maps, most_varied
+from gateshift.run.explain_drawings import draw_prediction
 from gateshift.run.metrics import confusion, pair_accuracy
 from gateshift.run.predict import predict
+from gateshift.run.reporter import Reporter
 from gateshift.run.run_folder import write_text
 from gateshift.run.scores import Scores, save_scores
 from gateshift.run.settings import DemoSettings
-from gateshift.run.train import Reporter, train
+from gateshift.run.train import train
 from gateshift.run.train_settings import ModelOptions, OptimOptions, TrainSettings
 
 SEGMENTS = 8
@@ -168,9 +170,7 @@ def _predict_unseen(settings: DemoSettings, console: Console) -> None:
             opened, protocol, size_px=model.config.size_px, resize_px=model.config.resize_px
         )  # [1, T, ..]
     gates = {name: maps[0] for name, maps in gate_maps(model, clip).items()}
-    # The layers whose gates differ most from place to place and frame to frame are the ones worth a look.
-    varied = sorted(gates, key=lambda name: float(gates[name].std((0, 2, 3)).mean()), reverse=True)[:2]
-    gates = {name: maps for name, maps in gates.items() if name in varied}
+    gates = most_varied(gates, 2)
     picture = settings.out / "demo.png"
     title = f"{video.name}: called {prediction.top[0][0]!r}"
     draw_prediction(clip[0], gates, prediction.top, picture, title=title)

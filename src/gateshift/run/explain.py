@@ -2,30 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from gateshift.model.classifier import VideoClassifier
+from gateshift.errors import ModelError
+from gateshift.model.causal import CausalGateShift
+from gateshift.model.classifier import DeployedClassifier, VideoClassifier
 from gateshift.model.gates import GateShift
+
+DIRECTIONS = ("to previous", "to next")
+CAUSAL_DIRECTIONS = ("to next, first half", "to next, second half")
 
 
 @torch.inference_mode()
 def gate_maps(model: VideoClassifier, clips: Tensor) -> dict[str, Tensor]:
     """The gates of every gate-shift layer while a model looks at clips.
 
+    A gate g sends g times the features of its place along and keeps 1 - g times: 0 is closed, 1 sends all, -1 sends all
+    with the sign turned. What the first frame sends to the previous one, and the last to the next, is lost.
+
     Args:
-        model: In eval mode.
+        model: In eval mode; gate-shift-fuse counts, by its gates alone.
         clips: [B, T, 3, H, W], as the model takes them.
 
     Returns:
-        Layer name -> gates [B, T, 2, h, w] in -1..1, in the order of the layers. Of the axis of 2, the first
-        says what is sent to the previous frame and the second what is sent to the next. Empty for a model
-        without gate-shift.
+        Layer name -> gates [B, T, 2, h, w] in -1..1, in the order of the layers. The axis of 2 is the half of the
+        channels, and where it is sent :func:`gate_directions` says: the first to the previous frame, the second
+        to the next. Empty for a model without gate-shift.
+
+    Raises:
+        ModelError: If the model is deployed, or does not take the clips.
     """
+    check_not_deployed(model)
     found: dict[str, Tensor] = {}
 
     def record(name: str) -> Any:
@@ -48,49 +59,50 @@ def gate_maps(model: VideoClassifier, clips: Tensor) -> dict[str, Tensor]:
     return found
 
 
-def draw_prediction(
-    clip: Tensor, gates: dict[str, Tensor], top: Sequence[tuple[str, float]], path: Path, *, title: str
-) -> None:
-    """Draw the frames of a clip, each layer's gates over time, and the likeliest classes, as a PNG.
+def gate_directions(model: VideoClassifier) -> tuple[str, str]:
+    """Where each half of the channels is sent: to the previous and the next frame; in causal models, to the next."""
+    causal = any(isinstance(module, CausalGateShift) for module in model.modules())
+    return CAUSAL_DIRECTIONS if causal else DIRECTIONS
+
+
+def gate_openness(model: VideoClassifier, batches: Iterable[Tensor]) -> dict[str, Tensor]:
+    """How far the gates of each layer are open on a data set: the mean of their absolute values.
 
     Args:
-        clip: uint8 [T, 3, H, W].
-        gates: Layer name -> [T, 2, h, w], as of :func:`gate_maps` for one clip.
-        top: Classes and probabilities, likeliest first.
-        path: The PNG to write.
-        title: Above the picture.
-    """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+        model: In eval mode.
+        batches: Clips [B, T, 3, H, W], batch after batch; each clip counts the same.
 
-    num_frames = len(clip)
-    rows = [
-        (direction, name, maps[:, group])
-        for name, maps in gates.items()
-        for group, direction in enumerate(("to previous", "to next"))
-    ]
-    figure = Figure(figsize=(1.5 * num_frames + 2.6, 1.5 * (len(rows) + 1) + 2.2), layout="constrained")
-    FigureCanvasAgg(figure)
-    frames_part, bars_part = figure.subfigures(2, 1, squeeze=False, height_ratios=[1.5 * (len(rows) + 1), 2.0])[:, 0]
-    axes = frames_part.subplots(len(rows) + 1, num_frames, squeeze=False)
-    for t in range(num_frames):
-        axes[0, t].imshow(clip[t].permute(1, 2, 0).numpy())
-        axes[0, t].set_title(f"frame {t + 1}", fontsize=9)
-        for axis, (_, _, maps) in zip(axes[1:, t], rows, strict=True):
-            shown = axis.imshow(maps[t].numpy(), cmap="RdBu_r", vmin=-1, vmax=1)
-    for axis in axes.flat:
-        axis.set_xticks([])
-        axis.set_yticks([])
-    for axis, (direction, name, _) in zip(axes[1:, 0], rows, strict=True):
-        axis.set_ylabel(f"{name}\n{direction}", fontsize=8)
-    if rows:
-        frames_part.colorbar(shown, ax=axes[1:, :], shrink=0.6, label="gate")
-    bars = bars_part.subplots()
-    names, values = zip(*reversed(top), strict=True)
-    bars.barh(names, values, color="#4477aa")
-    bars.set_xlim(0, 1)
-    bars.set_xlabel("probability")
-    figure.suptitle(title)
-    partial = path.with_name(f".{path.name}.partial")
-    figure.savefig(partial, dpi=90, format="png")
-    partial.replace(path)
+    Returns:
+        Layer name -> [2] float64 in 0..1, for each half of the channels as in :func:`gate_maps`. Empty for a model
+        without gate-shift, or without any batch.
+    """
+    totals: dict[str, Tensor] = {}
+    num_clips = 0
+    for clips in batches:
+        num_clips += len(clips)
+        for name, maps in gate_maps(model, clips).items():
+            of_clips = maps.double().abs().mean((1, 3, 4)).sum(0).cpu()  # [2]
+            totals[name] = totals.get(name, torch.zeros(2, dtype=torch.float64)) + of_clips
+    return {name: total / num_clips for name, total in totals.items()}
+
+
+def most_varied(gates: Mapping[str, Tensor], count: int) -> dict[str, Tensor]:
+    """The layers worth a look: those whose gates differ most from place to place and frame to frame, summed over these.
+
+    Args:
+        gates: Layer name -> [T, 2, h, w], as of :func:`gate_maps` for one clip.
+        count: How many to keep.
+
+    Returns:
+        These, in the order of the layers.
+    """
+    # A sum, as a mean would prefer the last layers, whose few places say little of where.
+    spread = {name: float((maps - maps.mean((0, 2, 3), keepdim=True)).square().sum()) for name, maps in gates.items()}
+    kept = sorted(spread, key=lambda name: spread[name], reverse=True)[:count]
+    return {name: maps for name, maps in gates.items() if name in kept}
+
+
+def check_not_deployed(model: VideoClassifier) -> None:
+    """Raise ModelError if a model is folded for inference: its layers are no longer those that were trained."""
+    if isinstance(model, DeployedClassifier):
+        raise ModelError("a deployed model cannot be looked into; give the model that it was made of")

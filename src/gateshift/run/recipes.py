@@ -16,13 +16,19 @@ from pathlib import Path
 from typing import Any
 
 from gateshift.errors import SettingsError
-from gateshift.run.train_settings import AugmentOptions, ModelOptions, OptimOptions
+from gateshift.run.train_settings import AugmentOptions, ModelOptions, OptimOptions, SkewOptions
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:
     import tomli as tomllib
 
+TABLES: dict[str, type[Any]] = {
+    "model": ModelOptions,
+    "optim": OptimOptions,
+    "augment": AugmentOptions,
+    "skew": SkewOptions,
+}
 _HOME = resources.files("gateshift") / "recipes"
 
 
@@ -70,6 +76,7 @@ class Recipe:
         model: Options of the network; ``segments`` counts in a test too.
         optim: Options of the training.
         augment: Options of the augmentation.
+        skew: Options for classes of different sizes.
         test: Options of the test.
         released: The published checkpoint.
     """
@@ -83,14 +90,15 @@ class Recipe:
     model: dict[str, Any] = field(default_factory=dict)
     optim: dict[str, Any] = field(default_factory=dict)
     augment: dict[str, Any] = field(default_factory=dict)
+    skew: dict[str, Any] = field(default_factory=dict)
     test: TestOptions = TestOptions()
     released: Released | None = None
 
     def words(self, verb: str) -> list[str]:
         """The options of ``train`` or ``test`` that this recipe stands for, as on a command line."""
         if verb == "train":
-            tables = ((ModelOptions, self.model), (OptimOptions, self.optim), (AugmentOptions, self.augment))
-            return [word for options, table in tables for name in table for word in _words(options, name, table[name])]
+            given = [(options, *item) for table, options in TABLES.items() for item in getattr(self, table).items()]
+            return [word for options, name, value in given for word in _words(options, name, value)]
         options = {"segments": self.model.get("segments"), **dataclasses.asdict(self.test)}
         return [word for name, value in options.items() if value is not None for word in (f"--{name}", str(value))]
 
@@ -160,8 +168,7 @@ def _recipe(name: str, content: dict[str, Any]) -> Recipe:
     """Check the names of everything in a recipe's file; its values are checked as options are."""
     own = {item.name for item in dataclasses.fields(Recipe)} - {"name"}
     _check_names(name, "", content, own)
-    tables = {"model": ModelOptions, "optim": OptimOptions, "augment": AugmentOptions}
-    for table, options in (*tables.items(), ("test", TestOptions), ("released", Released)):
+    for table, options in {**TABLES, "test": TestOptions, "released": Released}.items():
         values = content.get(table, {})
         if not isinstance(values, dict):
             raise SettingsError(f"--recipe {name}: {table} = {values!r}; it is a table, [{table}]; correct the file")
@@ -170,7 +177,7 @@ def _recipe(name: str, content: dict[str, Any]) -> Recipe:
         if type(value) is not int:
             raise SettingsError(f"--recipe {name}: [test] {option} = {value!r}; it is a whole number; correct the file")
     parts = tuple(content.get("parts", ()))
-    if parts and any(content.get(table) for table in tables):
+    if parts and any(content.get(table) for table in TABLES):
         raise SettingsError(f"--recipe {name}: has parts and options; a recipe of parts has no others; split the file")
     try:
         fields = {key: value for key, value in content.items() if key not in ("parts", "test", "released")}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import hashlib
+import io
 import json
 import shutil
 from collections.abc import Mapping, Sequence
@@ -28,19 +29,22 @@ class Progress:
     Attributes:
         epoch: Epochs that are finished.
         best_top1: Highest validation accuracy so far, in 0..1; -1 before the first.
+        skipped: Why videos could not be read and were left out, by their place in the list.
     """
 
     def __init__(self) -> None:
         self.epoch = 0
         self.best_top1 = -1.0
+        self.skipped: dict[int, str] = {}
 
-    def state_dict(self) -> dict[str, float]:
+    def state_dict(self) -> dict[str, Any]:
         """For accelerate's state saving."""
-        return {"epoch": self.epoch, "best_top1": self.best_top1}
+        return {"epoch": self.epoch, "best_top1": self.best_top1, "skipped": self.skipped}
 
-    def load_state_dict(self, state: Mapping[str, float]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """For accelerate's state saving."""
         self.epoch, self.best_top1 = int(state["epoch"]), float(state["best_top1"])
+        self.skipped = dict(state["skipped"])
 
 
 class RunFolder:
@@ -54,6 +58,7 @@ class RunFolder:
         self.table = path / "log.csv"
         self.lines = path / "log.jsonl"
         self.settings = path / "settings.json"
+        self.skipped = path / "skipped.csv"
 
     def check(self, *, resume: bool) -> None:
         """Raise SettingsError unless the folder is new, or holds a run to go on with."""
@@ -136,20 +141,39 @@ class RunFolder:
             writer.writerows(rows)
         partial.replace(self.table)
 
+    def list_skipped(self, skipped: Mapping[str, str]) -> None:
+        """Write the videos that could not be read, and why, to ``skipped.csv``, which ``--exclude`` takes."""
+        text = io.StringIO(newline="")
+        csv.writer(text).writerows([("path", "reason"), *skipped.items()])
+        write_text(self.skipped, text.getvalue())
+
 
 def describe(
-    settings: TrainSettings, classes: Sequence[str], learned: Manifest, validation: Manifest
+    settings: TrainSettings,
+    classes: Sequence[str],
+    learned: Manifest,
+    validation: Manifest,
+    backwards: Sequence[Sequence[str]] = (),
 ) -> dict[str, Any]:
-    """What decides the weights that a run ends with, as flat JSON values: settings, classes and videos."""
+    """What decides the weights that a run ends with, as flat JSON values: settings, classes and videos.
+
+    Args:
+        settings: Of the training; those that change no weight are left out.
+        classes: In the order of the logits.
+        learned: The videos to learn from.
+        validation: The videos to validate on.
+        backwards: Pairs of classes whose clips are played backwards.
+    """
     flat: dict[str, Any] = {}
     for name, value in dataclasses.asdict(settings).items():
         flat.update(value if isinstance(value, dict) else {name: value})
-    for name in ("resume", "workers", "out", "checkpointing"):
+    for name in ("resume", "workers", "out", "checkpointing", "exclude", "skip_bad"):
         del flat[name]
     described = {name: _plain(value) for name, value in flat.items()}
     lists = {"train_videos": _digest(learned), "val_videos": _digest(validation)}
     pairs = [list(pair) for pair in learned.mirror_pairs(classes)]
-    return {**described, "classes": list(classes), "mirrored_classes": pairs, **lists}
+    reversals = [list(pair) for pair in backwards]
+    return {**described, "classes": list(classes), "mirrored_classes": pairs, "reversed_classes": reversals, **lists}
 
 
 def _digest(manifest: Manifest) -> str:

@@ -50,6 +50,12 @@ class Scores:
         if not (self.labels.min() >= 0 and self.labels.max() < classes):
             raise ScoresError(f"labels {self.labels.min()}..{self.labels.max()} of {classes} classes; write it again")
 
+    def select(self, ids: Sequence[str]) -> Scores:
+        """The scores of some of these videos, in the order given."""
+        row = {video: i for i, video in enumerate(self.ids)}
+        rows = [row[video] for video in ids]
+        return Scores(tuple(ids), self.labels[rows], self.logits[rows], self.classes, self.protocol)
+
     def metrics(self) -> Metrics:
         """Accuracies of these scores."""
         return Metrics.of(self.logits, self.labels)
@@ -59,13 +65,21 @@ def check_output(path: Path, *, overwrite: bool) -> None:
     """Raise SettingsError unless scores can be written there, before any work is done."""
     if path.suffix != ".npz":
         raise SettingsError(f"--scores {path}; a scores file is named .npz; rename it")
-    if not path.parent.is_dir():
-        raise SettingsError(f"--scores {path}: no folder {path.parent}; create it")
-    for file in (path, path.with_suffix(".json")):
+    check_writable(f"--scores {path}", (path, path.with_suffix(".json")), overwrite=overwrite)
+
+
+def check_writable(given: str, files: Sequence[Path], *, overwrite: bool) -> None:
+    """Raise SettingsError, which begins with what was given, unless files of one folder can be written."""
+    folder = files[0].parent
+    if not folder.is_dir():
+        raise SettingsError(f"{given}: no folder {folder}; create it")
+    for file in files:
+        if file.is_dir():
+            raise SettingsError(f"{given}: {file} is a folder; choose another name")
         if file.exists() and not overwrite:
-            raise SettingsError(f"--scores {path}: {file} exists; choose another name, or add --overwrite")
-    if not os.access(path.parent, os.W_OK):
-        raise SettingsError(f"--scores {path}: {path.parent} cannot be written to; choose another folder")
+            raise SettingsError(f"{given}: {file} exists; choose another name, or add --overwrite")
+    if not os.access(folder, os.W_OK):
+        raise SettingsError(f"{given}: {folder} cannot be written to; choose another folder")
 
 
 def save_scores(scores: Scores, path: Path) -> None:
@@ -120,23 +134,46 @@ def ensemble(parts: Sequence[Scores]) -> Scores:
     first = parts[0]
     total = np.zeros(first.logits.shape, dtype=np.float64)
     for number, part in enumerate(parts, start=1):
-        if set(part.classes) != set(first.classes) or len(part.classes) != len(first.classes):
-            raise ScoresError(
-                f"file {number} has {len(part.classes)} classes and file 1 has {len(first.classes)}, or other names; "
-                "an ensemble takes models of the same classes"
-            )
-        if set(part.ids) != set(first.ids):
-            other = sorted(set(part.ids) ^ set(first.ids))
-            raise ScoresError(
-                f"file {number} and file 1 are of different videos: {len(other)} are in one alone, such as {other[0]}; "
-                "test the models on the same list"
-            )
-        row = {video: i for i, video in enumerate(part.ids)}
-        rows = [row[video] for video in first.ids]
-        columns = [part.classes.index(name) for name in first.classes]
-        named = np.array(part.classes)[part.labels[rows]]
-        if (named != np.array(first.classes)[first.labels]).any():
-            raise ScoresError(f"file {number} and file 1 have different labels for the same videos; test them again")
-        total += part.logits[np.ix_(rows, columns)]
+        total += align(part, first, names=(f"file {number}", "file 1")).logits
     protocol = " + ".join(dict.fromkeys(part.protocol for part in parts))
     return Scores(first.ids, first.labels, (total / len(parts)).astype(np.float32), first.classes, protocol)
+
+
+def align(part: Scores, first: Scores, *, names: tuple[str, str]) -> Scores:
+    """Put scores into the order of others: their videos and their classes.
+
+    Args:
+        part: To be put in order.
+        first: Whose order it gets.
+        names: What an error calls the two.
+
+    Raises:
+        ScoresError: If they are not of the same videos, labels and classes.
+    """
+    here, there = names
+    check_classes_and_videos(part, classes=first.classes, ids=first.ids, names=names)
+    row = {video: i for i, video in enumerate(part.ids)}
+    rows = [row[video] for video in first.ids]
+    columns = [part.classes.index(name) for name in first.classes]
+    named = np.array(part.classes)[part.labels[rows]]
+    if (named != np.array(first.classes)[first.labels]).any():
+        raise ScoresError(f"{here} and {there} have different labels for the same videos; test them again")
+    return Scores(first.ids, first.labels, part.logits[np.ix_(rows, columns)], first.classes, part.protocol)
+
+
+def check_classes_and_videos(
+    part: Scores, *, classes: Sequence[str], ids: Sequence[str], names: tuple[str, str]
+) -> None:
+    """Raise ScoresError unless scores are of these classes and videos, in any order; ``names`` as for :func:`align`."""
+    here, there = names
+    if set(part.classes) != set(classes) or len(part.classes) != len(classes):
+        raise ScoresError(
+            f"{here} has {len(part.classes)} classes and {there} has {len(classes)}, or other names; "
+            "only models of the same classes go together"
+        )
+    if set(part.ids) != set(ids):
+        other = sorted(set(part.ids) ^ set(ids))
+        raise ScoresError(
+            f"{here} and {there} are of different videos: {len(other)} are in one alone, such as {other[0]}; "
+            "test the models on the same list"
+        )

@@ -43,8 +43,16 @@ class TestSettings:
     category.txt."""
     scores: Path | None = None
     """Write ids, labels, logits and classes to this .npz, and the accuracies to a .json beside it."""
+    report: Annotated[Path | None, arg(metavar="FILE.html")] = None
+    """Write what the test found to this page: confused classes, figures of each class, whether the probabilities come
+    true, frames of the worst mistakes, and how far the views agree. It needs no other file and no network."""
+    compare: Annotated[Path | None, arg(metavar="SCORES.npz")] = None
+    """Compare with another model, by the scores that test wrote for it on the same videos: what changed, and McNemar's
+    exact test. Printed, and told in full in the report."""
+    skip_bad: int = 0
+    """Go on without videos that cannot be read, up to so many: they are counted and listed. One more is an error."""
     overwrite: bool = False
-    """Replace the scores file if there is one."""
+    """Replace the scores file and the report if there are any."""
     root: Path | None = None
     """Where relative paths of the list start; its own folder by default."""
     short_videos: ShortVideos = "spread"

@@ -6,6 +6,7 @@ This module imports nothing heavy, so that ``gateshift --help`` is quick.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
@@ -29,7 +30,7 @@ class ModelOptions:
     averaged)."""
     ratio: float | None = None
     """Share of the channels at each site that go through the module, rounded up to a multiple of 4. By default all,
-    and a quarter for gates in RegNet and ConvNeXt."""
+    and a quarter for gates in RegNets, ConvNeXts and vision transformers."""
     segments: int = 8
     """Frames that are taken from each video, one from each of as many equal parts."""
     weights: str | None = None
@@ -42,6 +43,9 @@ class ModelOptions:
     """Let the temporal modules look only back, for streams without delay."""
     dropout: float = 0.5
     """Probability of dropping a feature before the classifier."""
+    drop_path: float = 0.0
+    """Stochastic depth: probability that a frame skips the last residual branch, less for earlier ones. For long
+    trainings of deep networks on little data: 0.1 to 0.3. Most of timm's networks have it."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,11 @@ class OptimOptions:
     """Passes over the training videos."""
     warmup_epochs: int = 10
     """Epochs of linear warm-up; a cosine follows."""
+    gates_warmup_epochs: int | None = None
+    """Epochs of warm-up of the temporal modules; None: as of the rest. Give more where gates are unsteady at first."""
+    schedule: Literal["epochs", "one-cycle"] = "epochs"
+    """When the learning rate changes: after each epoch, as in the papers, or after each update (one-cycle), which
+    suits trainings of few epochs."""
     batch_size: int = 8
     """Videos of one forward pass, over all devices together."""
     accumulate: int = 1
@@ -66,6 +75,15 @@ class OptimOptions:
     new_layers_lr: float = 1.0
     """Learning rate of the temporal modules and the classifier, as a multiple of lr; 2 to 5 helps where
     the backbone starts from ImageNet or the training is short."""
+    layer_decay: float = 1.0
+    """Learning rate of each layer of the backbone as a multiple of that of the next; 0.7 to 0.9 keeps what a
+    pretrained backbone knows, mostly with adamw."""
+    freeze_epochs: int = 0
+    """Epochs at the start in which only the temporal modules and the classifier learn, for a pretrained backbone
+    and little data: 1 to 5."""
+    ema: float = 0.0
+    """Validate and save a moving average of the weights, of which each update keeps this share: 0.99 for hundreds of
+    updates in all, 0.999 for thousands, 0.9998 for more."""
     weight_decay: float = 5e-4
     """Weight decay of every parameter."""
     clip_norm: float = 20.0
@@ -97,6 +115,35 @@ class AugmentOptions:
     left and right, clockwise and counterclockwise or anticlockwise, cw and ccw."""
     brightness: float = 0.0
     """Largest relative change of brightness and contrast, such as 0.3."""
+    reverse: bool = False
+    """Play half the clips backwards, with the label that they then have: of the pairs of classes in a
+    reversal_pairs.csv (class,reversed) beside TRAIN. Classes in no pair are never reversed."""
+    reversal_pairs: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="'A=B'")] = ()
+    """Two classes that are each other played backwards, or A=A for one that looks the same; repeat for more. Turns
+    --reverse on and takes the file's place."""
+    rand_augment: int = 0
+    """Magnitude, up to 30, of two random changes of colours or geometry of each clip (RandAugment): 7 to 15 for long
+    trainings on little data."""
+    erasing: float = 0.0
+    """Probability that a rectangle of a clip is greyed out, such as 0.25."""
+    mixup: float = 0.0
+    """Mix the clips of a batch in pairs, by shares that a Beta distribution of this alpha gives: 0.2 to 0.8."""
+    cutmix: float = 0.0
+    """Put a rectangle of one clip into another, as large as a Beta distribution of this alpha says: 1. With --mixup,
+    each batch takes one of the two."""
+
+
+@dataclass(frozen=True)
+class SkewOptions:
+    """Classes that have very different numbers of videos. Take one of the first two."""
+
+    balanced: bool = False
+    """Show every class equally often: in each epoch as many videos as before, of rare classes the same several
+    times."""
+    class_weights: bool = False
+    """Weigh the loss of each video so that every class counts the same in all."""
+    focal_gamma: float = 0.0
+    """Discount videos that the network is already sure of (focal loss), by this power: 1 to 3, 2 in its paper."""
 
 
 @dataclass(frozen=True)
@@ -121,8 +168,14 @@ class TrainSettings:
     model: ModelOptions = field(default_factory=ModelOptions)
     optim: OptimOptions = field(default_factory=OptimOptions)
     augment: AugmentOptions = field(default_factory=AugmentOptions)
+    skew: SkewOptions = field(default_factory=SkewOptions)
     root: Path | None = None
     """Where relative paths of the lists start; each list's own folder by default."""
+    exclude: Path | None = None
+    """CSV with a column path: these videos of TRAIN and VAL are left out, and counted."""
+    skip_bad: int = 0
+    """Go on without videos of TRAIN that cannot be read, up to so many, and list them in skipped.csv; one more stops
+    the training. In one process only."""
     short_videos: ShortVideos = "spread"
     """Validation of videos of at most SEGMENTS frames: spread over them, or first-frame, as the
     released code does by mistake."""
@@ -141,37 +194,65 @@ class TrainSettings:
     """Go on where the run in RUN stopped."""
 
     def check(self) -> None:
-        """Raise SettingsError if a number is out of its range."""
-        optim = self.optim
-        at_least_one = {
-            "segments": self.model.segments,
+        """Raise SettingsError if a number is out of its range, or options contradict each other."""
+        model, optim, augment, skew = self.model, self.optim, self.augment, self.skew
+        counts = {
+            "segments": model.segments,
             "epochs": optim.epochs,
             "batch-size": optim.batch_size,
             "accumulate": optim.accumulate,
             "validate-every": optim.validate_every,
             "lr-batch": 1 if optim.lr_batch is None else optim.lr_batch,
         }
-        for name, value in at_least_one.items():
-            if value < 1:
-                raise SettingsError(f"--{name} {value}; it must be at least 1; raise it")
-        if not 0 <= optim.warmup_epochs < optim.epochs:
-            raise SettingsError(
-                f"--warmup-epochs {optim.warmup_epochs} of --epochs {optim.epochs}; "
-                "it must be 0 or more and less than the epochs; lower it"
-            )
-        for name, number in (
-            ("lr", optim.lr),
-            ("new-layers-lr", optim.new_layers_lr),
-            ("clip-norm", optim.clip_norm),
-        ):
-            if not 0 < number < math.inf:
-                raise SettingsError(f"--{name} {number}; it must be above 0 and finite; try the default")
-        for name, number in (("weight-decay", optim.weight_decay), ("workers", self.workers or 0)):
-            if not 0 <= number < math.inf:
-                raise SettingsError(f"--{name} {number}; it must be 0 or more, and finite; try the default")
-        if not 0 <= self.seed < 2**32:
-            raise SettingsError(f"--seed {self.seed}; it must be from 0 to {2**32 - 1}; choose another")
-        shares = {"label-smoothing": optim.label_smoothing, "brightness": self.augment.brightness}
-        for name, number in shares.items():
-            if not 0 <= number < 1:
-                raise SettingsError(f"--{name} {number}; it is a share from 0 up to, not including, 1; lower it")
+        _check(counts, lambda value: value >= 1, "it must be at least 1; raise it")
+        rates = {"lr": optim.lr, "new-layers-lr": optim.new_layers_lr, "clip-norm": optim.clip_norm}
+        _check(rates, lambda value: 0 < value < math.inf, "it must be above 0 and finite; try the default")
+        amounts = {
+            "weight-decay": optim.weight_decay,
+            "workers": self.workers or 0,
+            "mixup": augment.mixup,
+            "cutmix": augment.cutmix,
+            "focal-gamma": skew.focal_gamma,
+            "skip-bad": self.skip_bad,
+        }
+        _check(amounts, lambda value: 0 <= value < math.inf, "it must be 0 or more, and finite; try the default")
+        shares = {
+            "label-smoothing": optim.label_smoothing,
+            "ema": optim.ema,
+            "brightness": augment.brightness,
+            "erasing": augment.erasing,
+        }
+        _check(shares, lambda value: 0 <= value < 1, "it is a share from 0 up to, not including, 1; lower it")
+        _check(
+            {"seed": self.seed}, lambda value: 0 <= value < 2**32, f"it must be from 0 to {2**32 - 1}; choose another"
+        )
+        _check(
+            {"layer-decay": optim.layer_decay},
+            lambda value: 0 < value <= 1,
+            "it must be above 0 and at most 1; try 0.8",
+        )
+        _check({"rand-augment": augment.rand_augment}, lambda value: 0 <= value <= 30, "it must be from 0 to 30; try 9")
+        self._check_epochs()
+        if skew.balanced and skew.class_weights:
+            raise SettingsError("--balanced and --class-weights: both even out the classes; leave one of them out")
+
+    def _check_epochs(self) -> None:
+        optim = self.optim
+        lengths = {
+            "warmup-epochs": optim.warmup_epochs,
+            "gates-warmup-epochs": optim.gates_warmup_epochs or 0,
+            "freeze-epochs": optim.freeze_epochs,
+        }
+        for name, value in lengths.items():
+            if not 0 <= value < optim.epochs:
+                raise SettingsError(
+                    f"--{name} {value} of --epochs {optim.epochs}; "
+                    "it must be 0 or more and less than the epochs; lower it"
+                )
+
+
+def _check(values: Mapping[str, float], fits: Callable[[float], bool], rule: str) -> None:
+    """Raise SettingsError at the first option that does not fit, with what it must be."""
+    for name, value in values.items():
+        if not fits(value):
+            raise SettingsError(f"--{name} {value}; {rule}")

@@ -1,0 +1,122 @@
+"""Work that may crash or never end, done by processes that are watched."""
+
+from __future__ import annotations
+
+import math
+import multiprocessing
+import signal
+import time
+from collections.abc import Callable, Iterable, Iterator
+from multiprocessing.connection import Connection, wait
+from typing import Any, Generic, Literal, TypeVar
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+Broken = Literal["time-out", "crash"]
+
+
+def in_processes(
+    work: Callable[[Task], Result], tasks: Iterable[Task], *, workers: int, timeout_s: float
+) -> Iterator[tuple[int, Result | Broken]]:
+    """Results of tasks, in the order in which they are done.
+
+    A process that takes too long for a task is killed, and another one goes on with the next.
+
+    Args:
+        work: A function of a module, which each process imports.
+        tasks: What it is called with, in turn. Tasks and results travel between processes.
+        workers: How many processes work side by side, at least 1.
+        timeout_s: How long one task may take.
+
+    Yields:
+        The number of a task, from 0, and its result, or ``"time-out"`` or ``"crash"``.
+
+    Raises:
+        Exception: What ``work`` raises.
+        RuntimeError: If a process cannot start.
+    """
+    waiting = enumerate(tasks)
+    pool: list[_Worker[Task, Result]] = []
+    try:
+        while True:
+            while len(pool) < workers and (following := next(waiting, None)) is not None:
+                pool.append(_Worker(work, *following))
+            if not pool:
+                return
+            soonest_s = min(worker.deadline_s for worker in pool) - time.monotonic()
+            ready = wait([worker.connection for worker in pool], None if math.isinf(soonest_s) else max(soonest_s, 0))
+            for worker in [*pool]:
+                number, answer = worker.number, worker.answer(worker.connection in ready, timeout_s)
+                if answer is None:
+                    continue
+                following = None if isinstance(answer, str) else next(waiting, None)
+                if following is None:
+                    pool.remove(worker)
+                    worker.end()
+                else:
+                    worker.give(*following, timeout_s)
+                yield number, answer if isinstance(answer, str) else answer[0]
+    finally:
+        for worker in pool:
+            worker.end()
+
+
+class _Worker(Generic[Task, Result]):
+    """A process and the task that it is at. Its time runs once it has started, which takes seconds."""
+
+    def __init__(self, work: Callable[[Task], Result], number: int, task: Task) -> None:
+        # A fork of a process that has threads may hang.
+        kinds = multiprocessing.get_all_start_methods()
+        context: Any = multiprocessing.get_context("forkserver" if "forkserver" in kinds else "spawn")
+        if "forkserver" in kinds:
+            context.set_forkserver_preload([work.__module__])  # each process need not import it then
+        self.connection: Connection
+        self.connection, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(work, theirs), daemon=True)
+        self._process.start()
+        theirs.close()
+        self._is_up = False
+        self.give(number, task, math.inf)
+
+    def give(self, number: int, task: Task, timeout_s: float) -> None:
+        self.number = number
+        self.deadline_s = time.monotonic() + timeout_s
+        self.connection.send(task)
+
+    def answer(self, has_spoken: bool, timeout_s: float) -> tuple[Result] | Broken | None:
+        """What has become of the task; None if it is still under way."""
+        if not has_spoken:
+            return "time-out" if time.monotonic() >= self.deadline_s else None
+        try:
+            said = self.connection.recv()
+        except (EOFError, ConnectionError):
+            if not self._is_up:
+                raise RuntimeError(f"a process could not start, and ended with {self._process.exitcode}") from None
+            return "crash"
+        if isinstance(said, Exception):
+            raise said
+        if said is None:
+            self._is_up, self.deadline_s = True, time.monotonic() + timeout_s
+        result: tuple[Result] | None = said
+        return result
+
+    def end(self) -> None:
+        self.connection.close()
+        self._process.kill()
+        self._process.join()
+
+
+def _serve(work: Callable[[Task], Result], connection: Connection) -> None:
+    """What a process does: say None once, then for each task its result, alone in a tuple, or what it raised."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends it
+    connection.send(None)
+    while True:
+        try:
+            task = connection.recv()
+        except EOFError:  # the parent is gone
+            return
+        try:
+            said: object = (work(task),)
+        except Exception as error:
+            said = error
+        connection.send(said)

@@ -1,0 +1,72 @@
+"""Videos that are better left out, and the table of them that ``train --exclude`` takes.
+
+This module imports nothing heavy: its words are choices of a command line.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from gateshift.errors import SettingsError
+
+Fault = Literal[
+    "missing",
+    "zero-bytes",
+    "empty",
+    "no-video",
+    "truncated",
+    "unreadable",
+    "wrong-length",
+    "duplicate",
+    "rotated",
+    "variable-rate",
+    "time-out",
+    "crash",
+]
+COLUMNS = ("path", "problem", "detail")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong with a video, or with a part of one.
+
+    Attributes:
+        path: The video.
+        problem: What kind of fault it is.
+        detail: The fault in words, in one line.
+        part: ``#`` and the times, as in the ids of a list, for a fault of one part alone; else empty.
+    """
+
+    path: Path
+    problem: Fault
+    detail: str
+    part: str = ""
+
+    @property
+    def name(self) -> str:
+        """The absolute path, and the part: the same from whichever list the video is reached."""
+        return os.path.abspath(self.path) + self.part  # noqa: PTH100 - links stay as they are
+
+
+def check_quarantine(path: Path, *, overwrite: bool) -> None:
+    """Raise SettingsError if a table cannot be written there."""
+    if path.is_dir() or not path.parent.is_dir():
+        raise SettingsError(f"--out {path}: it must be a file in an existing folder; choose another name")
+    if path.exists() and not overwrite:
+        raise SettingsError(f"--out {path}: it exists; choose another name, or add --overwrite")
+
+
+def write_quarantine(path: Path, problems: Iterable[Problem]) -> None:
+    """Write problems as a CSV with the columns path, problem and detail; it appears when it is whole."""
+    partial = path.with_name(f".{path.name}.partial")
+    # Names of files may hold what is no text.
+    with partial.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(COLUMNS)
+        table.writerows((problem.name, problem.problem, problem.detail) for problem in problems)
+    partial.replace(path)

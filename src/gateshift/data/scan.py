@@ -1,0 +1,110 @@
+"""What is wrong with the videos of a list or a folder, found by decoding all of them before a training does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from gateshift.data.checkup import Finding, Part, check_video
+from gateshift.data.dataset import default_workers
+from gateshift.data.entries import Entry
+from gateshift.data.manifest import read_manifest
+from gateshift.data.processes import in_processes
+from gateshift.data.quarantine import Problem
+from gateshift.data.video import VIDEO_SUFFIXES, find_videos
+from gateshift.errors import ManifestError, SettingsError
+
+Listed = dict[Path, list[Part]]
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What a scan found.
+
+    Attributes:
+        num_videos: How many there are; one of which several parts are listed is one.
+        problems: What is wrong with them, in the order of the videos.
+    """
+
+    num_videos: int
+    problems: tuple[Problem, ...]
+
+
+def find_listed(sources: Sequence[Path], *, root: Path | None = None) -> Listed:
+    """The videos of lists and folders, and what the lists say of each.
+
+    Args:
+        sources: A ``.csv`` or ``.txt`` list, a folder with videos at any depth, or a video.
+        root: Where relative paths of the lists start; each list's own folder by default.
+
+    Raises:
+        ManifestError: If a list cannot be read, or a folder has no video.
+    """
+    listed: Listed = {}
+    for source in sources:
+        if source.suffix.lower() in (".csv", ".txt") and not source.is_dir():
+            for entry in read_manifest(source, root=root).entries:
+                listed.setdefault(entry.path, []).append(_part(entry))
+            continue
+        videos = find_videos(source) if source.is_dir() else [source]
+        if not videos:
+            raise ManifestError(
+                f"{source}: no video in it or below; give a folder of {' '.join(sorted(VIDEO_SUFFIXES))}"
+            )
+        for video in videos:
+            listed.setdefault(video, []).append(Part())
+    return listed
+
+
+def scan(
+    listed: Listed, *, timeout_s: float, workers: int | None = None, on_video: Callable[[], None] = lambda: None
+) -> Scan:
+    """Decode every video, side by side, in processes that are ended where one crashes or does not come to an end.
+
+    Args:
+        listed: The videos, by ``find_listed``.
+        timeout_s: How long decoding one may take, above 0.
+        workers: Processes; by default as ``default_workers`` says.
+        on_video: Called after each.
+
+    Raises:
+        SettingsError: If the time or the number of processes is out of range.
+    """
+    if not timeout_s > 0:
+        raise SettingsError(f"--timeout {timeout_s:g}; it is above 0 seconds; correct it")
+    workers = default_workers() if workers is None else workers
+    if workers < 1:
+        raise SettingsError(f"--workers {workers}; a scan needs at least 1")
+    videos = list(listed)
+    findings: list[Finding | None] = [None] * len(videos)
+    for number, answer in in_processes(_check, listed.items(), workers=workers, timeout_s=timeout_s):
+        path = videos[number]
+        if answer == "time-out":
+            detail = f"was not decoded in {timeout_s:g} s; write it again, or give --timeout more seconds if it is long"
+            answer = Finding((Problem(path, "time-out", detail),))
+        elif answer == "crash":
+            answer = Finding((Problem(path, "crash", "ended the process that decoded it; write it again"),))
+        findings[number] = answer
+        on_video()
+    return Scan(len(videos), tuple(_with_duplicates(videos, findings)))
+
+
+def _part(entry: Entry) -> Part:
+    is_part = entry.start_s is not None or entry.end_s is not None
+    name = f"#{entry.video_id.rpartition('#')[2]}" if is_part else ""
+    return Part(name, entry.start_s, entry.end_s, entry.num_frames)
+
+
+def _check(task: tuple[Path, list[Part]]) -> Finding:
+    return check_video(*task)
+
+
+def _with_duplicates(videos: Sequence[Path], findings: Sequence[Finding | None]) -> Iterator[Problem]:
+    first: dict[bytes, Path] = {}
+    for path, finding in zip(videos, findings, strict=True):
+        if finding is None:
+            continue
+        yield from finding.problems
+        if finding.digest is not None and first.setdefault(finding.digest, path) != path:
+            yield Problem(path, "duplicate", f"shows the same as {first[finding.digest]}")

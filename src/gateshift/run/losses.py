@@ -1,0 +1,56 @@
+"""What is minimised: cross-entropy, with classes weighted or easy clips discounted where the data are skewed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+SMALLEST_MISS = 1e-6  # a power of 0 has no slope that a step could follow
+
+
+@dataclass(frozen=True, eq=False)
+class Loss:
+    """The mean loss of a batch: logits [B, K] and targets -> a scalar.
+
+    Attributes:
+        label_smoothing: Share of the target spread over all classes, in 0..1.
+        focal_gamma: How much clips that the network is sure of are discounted (focal loss, Lin et al., ICCV 2017):
+            each class's part of cross-entropy is multiplied by (1 - its probability) to this power; 0 for not at all.
+        class_weights: [K], a factor for each class; None for none.
+    """
+
+    label_smoothing: float = 0.0
+    focal_gamma: float = 0.0
+    class_weights: Tensor | None = None
+
+    def __call__(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Targets are classes [B] int64, or shares of the classes [B, K]."""
+        if not self.focal_gamma and self.class_weights is None:
+            return F.cross_entropy(logits, targets, label_smoothing=self.label_smoothing)
+        num_classes = logits.shape[1]
+        shares = targets if targets.dim() == 2 else F.one_hot(targets, num_classes).to(logits.dtype)
+        shares = shares * (1 - self.label_smoothing) + self.label_smoothing / num_classes  # [B, K]
+        if self.class_weights is not None:
+            shares = shares * self.class_weights.to(shares)
+        log_probabilities = F.log_softmax(logits, dim=1)
+        if self.focal_gamma:
+            misses = -torch.expm1(log_probabilities)  # 1 - p
+            shares = shares * misses.clamp(min=SMALLEST_MISS) ** self.focal_gamma
+        return -(shares * log_probabilities).sum(1).mean()
+
+
+def balancing_weights(labels: NDArray[np.int64], num_classes: int) -> Tensor:
+    """Factors [K] by which the loss of every class weighs the same; of all videos their mean is 1.
+
+    A class without a video, which a mirrored or reversed clip may still show, weighs as one with a single video.
+
+    >>> balancing_weights(np.array([0, 0, 0, 1]), 2).tolist()
+    [0.6666666865348816, 2.0]
+    """
+    counts = torch.bincount(torch.as_tensor(labels), minlength=num_classes).float()  # [K]
+    return len(labels) / (counts.clamp(min=1) * (counts > 0).sum())

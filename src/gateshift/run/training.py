@@ -1,0 +1,189 @@
+"""One training put together: lists read, network built, and both on this machine's devices."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import set_seed
+from torch.utils.data import DataLoader
+
+from gateshift.data.dataset import EpochShuffle, Sample, TrainingClips, make_loader
+from gateshift.data.manifest import Manifest
+from gateshift.data.mirror import Pairs, parse_pairs
+from gateshift.data.mixing import Mixing
+from gateshift.data.views import Protocol
+from gateshift.errors import SettingsError
+from gateshift.model.checkpointing import checkpoint_blocks
+from gateshift.model.classifier import VideoClassifier, create_model
+from gateshift.run.averaging import WeightAverage
+from gateshift.run.evaluate import create_accelerator
+from gateshift.run.losses import Loss, balancing_weights
+from gateshift.run.parameter_groups import create_optimizer, freeze_batch_norms
+from gateshift.run.recipes import TestOptions, load_recipe
+from gateshift.run.reporter import Reporter
+from gateshift.run.run_folder import Progress, RunFolder, describe
+from gateshift.run.train_settings import OptimOptions, TrainSettings
+from gateshift.run.training_clips import choose_reversal_pairs, create_augmentation, create_order, read_lists
+
+
+@dataclass
+class Training:
+    """The parts of one training, ready to run."""
+
+    settings: TrainSettings
+    accelerator: Accelerator
+    folder: RunFolder
+    model: VideoClassifier
+    wrapped: torch.nn.Module
+    average: WeightAverage | None
+    optimizer: torch.optim.Optimizer
+    loss: Loss
+    clips: TrainingClips
+    order: EpochShuffle
+    mixing: Mixing
+    loader: DataLoader[Sample]
+    validation: Manifest
+    progress: Progress
+
+
+def prepare(settings: TrainSettings, folder: RunFolder, reporter: Reporter) -> Training:
+    """Read the lists, build the network, and put both on this machine's devices."""
+    optim, augment = settings.optim, settings.augment
+    accelerator = create_accelerator(settings.precision)
+    _check_processes(settings, accelerator.num_processes)
+    learned, validation = read_lists(settings, reporter)
+    classes = learned.class_names()
+    backwards = choose_reversal_pairs(augment, learned, classes)
+    description = describe(settings, classes, learned, validation, backwards)
+    if settings.resume:
+        folder.check_description(description)
+    validation.label_indices(classes)  # a label that is not learned is found before the training, not after
+    set_seed(settings.seed)
+    model = _create(settings, learned, classes)
+    rule = create_augmentation(augment, model.config, backwards, num_segments=settings.model.segments)
+    clips = TrainingClips(learned, classes, rule, seed=settings.seed)
+    order = create_order(settings, clips)
+    loader = make_loader(clips, batch_size=optim.batch_size, workers=settings.workers, sampler=order)
+
+    # 2D convolutions are faster with the channels of a pixel side by side, on CPUs and on GPUs.
+    model.to(accelerator.device).to(memory_format=torch.channels_last).train()
+    average = WeightAverage(model, optim.ema, accelerator) if optim.ema else None  # of the network as it is, unwrapped
+    if optim.partial_bn:
+        freeze_batch_norms(model)
+    optimizer = create_optimizer(model, optim)
+    if settings.checkpointing:
+        checkpoint_blocks(model.backbone)
+    called = torch.compile(model) if settings.compile else model
+    wrapped, optimizer, loader = accelerator.prepare(called, optimizer, loader)
+    progress = _enter_folder(settings, folder, accelerator, description, reporter)
+    mixing = Mixing(len(classes), augment.mixup, augment.cutmix, settings.seed)
+    run = Training(
+        settings,
+        accelerator,
+        folder,
+        model,
+        wrapped,
+        average,
+        optimizer,
+        _create_loss(settings, clips, len(classes)),
+        clips,
+        order,
+        mixing,
+        loader,
+        validation,
+        progress,
+    )
+    _describe(run, backwards, reporter)
+    return run
+
+
+def _enter_folder(
+    settings: TrainSettings,
+    folder: RunFolder,
+    accelerator: Accelerator,
+    description: Mapping[str, Any],
+    reporter: Reporter,
+) -> Progress:
+    """Make the folder, or restore what a stopped run left in it. Returns how far the run has come."""
+    progress = Progress()
+    accelerator.register_for_checkpointing(progress)
+    if settings.resume:
+        folder.load_state(accelerator)
+        reporter.say(f"going on after epoch {progress.epoch} of {settings.optim.epochs}")
+    accelerator.wait_for_everyone()  # until every process has seen that the folder is new
+    if accelerator.is_main_process and not settings.resume:
+        folder.create(description)
+    return progress
+
+
+def _check_processes(settings: TrainSettings, num_processes: int) -> None:
+    if settings.optim.batch_size % num_processes:
+        raise SettingsError(
+            f"--batch-size {settings.optim.batch_size} on {num_processes} processes; give a multiple of these"
+        )
+    if settings.skip_bad and num_processes > 1:
+        raise SettingsError(
+            f"--skip-bad {settings.skip_bad} on {num_processes} processes, which must agree on every batch; "
+            "train in one, or name the bad videos in a file for --exclude"
+        )
+
+
+def _create_loss(settings: TrainSettings, clips: TrainingClips, num_classes: int) -> Loss:
+    weights = balancing_weights(clips.labels, num_classes) if settings.skew.class_weights else None
+    return Loss(settings.optim.label_smoothing, settings.skew.focal_gamma, weights)
+
+
+def _describe(run: Training, backwards: Pairs, reporter: Reporter) -> None:
+    """Say what is trained on."""
+    accelerator, augment = run.accelerator, run.settings.augment
+    reporter.say(
+        f"{len(run.clips)} videos to learn from, {len(run.validation)} to validate on, "
+        f"{len(run.model.classes)} classes, {accelerator.num_processes} process(es) on {accelerator.device.type}"
+    )
+    reporter.say(_describe_rate(run.settings.optim))
+    reporter.say(f"mirrored clips: {augment.mirror}; classes that swap: {_listed(run.model.config.mirror_pairs)}")
+    if backwards:
+        reporter.say(f"clips played backwards; classes that swap: {_listed(backwards)}")
+
+
+def _listed(pairs: Pairs) -> str:
+    return ", ".join(f"{first} = {second}" for first, second in pairs) or "none"
+
+
+def _describe_rate(optim: OptimOptions) -> str:
+    real = optim.batch_size * optim.accumulate
+    told = f"learning rate {optim.peak_lr:g} for {real} videos between two updates"
+    scaled = optim.lr_batch not in (None, real)
+    return f"{told}: {optim.lr:g} x {real}/{optim.lr_batch}, as it is meant for {optim.lr_batch}" if scaled else told
+
+
+def _create(settings: TrainSettings, learned: Manifest, classes: list[str]) -> VideoClassifier:
+    options, augment = settings.model, settings.augment
+    model = create_model(
+        options.backbone,
+        options.temporal,
+        classes=classes,
+        weights=options.weights,
+        ratio=options.ratio,
+        interleave=options.interleave,
+        causal=options.causal,
+        dropout=options.dropout,
+        size_px=options.size,
+        num_segments=options.segments,
+        drop_path=options.drop_path,
+    )
+    test = load_recipe(settings.recipe).test if settings.recipe else TestOptions()
+    protocol = Protocol(options.segments, test.clips or 1, test.crops or 1)
+    given = parse_pairs(augment.mirror_pairs, classes, kind="mirror")
+    model.config = dataclasses.replace(
+        model.config,
+        num_clips=protocol.num_clips,
+        num_crops=protocol.num_crops,
+        mirror_pairs=given or learned.mirror_pairs(classes),
+    )
+    return model

@@ -1,0 +1,87 @@
+"""The videos of one training: which they are, how their clips are varied, and in which order they come."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gateshift.data.dataset import Augmentation, BalancedShuffle, EpochShuffle, TrainingClips
+from gateshift.data.manifest import REVERSAL_FILE, Manifest, read_manifest
+from gateshift.data.mirror import Pairs, may_mirror, mirror_map, parse_pairs, reversal_map
+from gateshift.data.text_files import read_paths
+from gateshift.errors import ManifestError, SettingsError
+from gateshift.model.config import ModelConfig
+from gateshift.run.reporter import Reporter
+from gateshift.run.train_settings import AugmentOptions, TrainSettings
+
+
+def read_lists(settings: TrainSettings, reporter: Reporter) -> tuple[Manifest, Manifest]:
+    """The videos to learn from and to validate on, without those of ``--exclude``; their files are there.
+
+    Raises:
+        ManifestError: If a list cannot be used, or nothing is left of one.
+    """
+    learned, validation = (read_manifest(path, root=settings.root) for path in (settings.train, settings.val))
+    if settings.exclude is not None:
+        paths = read_paths(settings.exclude)
+        kept = [manifest.without(paths) for manifest in (learned, validation)]
+        fewer = [len(old) - len(new) for old, new in zip((learned, validation), kept, strict=True)]
+        if not sum(fewer) and paths:
+            raise ManifestError(
+                f"--exclude {settings.exclude}: none of its {len(paths)} paths is in {learned.source} or "
+                f"{validation.source}; write them as the lists do"
+            )
+        for old, new in zip((learned, validation), kept, strict=True):
+            if not len(new):
+                raise ManifestError(
+                    f"--exclude {settings.exclude}: leaves no video of {old.source}; correct one of them"
+                )
+        reporter.say(
+            f"left out by {settings.exclude}: {fewer[0]} of {len(learned)} videos to learn from, "
+            f"{fewer[1]} of {len(validation)} to validate on"
+        )
+        learned, validation = kept
+    for manifest in (learned, validation):
+        manifest.check_files()
+    validation.check_unique()
+    return learned, validation
+
+
+def choose_reversal_pairs(augment: AugmentOptions, learned: Manifest, classes: Sequence[str]) -> Pairs:
+    """The classes whose clips are played backwards in training: pairs as given, or of the file beside the list.
+
+    Raises:
+        SettingsError: If clips are to be reversed, and no pair is known.
+    """
+    given = parse_pairs(augment.reversal_pairs, classes, kind="reversal")
+    if given or not augment.reverse:
+        return given
+    pairs = learned.reversal_pairs(classes)
+    if not pairs:
+        raise SettingsError(
+            f"--reverse: no pairs of classes; write them to {REVERSAL_FILE} (class,reversed) beside {learned.source}, "
+            "or give --reversal-pairs 'A=B'"
+        )
+    return pairs
+
+
+def create_augmentation(
+    augment: AugmentOptions, config: ModelConfig, reversed_pairs: Pairs, *, num_segments: int
+) -> Augmentation:
+    """How clips for a network are varied."""
+    return Augmentation(
+        size_px=config.size_px,
+        num_segments=num_segments,
+        mirror_map=mirror_map(config.classes, config.mirror_pairs),
+        may_mirror=may_mirror(config.classes, config.mirror_pairs, augment.mirror),
+        brightness=augment.brightness,
+        reversal_map=reversal_map(config.classes, reversed_pairs) if reversed_pairs else None,
+        magnitude=augment.rand_augment,
+        erasing=augment.erasing,
+    )
+
+
+def create_order(settings: TrainSettings, clips: TrainingClips) -> EpochShuffle:
+    """In which order the clips of an epoch come."""
+    if settings.skew.balanced:
+        return BalancedShuffle(clips.labels, seed=settings.seed)
+    return EpochShuffle(len(clips), seed=settings.seed)

@@ -1,0 +1,175 @@
+"""What ``test`` does with its settings, and prints."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+
+from gateshift.errors import ModelError, ScoresError
+from gateshift.run.settings import TestSettings
+from gateshift.terminal import is_main_process, make_bar, print_line
+
+if TYPE_CHECKING:
+    from gateshift.data.manifest import Manifest
+    from gateshift.run.evaluate import Evaluation
+    from gateshift.run.report import Report
+    from gateshift.run.scores import Scores
+
+
+def run_test(settings: TestSettings) -> None:
+    """Verb ``test``."""
+    from gateshift.run.report import Report
+
+    _check_outputs(settings)
+    manifest, other = _read_list(settings), _read_other(settings)
+    found = _test(settings, manifest, other)
+    if is_main_process():
+        print_line(f"{found.scores.protocol}: {found.scores.metrics()}")
+        report = Report(
+            found.scores,
+            str(settings.model),
+            manifest,
+            found.choices,
+            found.skipped,
+            other,
+            str(settings.compare),
+        )
+        _finish(settings, report)
+
+
+def run_test_parts(parts: Mapping[str, TestSettings]) -> None:
+    """Verb ``test`` with a recipe of several models, which lie in one folder: the average of their scores."""
+    from gateshift.run.report import Report
+    from gateshift.run.scores import ensemble
+
+    settings = next(iter(parts.values()))
+    _check_outputs(settings)
+    models = {name: find_part(settings.model, name) for name in parts}
+    manifest, other = _read_list(settings), _read_other(settings)
+    found = []
+    for name, model in models.items():
+        found.append(_test(dataclasses.replace(parts[name], model=model), manifest, other))
+        if is_main_process():
+            print_line(f"{model} ({found[-1].scores.protocol}): {found[-1].scores.metrics()}")
+    skipped = {video_id: reason for each in found for video_id, reason in each.skipped.items()}
+    together = ensemble([_without(each.scores, skipped) for each in found])
+    if is_main_process():
+        print_line(f"ensemble of {len(found)} ({together.protocol}): {together.metrics()}")
+        report = Report(together, str(settings.model), manifest, None, skipped, other, str(settings.compare))
+        _finish(settings, report)
+
+
+def find_part(folder: Path, name: str) -> Path:
+    """Where a model of an ensemble lies, as a training or a download leaves it.
+
+    Raises:
+        ModelError: If it is not there.
+    """
+    places = (folder / name / "best.safetensors", folder / f"{name}.safetensors")
+    found = next((place for place in places if place.is_file()), None)
+    if found is None:
+        raise ModelError(
+            f"{folder}: no model {name}: neither {places[0]} nor {places[1]}; "
+            "give the folder that train or download wrote with this recipe"
+        )
+    return found
+
+
+def _check_outputs(settings: TestSettings) -> None:
+    from gateshift.run.report import check_report
+    from gateshift.run.scores import check_output
+
+    if settings.scores is not None:
+        check_output(settings.scores, overwrite=settings.overwrite)
+    if settings.report is not None:
+        check_report(settings.report, overwrite=settings.overwrite)
+
+
+def _names(settings: TestSettings) -> list[str]:
+    from gateshift.data.manifest import read_names
+
+    return [] if settings.classes is None else read_names(settings.classes)
+
+
+def _read_list(settings: TestSettings) -> Manifest:
+    from gateshift.data.manifest import read_manifest
+
+    manifest = read_manifest(settings.videos, root=settings.root, names=_names(settings))
+    manifest.check_files()
+    return manifest
+
+
+def _read_other(settings: TestSettings) -> Scores | None:
+    from gateshift.run.scores import load_scores
+
+    return None if settings.compare is None else load_scores(settings.compare)
+
+
+def _test(settings: TestSettings, manifest: Manifest, other: Scores | None) -> Evaluation:
+    from gateshift.run.evaluate import choose_protocol, create_accelerator, evaluate_views
+    from gateshift.run.export import load_any
+    from gateshift.run.scores import check_classes_and_videos
+
+    model = load_any(settings.model, names=_names(settings))
+    if other is not None:
+        # Videos that one of the tests has skipped cannot be in both.
+        ids = other.ids if settings.skip_bad else tuple(manifest.entries.video_ids())
+        names = (f"--compare {settings.compare}", "this test")
+        check_classes_and_videos(other, classes=model.config.classes, ids=ids, names=names)
+    protocol = choose_protocol(
+        model.config,
+        segments=settings.segments,
+        clips=settings.clips,
+        crops=settings.crops,
+        short_videos=settings.short_videos,
+    )
+    accelerator = create_accelerator(settings.precision)
+    with make_bar(Console(stderr=True)) as bar:
+        task = bar.add_task("testing", total=len(manifest), note=f"{len(manifest)} videos")
+        return evaluate_views(
+            accelerator.prepare(model),
+            model.config,
+            manifest,
+            protocol,
+            accelerator,
+            batch_size=settings.batch_size,
+            workers=settings.workers,
+            skip_bad=settings.skip_bad,
+            on_batch=lambda videos: bar.advance(task, videos),
+        )
+
+
+def _without(scores: Scores, skipped: Mapping[str, str]) -> Scores:
+    left = [video_id for video_id in scores.ids if video_id not in skipped]
+    if not left:
+        raise ScoresError("no video can be read for every model of the ensemble; check their files")
+    return scores.select(left)
+
+
+def _finish(settings: TestSettings, report: Report) -> None:
+    """Save the scores first, as they took the longest; then compare, and write the report."""
+    from gateshift.run.report import write_report
+
+    if report.skipped:
+        print_line(f"skipped {len(report.skipped)} videos that cannot be read:")
+        for reason in report.skipped.values():
+            print_line(f"  {reason}")
+    save_and_say(report.scores, settings.scores)
+    if report.comparison is not None:
+        print_line(f"compared with {report.other_name}: {report.comparison}")
+    if settings.report is not None:
+        write_report(report, settings.report)
+        print_line(f"report: {settings.report}")
+
+
+def save_and_say(scores: Scores, path: Path | None) -> None:
+    """Save scores, if a file is named, and print where they are."""
+    from gateshift.run.scores import save_scores
+
+    if path is not None:
+        save_scores(scores, path)
+        print_line(f"scores: {path}")

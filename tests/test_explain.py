@@ -1,0 +1,419 @@
+"""Gate maps, how far gates are open, evidence for a class, and the verb that shows them."""
+
+import base64
+import csv
+import re
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from torch import Tensor, nn
+
+import gateshift as gs
+from gateshift.cli import main, run
+from gateshift.data.dataset import read_views
+from gateshift.data.video import open_video
+from gateshift.data.views import Protocol
+from gateshift.errors import ModelError
+from gateshift.model.config import ModelConfig
+from gateshift.model.gates import GateShift, GateShiftFuse
+from gateshift.run.evidence import find_evidence_layer
+from gateshift.run.explain import CAUSAL_DIRECTIONS, DIRECTIONS, gate_directions, most_varied
+from gateshift.run.explain_page import Section, render_page
+from gateshift.run.explain_reversal import mirror_in_time, reversal_maps
+from gateshift.run.explain_video import Layer, film_layers
+
+CLASSES = ["pick up", "put down", "<other>"]
+
+
+def open_gates(temporal: str = "gsm", *, seed: int = 0, size_px: int = 32, causal: bool = False) -> gs.VideoClassifier:
+    """A small network whose gates are anything: not closed, as those of a new one."""
+    torch.manual_seed(seed)
+    model = gs.create_model(
+        "test_resnet", temporal, classes=CLASSES, size_px=size_px, num_segments=4, causal=causal
+    ).eval()
+    nn.init.normal_(model.head.weight)
+    for module in model.modules():
+        if isinstance(module, GateShift):
+            for tensor in (module.bn.weight, module.bn.bias, module.bn.running_mean, module.weight, module.bias):
+                nn.init.normal_(tensor, std=0.3)
+        if isinstance(module, GateShiftFuse):
+            nn.init.normal_(module.fuse.weight)
+            nn.init.normal_(module.fuse.bias)
+    return model
+
+
+def read_clip(path: Path, *, num_frames: int = 8, size_px: int = 32) -> Tensor:
+    with open_video(path) as video:
+        return read_views(video, Protocol(num_frames), size_px=size_px, resize_px=size_px)  # [1, T, 3, size, size]
+
+
+# Gates and time
+
+
+@pytest.mark.parametrize("temporal", ["gsm", "gsf"])
+@pytest.mark.parametrize(("name", "reversed_name"), [("pick_up", "put_down"), ("move_left", "move_right")])
+def test_maps_of_a_clip_and_of_its_reversal_swap_direction_in_the_network_mirrored_in_time(
+    temporal: str, name: str, reversed_name: str, clips: Path
+) -> None:
+    clip, backwards = (read_clip(clips / "unseen" / f"{each}.mp4") for each in (name, reversed_name))
+    assert torch.equal(backwards, clip.flip(1))  # two files, each the other played backwards
+    model = open_gates(temporal).double()
+    maps = gs.gate_maps(model, clip)
+    plain, mirrored = (gs.gate_maps(each, backwards) for each in (model, mirror_in_time(model)))
+    assert len(maps) == 4
+    for layer, gates in maps.items():
+        to_previous, to_next = gates.unbind(2)
+        torch.testing.assert_close(mirrored[layer][:, :, 1].flip(1), to_previous, rtol=1e-10, atol=1e-10)
+        torch.testing.assert_close(mirrored[layer][:, :, 0].flip(1), to_next, rtol=1e-10, atol=1e-10)
+        # Neither is so by itself: directions differ, and the network as it is does not swap them.
+        assert (to_previous - to_next).abs().mean() > 0.05
+        assert (plain[layer][:, :, 1].flip(1) - to_previous).abs().mean() > 0.05
+        assert (plain[layer].flip(1) - gates).abs().mean() > 0.01
+
+
+@given(num_frames=st.integers(1, 5), seed=st.integers(0, 99), temporal=st.sampled_from(["gsm", "gsf"]))
+@settings(max_examples=10, deadline=None)
+def test_the_network_mirrored_in_time_sees_backwards_what_the_network_sees(
+    num_frames: int, seed: int, temporal: str
+) -> None:
+    model = open_gates(temporal, seed=seed).double()
+    before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
+    clips = torch.rand(2, num_frames, 3, 32, 32, dtype=torch.float64)
+    mirrored = mirror_in_time(model)
+    with torch.no_grad():
+        torch.testing.assert_close(mirrored(clips.flip(1)), model(clips), rtol=1e-10, atol=1e-10)
+    maps = reversal_maps(model, clips)
+    for layer, gates in maps.clip.items():
+        torch.testing.assert_close(maps.mirrored[layer].flip(2), gates, rtol=1e-10, atol=1e-10)
+    assert all(torch.equal(tensor, before[key]) for key, tensor in model.state_dict().items())
+
+
+def test_differences_say_whether_maps_stay_or_swap() -> None:
+    # A gate that follows what a frame shows: the kernel sees this frame alone, and both halves differ by a sign.
+    model = open_gates()
+    for module in model.modules():
+        if isinstance(module, GateShift):
+            nn.init.zeros_(module.weight)
+            module.bias.data.copy_(torch.tensor([0.5, -0.5]))
+    clips = torch.randint(0, 256, (1, 4, 3, 32, 32), dtype=torch.uint8)
+    for same, opposite in reversal_maps(model, clips).differences().values():
+        assert same == 0
+        assert opposite == pytest.approx(2 * np.tanh(0.5))
+
+
+@pytest.mark.parametrize(
+    ("model", "message"),
+    [
+        (lambda: open_gates("tsm"), "a model with 'tsm' has no gates to compare; give one with gsm or gsf"),
+        (lambda: open_gates(causal=True), "a causal model has no mirror image in time"),
+    ],
+)
+def test_a_network_without_gates_both_ways_is_not_mirrored(model: object, message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        mirror_in_time(model())
+
+
+def test_a_causal_network_sends_both_halves_to_the_next_frame() -> None:
+    assert gate_directions(open_gates()) == DIRECTIONS
+    assert gate_directions(open_gates(causal=True)) == CAUSAL_DIRECTIONS
+
+
+def test_maps_have_the_size_of_each_layer_whatever_the_size_of_the_frames() -> None:
+    maps = gs.gate_maps(open_gates(), torch.rand(1, 3, 3, 48, 80))
+    assert [tuple(gates.shape) for gates in maps.values()][:2] == [(1, 3, 2, 12, 20), (1, 3, 2, 6, 10)]
+
+
+def test_the_layers_worth_a_look_are_those_that_vary_in_most_places() -> None:
+    flat, coarse, fine = torch.ones(4, 2, 8, 8), torch.ones(4, 2, 1, 1), torch.full((4, 2, 8, 8), 0.5)
+    coarse[0], fine[0] = -1, -0.5
+    gates = {"fine": fine, "flat": flat, "coarse": coarse}
+    assert list(most_varied(gates, 1)) == ["fine"]
+    assert list(most_varied(gates, 2)) == ["fine", "coarse"]
+
+
+def test_a_deployed_model_is_not_looked_into() -> None:
+    model = open_gates().deploy()
+    clips = torch.zeros(1, 2, 3, 32, 32, dtype=torch.uint8)
+    with pytest.raises(ModelError, match="a deployed model cannot be looked into; give the model that it was made of"):
+        gs.gate_maps(model, clips)
+    with pytest.raises(ModelError, match="a deployed model"):
+        gs.evidence_map(model, clips, 0)
+
+
+# How far gates are open
+
+
+def test_openness_is_the_mean_absolute_gate_of_all_clips() -> None:
+    model = open_gates()
+    clips = torch.randint(0, 256, (3, 4, 3, 32, 32), dtype=torch.uint8)
+    found = gs.gate_openness(model, clips.split(2))  # batches of 2 and of 1
+    for layer, maps in gs.gate_maps(model, clips).items():
+        expected = [float(maps[:, :, half].abs().mean()) for half in (0, 1)]
+        assert found[layer].tolist() == pytest.approx(expected, rel=1e-5)
+
+
+def test_new_gates_are_closed_and_other_modules_have_none() -> None:
+    clips = [torch.randint(0, 256, (1, 2, 3, 32, 32), dtype=torch.uint8)]
+    new = gs.create_model("test_resnet", "gsm", num_classes=2).eval()
+    assert all(both.tolist() == [0, 0] for both in gs.gate_openness(new, clips).values())
+    assert gs.gate_openness(open_gates("tsm"), clips) == {}
+
+
+# Evidence
+
+
+class RedAndGreen(nn.Sequential):
+    """Two features of a frame: how red and how green it is, in the mean over its places."""
+
+    def __init__(self, *, last: nn.Module) -> None:
+        seen = nn.Conv2d(3, 2, 1, bias=False)
+        seen.weight.data = torch.tensor([[1.0, -1.0, 0.0], [-1.0, 1.0, 0.0]])[..., None, None] / 255
+        super().__init__(seen, last, nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
+def colour_model(*, last: nn.Module | None = None) -> gs.VideoClassifier:
+    config = ModelConfig("test", "none", ("red", "green"), False, 0.0, 32, (0.0,) * 3, (1.0,) * 3, False)
+    model = gs.VideoClassifier(RedAndGreen(last=last or nn.ReLU()), 2, config).eval()
+    nn.init.eye_(model.head.weight)
+    model.head.bias.data.copy_(torch.tensor([0.3, 0.7]))
+    return model
+
+
+def coloured_squares() -> Tensor:
+    """Four grey frames: in the first three a red square moves to the right, a green one is below it."""
+    clip = torch.full((1, 4, 3, 32, 32), 128, dtype=torch.uint8)
+    for t in range(3):
+        clip[0, t, :, 4:10, 8 * t : 8 * t + 6] = torch.tensor([250, 20, 20])[:, None, None]
+        clip[0, t, :, 20:26, 8 * t : 8 * t + 6] = torch.tensor([20, 250, 20])[:, None, None]
+    return clip
+
+
+def test_evidence_lies_where_and_when_the_object_of_the_class_is() -> None:
+    evidence = gs.evidence_map(colour_model(), coloured_squares(), 0)
+    expected = torch.zeros(1, 4, 32, 32, dtype=torch.bool)
+    for t in range(3):
+        expected[0, t, 4:10, 8 * t : 8 * t + 6] = True
+    assert torch.equal(evidence > 0, expected)
+    below = gs.evidence_map(colour_model(), coloured_squares(), 1)
+    assert torch.equal(below > 0, expected.roll(16, 2))
+
+
+def test_evidence_and_bias_add_up_to_the_logit_of_a_mean_over_places() -> None:
+    model, clip = colour_model(), coloured_squares()
+    for index in (0, 1):
+        total = gs.evidence_map(model, clip, index).sum()
+        torch.testing.assert_close(total + model.head.bias[index], model(clip)[0, index])
+
+
+def test_each_clip_of_a_batch_has_the_evidence_that_it_has_alone() -> None:
+    model = open_gates()
+    clips = torch.randint(0, 256, (3, 4, 3, 32, 32), dtype=torch.uint8)
+    alone = torch.cat([gs.evidence_map(model, clip, 1) for clip in clips.split(1)])
+    torch.testing.assert_close(gs.evidence_map(model, clips, 1), alone, rtol=1e-4, atol=1e-6)
+
+
+def test_layers_that_work_in_place_do_not_spoil_the_evidence() -> None:
+    plain, in_place = (colour_model(last=nn.ReLU(inplace=each)) for each in (False, True))
+    of_conv = [gs.evidence_map(model, coloured_squares(), 0, layer="0") for model in (plain, in_place)]
+    assert of_conv[0].max() > 0
+    assert torch.equal(*of_conv)
+
+
+def test_evidence_leaves_no_trace() -> None:
+    model = open_gates()
+    clips = torch.randint(0, 256, (1, 4, 3, 32, 32), dtype=torch.uint8)
+    with torch.no_grad():
+        before = model(clips)
+        gs.evidence_map(model, clips, 0)
+        assert torch.equal(model(clips), before)
+    assert all(parameter.grad is None for parameter in model.parameters())
+    assert not any(module._forward_hooks for module in model.modules())
+
+
+@pytest.mark.parametrize(
+    ("backbone", "size_px", "layer", "places"),
+    [
+        ("test_resnet", 96, "layer4", (3, 3)),
+        ("test_vit", 160, "blocks.5.norm1", (10, 10)),
+        ("torchvision/mobilenet_v3_small", 64, "features", (2, 2)),
+        ("bninception", 64, "inception_5b", (2, 2)),
+    ],
+)
+def test_evidence_is_of_the_last_layer_with_places(
+    backbone: str, size_px: int, layer: str, places: tuple[int, int]
+) -> None:
+    torch.manual_seed(0)
+    model = gs.create_model(backbone, "none", num_classes=3, size_px=size_px).eval()
+    nn.init.normal_(model.head.weight)
+    clips = torch.rand(1, 2, 3, size_px, size_px)
+    assert find_evidence_layer(model, clips) == layer
+    evidence = [gs.evidence_map(model, clips, index) for index in range(3)]
+    assert all(maps.shape == (1, 2, *places) and maps.min() >= 0 for maps in evidence)
+    assert max(maps.max() for maps in evidence) > 0
+
+
+@pytest.mark.parametrize(
+    ("index", "layer", "message"),
+    [
+        (2, None, "class 2 of a model of 2; classes are 0..1; correct it"),
+        (-1, None, "class -1 of a model of 2"),
+        (0, "5", "no layer '5' in test; name one as in model.backbone.named_modules()"),
+        (0, "3", "the output of layer 3 has no places; name a layer with maps"),
+    ],
+)
+def test_a_class_or_layer_that_is_not_there_is_an_error(index: int, layer: str | None, message: str) -> None:
+    with pytest.raises(ModelError, match=re.escape(message)):
+        gs.evidence_map(colour_model(), coloured_squares(), index, layer=layer)
+
+
+# The verb
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("models") / "gsm.safetensors"
+    gs.save_model(open_gates(), path)
+    return path
+
+
+def embedded(page: str) -> list[tuple[str, bytes]]:
+    """The pictures and films of a page: their kind and content."""
+    found = re.findall(r'src="data:(\w+/\w+);base64,([^"]+)"', page)
+    return [(kind, base64.b64decode(content)) for kind, content in found]
+
+
+def test_the_verb_writes_pictures_films_and_a_page(
+    saved: Path, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "explained"
+    video = clips / "unseen" / "pick_up.mp4"
+    words = ["explain", str(saved), str(video), "--list", str(clips / "val.csv"), "--out", str(out), "--workers", "0"]
+    main([*words, "--class", "<other>", "--layer", "layer2", "--animation", "gif", "mp4", "--reversal"])
+    names = {"gates", "evidence", "openness", "reversal"}
+    files = {*(f"{name}.png" for name in names), "openness.csv", "overlay.gif", "overlay.mp4", "explain.html"}
+    assert {path.name for path in out.iterdir()} == files
+    for name in names:
+        with Image.open(out / f"{name}.png") as picture:
+            assert picture.format == "PNG"
+            assert np.ptp(np.asarray(picture.convert("L"))) > 200
+    with Image.open(out / "overlay.gif") as film:
+        assert (film.n_frames, film.info["loop"]) == (4, 0)
+        frames = []
+        for number in range(4):
+            film.seek(number)
+            frames.append(np.asarray(film.convert("RGB")))
+    with av.open(str(out / "overlay.mp4")) as container:
+        decoded = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    assert len(decoded) == 4
+    for of_gif, of_mp4 in zip(frames, decoded, strict=True):  # the same pictures, but for what both codings lose
+        assert of_gif.shape == of_mp4.shape
+        assert np.abs(of_gif.astype(float) - of_mp4).mean() < 8
+    page = (out / "explain.html").read_text()
+    shown = dict.fromkeys(["evidence.png", "overlay.gif", "gates.png", "reversal.png", "openness.png"])
+    assert [content for _, content in embedded(page)] == [(out / name).read_bytes() for name in shown]
+    assert "&lt;other&gt;" in page
+    assert "<other>" not in page
+    assert "http" not in page
+    printed = capsys.readouterr().out
+    assert "layer1.0.conv2" in printed
+    assert f"page: {out / 'explain.html'}" in printed
+
+
+def test_the_table_of_a_data_set_is_what_its_clips_give(saved: Path, clips: Path, tmp_path: Path) -> None:
+    main(["explain", str(saved), "--list", str(clips / "val.csv"), "--out", str(tmp_path / "a"), "--workers", "0"])
+    assert {path.name for path in (tmp_path / "a").iterdir()} == {"openness.csv", "openness.png", "explain.html"}
+    with (tmp_path / "a" / "openness.csv").open(newline="") as file:
+        rows = {(row["layer"], row["direction"]): float(row["mean_abs_gate"]) for row in csv.DictReader(file)}
+    model = gs.load_model(saved)
+    paths = sorted((clips / "val").rglob("*.mp4"))
+    batches = []
+    for path in paths:
+        with open_video(path) as video:
+            batches.append(read_views(video, Protocol(4), size_px=32, resize_px=model.config.resize_px))
+    for layer, both in gs.gate_openness(model, batches).items():
+        assert [rows[layer, direction] for direction in DIRECTIONS] == pytest.approx(both.tolist(), abs=1e-5)
+
+
+def test_a_model_without_gates_still_shows_its_evidence(clips: Path, tmp_path: Path) -> None:
+    gs.save_model(open_gates("tsm"), tmp_path / "tsm.safetensors")
+    words = [str(tmp_path / "tsm.safetensors"), str(clips / "unseen" / "cover.mp4"), "--out", str(tmp_path / "a")]
+    main(["explain", *words])
+    names = {path.name for path in (tmp_path / "a").iterdir()}
+    assert names == {"evidence.png", "overlay.gif", "explain.html"}
+    assert "This model has no gates" in (tmp_path / "a" / "explain.html").read_text()
+
+
+def test_the_kinds_of_film_are_those_that_were_asked_for(clips: Path, tmp_path: Path) -> None:
+    gs.save_model(open_gates("none"), tmp_path / "m.safetensors")
+    words = [str(tmp_path / "m.safetensors"), str(clips / "unseen" / "cover.mp4"), "--out", str(tmp_path / "a")]
+    main(["explain", *words, "--animation", "mp4"])
+    assert not (tmp_path / "a" / "overlay.gif").exists()
+    assert [kind for kind, _ in embedded((tmp_path / "a" / "explain.html").read_text())] == ["image/png", "video/mp4"]
+    main(["explain", *words, "--overwrite"])
+    assert (tmp_path / "a" / "overlay.gif").exists()
+
+
+def test_each_frame_of_a_film_shows_its_frame_under_its_map() -> None:
+    clip = torch.tensor([40, 100, 160], dtype=torch.uint8)[:, None, None, None].expand(3, 3, 16, 16)
+    maps = torch.stack([torch.full((4, 4), value) for value in (-1.0, 0.0, 1.0)])
+    film = film_layers(clip, [Layer("gates", maps, signed=True)], title="x")
+    half = film.shape[2] // 2
+    plain, covered = film[:, 150, half // 2].astype(int), film[:, 150, half + half // 2].astype(int)
+    assert np.abs(plain - np.array([[40], [100], [160]])).max() <= 2
+    assert covered[0, 2] > covered[0, 0] + 40  # blue below 0, as it is at 0, red above
+    assert np.abs(covered[1] - 100).max() <= 2
+    assert covered[2, 0] > covered[2, 2] + 40
+
+
+def test_names_are_shown_on_a_page_as_they_are() -> None:
+    page = render_page("a <script> & co", [Section("x", ["<b>"], columns=("<i>",), rows=[("<u>",)])])
+    assert not re.search(r"<(script|b|i|u)>", page)
+    assert "a &lt;script&gt; &amp; co" in page
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        ("{model}", "neither VIDEO nor --list was given; name a video after the model, or a list, or both"),
+        ("{model} nowhere.mp4", "nowhere.mp4"),
+        ("{model} {video} --class put_down", "--class 'put_down' is none of the 3 classes; try put down"),
+        ("{model} {video} --layer layer9", "no layer 'layer9' in test_resnet"),
+        ("{model} --list {videos} --reversal", "--reversal was given without VIDEO"),
+        ("{model} {video} --segments 0", "segments 0; a clip has at least 1 frame"),
+        ("{plain} {video} --reversal", "a model with 'none' has no gates to compare"),
+        ("{plain} --list {videos}", "for a model with 'none', which has no gates to measure"),
+        ("model.onnx {video}", "model.onnx: an exported file cannot be looked into; give the .safetensors model"),
+        ("model.pt2 {video}", "model.pt2: an exported file cannot be looked into"),
+    ],
+)
+def test_a_mistake_is_one_line_and_leaves_no_folder(
+    words: str, message: str, saved: Path, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gs.save_model(open_gates("none"), tmp_path / "plain.safetensors")
+    given = {
+        "model": saved,
+        "plain": tmp_path / "plain.safetensors",
+        "video": clips / "unseen" / "cover.mp4",
+        "videos": clips / "val.csv",
+    }
+    with pytest.raises(SystemExit) as stopped:
+        main(["explain", *(word.format(**given) for word in words.split()), "--out", str(tmp_path / "out")])
+    assert stopped.value.code == 2
+    err = capsys.readouterr().err
+    assert message in err
+    assert err.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_folder_that_exists_is_kept(saved: Path, clips: Path, tmp_path: Path) -> None:
+    with pytest.raises(gs.GateShiftError, match="exists; choose another folder, or add --overwrite"):
+        run(["explain", str(saved), str(clips / "unseen" / "cover.mp4"), "--out", str(tmp_path)])
+    (tmp_path / "file").touch()
+    with pytest.raises(gs.GateShiftError, match="is a file; choose a folder"):
+        run(["explain", str(saved), str(clips / "val.csv"), "--out", str(tmp_path / "file"), "--overwrite"])

@@ -1,0 +1,336 @@
+"""The server as its users have it: a process of its own, a model that is right by construction, real clips."""
+
+import asyncio
+import json
+import signal
+import socket
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import WriteVideo
+from serving import BRIGHT, DARK, Server, grey_frames, start_server, write_brightness_model
+
+import gateshift as gs
+from gateshift.cli import main
+from gateshift.errors import SettingsError, VideoError
+from gateshift.web.serve_settings import Limits, ServeSettings
+
+httpx = pytest.importorskip("httpx", reason="gradio is not installed; pip install '.[demo]'")
+pytest.importorskip("gradio", reason="gradio is not installed; pip install '.[demo]'")
+
+TOKEN = "a-token-of-24-characters"
+MAX_MB = 0.2
+CLIENT = httpx.Client(headers={"Authorization": f"Bearer {TOKEN}"}, timeout=100, trust_env=False)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("model") / "brightness.safetensors"
+    write_brightness_model(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def outside() -> Iterator[socket.socket]:
+    """What stands for the world beyond this machine: a proxy that nobody should ask for anything."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.setblocking(False)
+        yield listener
+
+
+@pytest.fixture(scope="module")
+def server(model: Path, outside: socket.socket, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    proxy = f"http://127.0.0.1:{outside.getsockname()[1]}"
+    environment = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"), proxy)
+    environment |= {"NO_PROXY": "127.0.0.1", "GATESHIFT_TOKEN": TOKEN}
+
+    options = ("--max-mb", str(MAX_MB), "--max-duration", "8", "--max-side", "128")
+    started = start_server(tmp_path_factory.mktemp("server"), model, *options, environment=environment)
+    yield started
+    started.process.kill()
+    started.process.wait()
+
+
+@pytest.fixture(scope="module")
+def dark(write_video: WriteVideo, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_video(tmp_path_factory.mktemp("clips") / "dark.mp4", grey_frames([DARK] * 25))
+
+
+@pytest.fixture(scope="module")
+def bright(write_video: WriteVideo, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_video(tmp_path_factory.mktemp("clips") / "bright.webm", grey_frames([BRIGHT] * 25), codec="libvpx-vp9")
+
+
+def send(server: Server, content: bytes, *, name: str = "clip.mp4", query: str = "") -> Any:
+    return CLIENT.post(f"{server.url}/api/predict{query}", files={"file": (name, content)})
+
+
+def test_a_clip_gets_the_classes_that_predict_gives_it(
+    server: Server, model: Path, dark: Path, bright: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for clip, name in ((dark, "dark & <b>grim</b>"), (bright, "bright")):
+        answer = send(server, clip.read_bytes())
+        assert answer.status_code == 200
+        record = answer.json()
+        assert record["top"][0]["class"] == name
+        assert record["top"][0]["probability"] > 0.9
+        assert (record["num_frames"], record["duration_s"], record["timeline"]) == (25, pytest.approx(1.0), None)
+        main(["predict", str(model), str(clip), "--json", "--clips", "1", "--crops", "1"])
+        predicted = json.loads(capsys.readouterr().out)["top"]
+        assert [(each["class"], pytest.approx(each["probability"], abs=1e-5)) for each in predicted] == [
+            (each["class"], each["probability"]) for each in record["top"]
+        ]
+
+
+def test_the_timeline_says_when_it_becomes_bright(server: Server, write_video: WriteVideo, tmp_path: Path) -> None:
+    clip = write_video(tmp_path / "both.mp4", grey_frames([DARK] * 75 + [BRIGHT] * 75))
+    timeline = send(server, clip.read_bytes(), query="?timeline=true").json()["timeline"]
+    assert [part["label"] for part in timeline] == ["dark & <b>grim</b>", "bright"]
+    assert timeline[0]["end_s"] == pytest.approx(3.0, abs=1.0)
+    assert timeline[-1]["end_s"] == pytest.approx(6.0)
+
+
+def test_the_number_of_classes_can_be_chosen(server: Server, dark: Path) -> None:
+    assert len(send(server, dark.read_bytes(), query="?top=1").json()["top"]) == 1
+    assert len(send(server, dark.read_bytes(), query="?top=99").json()["top"]) == 2
+
+
+def test_the_model_describes_itself(server: Server) -> None:
+    record = CLIENT.get(f"{server.url}/api/model").json()
+    assert record["classes"] == ["dark & <b>grim</b>", "bright"]
+    assert record["protocol"] == "8 segments × 1 clips × 1 crops"
+    assert record["limits"] == {"max_mb": MAX_MB, "max_duration_s": 8, "max_side_px": 128, "timeout_s": 30}
+    schema = CLIENT.get(f"{server.url}/openapi.json").json()
+    assert {"200", "401", "408", "413", "422", "503"} <= set(schema["paths"]["/api/predict"]["post"]["responses"])
+    assert set(schema["components"]["schemas"]["ClassProbability"]["properties"]) == {"class", "probability"}
+
+
+def bad_uploads(folder: Path, dark: Path, write_video: WriteVideo) -> dict[str, tuple[bytes, int, str]]:
+    """Content, status and part of the message of uploads that get no answer."""
+    whole = dark.read_bytes()
+    long = write_video(folder / "long.mp4", grey_frames([DARK] * 100), fps=10).read_bytes()
+    wide = write_video(folder / "wide.mp4", grey_frames([DARK] * 8, width=160)).read_bytes()
+    return {
+        "text": (b"no video at all\n" * 100, 422, "cannot be read as a video"),
+        "cut off": (whole[: len(whole) // 2], 422, ""),
+        "empty": (b"", 422, "0 bytes"),
+        "playlist": (f"#EXTM3U\n#EXTINF:1,\nfile://{dark}\n#EXT-X-ENDLIST\n".encode(), 422, "cannot be read"),
+        "concatenation": (f"ffconcat version 1.0\nfile {dark.name}\n".encode(), 422, "cannot be read"),
+        "too long": (long, 422, "lasts 10.0 s; the longest is 8 s"),
+        "too wide": (wide, 422, "160 × 36 pixels; a side is at most 128"),
+        "too large": (whole + bytes(round(MAX_MB * 1e6)), 413, "more than 0.2 MB"),
+        "far too large": (bytes(5_000_000), 413, "more than 0.2 MB"),
+    }
+
+
+def test_a_bad_upload_is_refused_in_one_line_that_names_no_path(
+    server: Server, dark: Path, write_video: WriteVideo, tmp_path: Path
+) -> None:
+    for content, status, part in bad_uploads(tmp_path, dark, write_video).values():
+        answer = send(server, content)
+        assert answer.status_code == status
+        (error,) = answer.json().values()
+        assert part in error and "\n" not in error
+        assert str(server.temp) not in error and "gateshift-serve" not in error
+
+
+def test_a_request_without_a_file_says_what_is_missing(server: Server) -> None:
+    answer = CLIENT.post(f"{server.url}/api/predict?top=0")
+    assert answer.status_code == 422
+    assert "file: Field required" in answer.json()["error"] and "top: " in answer.json()["error"]
+
+
+def test_a_body_that_hides_its_length_is_refused_when_it_gets_too_large(server: Server) -> None:
+    def parts() -> Iterator[bytes]:
+        yield b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.mp4"\r\n\r\n'
+        for _ in range(50):
+            yield bytes(10_000)
+        yield b"\r\n--x--\r\n"
+
+    headers = {"Content-Type": "multipart/form-data; boundary=x"}
+    answer = CLIENT.post(f"{server.url}/api/predict", content=parts(), headers=headers)
+    assert answer.status_code == 413
+
+
+def test_what_a_client_calls_a_file_reaches_no_path(server: Server, dark: Path) -> None:
+    for name in ("../../../escaped.mp4", "/etc/passwd", "a\x00b.mp4", "." * 300):
+        assert send(server, dark.read_bytes(), name=name).status_code == 200
+    assert not list(server.temp.parent.rglob("escaped*"))
+
+
+def test_files_of_the_machine_are_not_served(server: Server, dark: Path) -> None:
+    for path in ("/etc/passwd", str(dark), "../../../etc/passwd"):
+        answer = CLIENT.get(f"{server.url}/gradio_api/file={path}")
+        assert answer.status_code in (403, 404)
+
+
+def ask_from_many_clients(server: Server, good: dict[str, Path], bad: list[bytes], count: int) -> Counter[str]:
+    """Requests of 16 clients, each fifth a bad upload: how many ended how."""
+    clips = list(good.items())
+
+    def ask(number: int) -> str:
+        if number % 5 == 4:
+            status = send(server, bad[number // 5 % len(bad)]).status_code
+            return "refused" if 400 <= status < 500 else f"bad: {status}"
+        name, clip = clips[number % 5 % 2]
+        answer = send(server, clip.read_bytes())
+        right = answer.status_code == 200 and answer.json()["top"][0]["class"] == name
+        return "right" if right else f"good: {answer.status_code} {answer.text}"
+
+    with ThreadPoolExecutor(16) as clients:
+        return Counter(clients.map(ask, range(count)))
+
+
+@pytest.mark.parametrize("count", [30, pytest.param(200, marks=pytest.mark.slow)])
+def test_many_clients_are_all_answered_rightly_and_leave_nothing(
+    server: Server, dark: Path, bright: Path, write_video: WriteVideo, tmp_path: Path, count: int
+) -> None:
+    bad = [content for content, *_ in bad_uploads(tmp_path, dark, write_video).values()]
+    good = {"dark & <b>grim</b>": dark, "bright": bright}
+    ask_from_many_clients(server, good, bad, 20)  # threads and their memory are made once
+    before_mb = server.resident_mb()
+    assert ask_from_many_clients(server, good, bad, count) == {"right": count * 4 // 5, "refused": count // 5}
+    assert server.resident_mb() - before_mb < 40
+    assert server.temp_files() == []
+
+
+def test_the_server_asks_nobody_outside(server: Server, outside: socket.socket, dark: Path) -> None:
+    assert send(server, dark.read_bytes()).status_code == 200
+    with pytest.raises(BlockingIOError):
+        outside.accept()
+
+
+def test_without_the_token_nothing_answers(server: Server) -> None:
+    for path in ("/", "/api/model", "/openapi.json", "/config", "/?token=another-token-of-24-chars"):
+        for headers in ({}, {"Authorization": "Bearer wrong"}, {"Cookie": "gateshift_token=wrong"}):
+            answer = httpx.get(server.url + path, headers=headers, trust_env=False)
+            assert answer.status_code == 401 and "token" in answer.json()["error"]
+    assert httpx.post(f"{server.url}/gradio_api/upload", trust_env=False).status_code == 401
+
+
+def test_the_token_lets_programs_and_browsers_in(server: Server) -> None:
+    headers = {"Authorization": f"Bearer {TOKEN}"}
+    assert httpx.get(f"{server.url}/api/model", headers=headers, trust_env=False).status_code == 200
+    with httpx.Client(trust_env=False) as browser:
+        answer = browser.get(f"{server.url}/?token={TOKEN}")
+        assert answer.status_code == 303 and answer.headers["location"] == "/"  # not to stand in the history
+        assert browser.get(f"{server.url}/").status_code == 200
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
+def test_a_server_that_is_stopped_leaves_no_files(model: Path, tmp_path: Path, stop: signal.Signals) -> None:
+    started = start_server(tmp_path, model)
+    assert list(started.temp.glob("gateshift-serve-*"))
+    started.process.send_signal(stop)
+    started.process.wait(timeout=60)
+    assert not list(started.temp.iterdir())
+
+
+def test_decoding_ends_at_its_limits_of_time_and_memory(model: Path, write_video: WriteVideo, tmp_path: Path) -> None:
+    from gateshift.web.scoring import Scorer
+
+    clip = write_video(tmp_path / "large.mp4", grey_frames([DARK] * 3, height=1600, width=2560))
+    network = gs.load_model(model)
+
+    def ask(limits: Limits) -> None:
+        Scorer(network, ServeSettings(model, limits=limits)).answer(clip)
+
+    ask(Limits())
+    with pytest.raises(VideoError, match="not decoded in 1e-05 s"):
+        ask(Limits(timeout=1e-5))
+    with pytest.raises(VideoError):  # FFmpeg does not always say that it was for want of memory
+        ask(Limits(decoder_mb=10))
+
+
+def test_a_timeline_ends_at_the_limit_of_time(dark: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from gateshift.web import scoring
+
+    scorer = scoring.Scorer(gs.load_model(model), ServeSettings(model, window=0.1, hop=0.05))
+    decoded = scoring.decode_apart(scorer._wanted(dark, timeline=True))
+    ticks = iter(range(0, 10_000, 20))
+    monkeypatch.setattr(scoring.time, "monotonic", lambda: next(ticks))
+    with pytest.raises(VideoError, match="not scored in 30 s"):
+        scorer._score(decoded, top=5, explain=False)
+
+
+def test_more_requests_than_may_wait_are_told_to_come_back(dark: Path, model: Path) -> None:
+    from gateshift.web.scoring import BusyError, Scorer
+
+    scorer = Scorer(gs.load_model(model), ServeSettings(model, limits=Limits(decoders=1, queue=0)))
+    outcomes: list[str] = []
+    start = threading.Barrier(3)
+
+    def ask() -> None:
+        start.wait()
+        try:
+            outcomes.append(scorer.answer(dark).top[0][0])
+        except BusyError:
+            outcomes.append("busy")
+
+    threads = [threading.Thread(target=ask) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(outcomes) == ["busy", "busy", "dark & <b>grim</b>"]
+
+
+def test_a_body_that_comes_too_slowly_is_refused() -> None:
+    from gateshift.web.guard import Guard
+
+    sent: list[dict[str, Any]] = []
+
+    async def app(_scope: Any, receive: Any, send: Any) -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+        await send({"type": "http.response.start", "status": 400, "headers": []})
+
+    async def receive() -> dict[str, Any]:
+        await asyncio.sleep(0.05)
+        return {"type": "http.request", "body": b"x", "more_body": True}
+
+    async def keep(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    guard = Guard(app, max_bytes=1000, timeout_s=0.2, token=None)
+    scope = {"type": "http", "method": "POST", "path": "/", "query_string": b"", "headers": []}
+    asyncio.run(guard(scope, receive, keep))  # type: ignore[arg-type]
+    assert [message.get("status") for message in sent] == [408, None]
+
+
+@pytest.mark.parametrize(
+    ("options", "part"),
+    [
+        ({"port": 70000}, "--port 70000; a port is 1 to 65535"),
+        ({"token": "short"}, "a token of 5 characters; it has at least 16"),
+        ({"token": "with spaces in the middle"}, "each a letter, a digit, - or _"),
+        ({"hop": 0.0}, "--hop 0.0; it is a number above 0"),
+        ({"examples": Path("nowhere")}, "--examples nowhere: no such folder"),
+        ({"limits": Limits(max_mb=float("nan"))}, "--max-mb nan; it is a number above 0"),
+        ({"limits": Limits(decoders=0)}, "--decoders 0; it is at least 1"),
+    ],
+)
+def test_settings_out_of_range_are_one_line(options: dict[str, Any], part: str) -> None:
+    with pytest.raises(SettingsError, match="^[^\n]*$") as caught:
+        ServeSettings(Path("m.safetensors"), **options).check()
+    assert part in str(caught.value)
+
+
+def test_a_taken_port_is_an_error_before_the_model_is_loaded(capsys: pytest.CaptureFixture[str]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(SystemExit) as exit_info:
+        main(["serve", "missing.safetensors", "--port", str(taken.getsockname()[1])])
+    assert exit_info.value.code == 2
+    assert "choose a free port" in capsys.readouterr().err
+
+
+def test_a_model_that_runs_elsewhere_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "model.onnx").touch()
+    with pytest.raises(SystemExit):
+        main(["serve", str(tmp_path / "model.onnx"), "--port", "47123"])
+    assert "has no gates to show; give the .safetensors model" in capsys.readouterr().err
