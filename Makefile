@@ -10,7 +10,7 @@ export OMP_WAIT_POLICY := PASSIVE
 # What some tests need and pip cannot give: a browser, and a server of camera streams. They are skipped without.
 SYSTEM_PACKAGES := chromium gir1.2-gst-rtsp-server-1.0 python3-gi gstreamer1.0-plugins-good
 
-.PHONY: demo test check format docs clean system
+.PHONY: demo test check format docs accuracy accuracy-quick clean system
 
 $(BIN)/gateshift: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -24,6 +24,12 @@ demo: $(BIN)/gateshift
 # Two processes of one thread each: most tests are too small for two threads.
 test: check
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+# Lines that the quick tests run: the total, and the files with the least. Apart from test, which it would slow down.
+coverage: $(BIN)/gateshift
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m 'not slow' --cov --cov-report=
+	$(BIN)/coverage report | head -n 22
+	$(BIN)/coverage report --format=total
 
 # As root, on Debian or Ubuntu.
 system:
@@ -43,5 +49,19 @@ format: $(BIN)/gateshift
 docs: $(BIN)/gateshift
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
+# A table of benchmarks/accuracy: make accuracy TABLE=pairs, with PATHS and CLIPS for those that need them; see its README.
+TABLE ?= pairs
+PATHS ?= PATHS
+CLIPS ?= CLIPS
+accuracy: $(BIN)/gateshift
+	$(BIN)/python benchmarks/accuracy/run.py $(TABLE) --jobs 2 --paths $(PATHS) --clips $(CLIPS)
+	$(BIN)/python benchmarks/accuracy/summary.py
+
+# One seed of its smallest table, anew, compared with the committed figures.
+accuracy-quick: $(BIN)/gateshift
+	rm -rf runs/accuracy/quick
+	$(BIN)/python benchmarks/accuracy/run.py pairs-quick --seeds 0 --jobs 2 --out runs/accuracy/quick --results runs/accuracy/quick
+	$(BIN)/python benchmarks/accuracy/compare.py runs/accuracy/quick/pairs-quick.csv benchmarks/accuracy/results/pairs-quick.csv
+
 clean:
-	rm -rf $(VENV) $(DEMO) site build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(DEMO) site build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage

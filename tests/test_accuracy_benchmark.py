@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
 import sys
 from pathlib import Path
 
@@ -26,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks" / "accuracy")
 import compare
 import results
 import run
+import summary
 import tables
 from drawn_gestures import draw_gesture, place, write_clips
 from real_footage import choose, mix, split_scenes, write_lists
@@ -419,3 +421,26 @@ def test_imagenet_weights_become_a_file_that_training_starts_from(tmp_path: Path
     means = [model.state_dict()["backbone.bn1.running_mean"].abs().max() for model in (started, random)]
     assert means[0] > 0.1
     assert means[1] == 0
+
+
+def test_a_summary_has_mean_and_spread_of_the_seeds(tmp_path: Path) -> None:
+    where = {"cores": 2, "cpu": "a CPU", "gpu": "", "torch": "2"}
+    figures = {"tsn": [0.5, 0.5, 0.5], "gsm": [0.96, 0.97, 0.98]}
+    lines = [
+        {"table": "pairs", "row": row, "seed": seed, "test": "val", "right": 100 * figure, "of": 100, "top1": figure}
+        | {"within_pairs": figure, "pair_clips": 100, "train_minutes": 2.5, **where}
+        for row, found in figures.items()
+        for seed, figure in enumerate(found)
+    ]
+    results.append_lines(tmp_path / "pairs.csv", results.RESULTS, lines)
+    results.append_lines(tmp_path / "pairs-curves.csv", results.CURVES, [])
+    subprocess.run([sys.executable, summary.__file__, "--results", str(tmp_path)], check=True)
+    written = (tmp_path / "pairs.md").read_text()
+    assert "| gsm | val | 3 | 97.0 ± 1.0 | 97.0 ± 1.0 of 100 | 97.0 ± 1.0 | 2.5 ± 0.0 |" in written
+    assert "2 cores of a CPU, no GPU" in written
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "pairs-curves.csv",
+        "pairs.csv",
+        "pairs.md",
+        "pairs.png",
+    ]

@@ -1,16 +1,24 @@
 """Videos as batches: what is drawn, and what a bad video becomes."""
 
+import os
+import signal
+import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from torch.utils.data import Dataset
 
-from gateshift.data.dataset import Augmentation, EpochShuffle, TestViews, TrainingClips, collate, make_loader
+from gateshift.data import loading
+from gateshift.data.dataset import Augmentation, Sample, TestViews, TrainingClips
+from gateshift.data.loading import EpochShuffle, collate, make_loader, read_batches
 from gateshift.data.manifest import Manifest, read_manifest
 from gateshift.data.mirror import mirror_map
+from gateshift.data.processes import LONGEST_TEMP_CHARS
 from gateshift.data.views import Protocol
-from gateshift.errors import SettingsError
+from gateshift.errors import SettingsError, VideoError
 
 CLASSES = ["left", "right"]
 
@@ -126,3 +134,52 @@ def test_impossible_loaders_are_refused(manifest: Manifest) -> None:
         make_loader(training_clips(manifest), batch_size=0, workers=0)
     with pytest.raises(SettingsError, match="-1 loader workers"):
         make_loader(training_clips(manifest), batch_size=1, workers=-1)
+
+
+class Stuck(Dataset[Sample]):
+    """Never gives its second item, or dies of it."""
+
+    def __init__(self, *, dies: bool) -> None:
+        self.dies = dies
+
+    def __len__(self) -> int:
+        return 2
+
+    def __getitem__(self, index: int) -> Sample:
+        if index:
+            os.kill(os.getpid(), signal.SIGKILL) if self.dies else time.sleep(3600)
+        return {"labels": index}
+
+
+@pytest.mark.parametrize(("dies", "reason"), [(False, "timed out after 5"), (True, "exited unexpectedly")])
+def test_a_process_that_hangs_or_dies_ends_the_loading_with_its_reason(
+    dies: bool, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loading, "LONGEST_WAIT_S", 5.0)
+    loader = make_loader(Stuck(dies=dies), batch_size=1, workers=1)
+    numbers = []
+    with pytest.raises(VideoError, match=f"cannot be loaded: DataLoader.*{reason}.*gateshift scan finds files"):
+        for batch in read_batches(loader):
+            numbers.append(batch["labels"].item())
+    assert dies or numbers == [0]
+
+
+def test_an_error_of_who_reads_the_batches_stays_what_it_is(manifest: Manifest) -> None:
+    loader = make_loader(training_clips(manifest), batch_size=1, workers=0)
+    with pytest.raises(RuntimeError, match="DataLoader of mine"):
+        for _ in read_batches(loader):
+            raise RuntimeError("DataLoader of mine")
+
+
+@pytest.mark.parametrize("fits", [True, False])
+def test_a_folder_for_temporary_files_that_is_too_deep_for_sockets_is_refused(
+    fits: bool, manifest: Manifest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    length = LONGEST_TEMP_CHARS + (0 if fits else 1)
+    monkeypatch.setattr(tempfile, "tempdir", "/" + "x" * (length - 1))
+    if fits:
+        make_loader(training_clips(manifest), batch_size=1, workers=1)
+        return
+    make_loader(training_clips(manifest), batch_size=1, workers=0)
+    with pytest.raises(SettingsError, match=r"TMPDIR.*71 characters.*at most 70.*--workers 0"):
+        make_loader(training_clips(manifest), batch_size=1, workers=1)

@@ -24,9 +24,9 @@ from gateshift.model.config import ModelConfig
 from gateshift.model.gates import GateShift, GateShiftFuse
 from gateshift.run.evidence import find_evidence_layer
 from gateshift.run.explain import CAUSAL_DIRECTIONS, DIRECTIONS, gate_directions, most_varied
-from gateshift.run.explain_page import Section, render_page
 from gateshift.run.explain_reversal import mirror_in_time, reversal_maps
 from gateshift.run.explain_video import Layer, film_layers
+from gateshift.run.page import Section, render_page
 
 CLASSES = ["pick up", "put down", "<other>"]
 

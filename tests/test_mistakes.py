@@ -74,7 +74,7 @@ MISTAKES = {
         "vit_tiny_patch16_224 does not take an input of 60 px: its patches are 16 px wide",
     ),
     "demo workers": ("demo --workers -1", "--workers -1; it must be 0 or more"),
-    "nothing to resume": (TRAIN + " --resume", "--resume: run holds no run that finished an epoch"),
+    "nothing to resume": (TRAIN + " --resume", "--resume: run holds no saved run"),
     "warm-up too long": (TRAIN.replace("--warmup-epochs 0", "--warmup-epochs 1"), "--warmup-epochs 1 of --epochs 1"),
     "wrong weights": (TRAIN + " --weights model.safetensors", "model.safetensors: not weights of test_resnet"),
     "mirror pair": (TRAIN + " --mirror-pairs open=shut", "mirror pair 'open=shut'; give two different classes"),

@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 import gateshift as gs
 from gateshift.cli import main, parse
-from gateshift.data.dataset import BalancedShuffle
+from gateshift.data.loading import BalancedShuffle
 from gateshift.run.evaluate import create_accelerator
 from gateshift.run.losses import Loss, balancing_weights
 from gateshift.run.optim import training_step

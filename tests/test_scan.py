@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from functools import partial
@@ -18,7 +19,7 @@ from gateshift.cli import main, parse
 from gateshift.data.checkup import Part, check_video
 from gateshift.data.file_headers import missing_bytes
 from gateshift.data.manifest import read_manifest
-from gateshift.data.processes import in_processes
+from gateshift.data.processes import LONGEST_TEMP_CHARS, in_processes
 from gateshift.data.quarantine import Fault
 from gateshift.data.scan import Scan, find_listed, scan
 from gateshift.data.text_files import read_paths
@@ -148,6 +149,15 @@ def test_work_that_hangs_or_dies_stops_no_other() -> None:
     found = dict(in_processes(sleep_or_die, tasks, workers=2, timeout_s=1.0))
     assert found == {0: "A", 1: "time-out", 2: "B", 3: "crash", 4: "time-out", 5: "C"}
     assert time.monotonic() - started_s < 60
+
+
+def test_work_is_done_where_the_folder_for_temporary_files_is_too_deep_for_sockets(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deep = tmp_path / ("x" * LONGEST_TEMP_CHARS)
+    deep.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(deep))
+    assert dict(in_processes(sleep_or_die, ["a", "b"], workers=2, timeout_s=60.0)) == {0: "A", 1: "B"}
 
 
 def test_what_work_raises_is_raised() -> None:

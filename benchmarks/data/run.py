@@ -26,9 +26,10 @@ from PIL import Image
 from released_reader import ReleasedClips
 from torch.utils.data import DataLoader, Dataset
 
-from gateshift.data.dataset import Augmentation, TrainingClips, collate, make_loader
+from gateshift.data.dataset import Augmentation, TrainingClips
 from gateshift.data.frames import extract_frames
 from gateshift.data.images import decode_image
+from gateshift.data.loading import collate, make_loader
 from gateshift.data.manifest import read_manifest
 from gateshift.data.packed import PackedFiles
 from gateshift.data.transforms import random_crop

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Union
 import tyro
 
 from gateshift import __version__, verbs
-from gateshift.errors import GateShiftError
+from gateshift.errors import GateShiftError, StoppedError
 from gateshift.run.explain_settings import ExplainSettings
 from gateshift.run.predict_settings import PredictSettings
 from gateshift.run.scan_settings import ScanSettings
@@ -62,6 +62,7 @@ PART_VERBS: dict[str, Callable[[verbs.Parts], None]] = {"train": verbs.run_train
 
 def parse(arguments: Sequence[str]) -> Any:
     """Turn the words of a command line into the settings of its verb; prints help or usage and exits if asked."""
+    arguments = spell_out_resume(arguments)
     choices = tuple(
         Annotated[settings, tyro.conf.subcommand(name, prefix_name=False)] for name, (settings, _) in VERBS.items()
     )
@@ -73,6 +74,15 @@ def parse(arguments: Sequence[str]) -> Any:
         args=list(arguments),
         config=(tyro.conf.OmitArgPrefixes,),
     )
+
+
+def spell_out_resume(words: Sequence[str]) -> list[str]:
+    """``--resume`` alone is ``--resume True``: an option with a value that may be left out would take a path for it."""
+    following = [*words[1:], ""]
+    spelled: list[str] = []
+    for word, after in zip(words, following, strict=True):
+        spelled += [word, "True"] if word == "--resume" and after not in ("True", "False", "auto") else [word]
+    return spelled
 
 
 def run(words: Sequence[str]) -> None:
@@ -100,6 +110,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     try:
         run(words)
+    except StoppedError as error:
+        sys.stderr.write(f"gateshift: {error}\n")
+        raise SystemExit(error.exit_code) from None
     except GateShiftError as error:
         sys.stderr.write(f"gateshift: {error}\n")
         raise SystemExit(EXIT_BAD_INPUT) from None

@@ -39,3 +39,15 @@ class SettingsError(GateShiftError):
 
 class ScoresError(GateShiftError):
     """Score files that are unreadable or do not belong together."""
+
+
+class StoppedError(GateShiftError):
+    """A training that was asked to stop by a signal, and can go on from what it saved.
+
+    Attributes:
+        exit_code: For the program, as shells count: 128 and the number of the signal.
+    """
+
+    def __init__(self, text: str, *, signal: int) -> None:
+        super().__init__(text)
+        self.exit_code = 128 + signal

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from gateshift.model.classifier import VideoClassifier
     from gateshift.run.explain_files import Explanation
-    from gateshift.run.explain_page import Section
+    from gateshift.run.page import Section
 
 BATCH_SIZE = 4
 
@@ -30,7 +30,7 @@ def run_explain(settings: ExplainSettings) -> None:
     """Verb ``explain``."""
     from gateshift.run.explain import gate_directions
     from gateshift.run.explain_files import write_explanation, write_openness
-    from gateshift.run.explain_page import render_page
+    from gateshift.run.page import render_page
     from gateshift.run.predict import put_on_device
     from gateshift.run.run_folder import write_text
 
@@ -79,7 +79,8 @@ def _load(settings: ExplainSettings) -> VideoClassifier:
 
 
 def _measure(settings: ExplainSettings, model: VideoClassifier, videos: Path) -> dict[str, Tensor]:
-    from gateshift.data.dataset import TestViews, make_loader
+    from gateshift.data.dataset import TestViews
+    from gateshift.data.loading import make_loader, read_batches
     from gateshift.data.manifest import read_manifest
     from gateshift.run.evaluate import choose_protocol
     from gateshift.run.explain import gate_openness
@@ -100,7 +101,7 @@ def _measure(settings: ExplainSettings, model: VideoClassifier, videos: Path) ->
         task = bar.add_task("measuring gates", total=len(manifest), note=f"{len(manifest)} videos")
 
         def batches() -> Iterator[Tensor]:
-            for batch in make_loader(views, batch_size=BATCH_SIZE, workers=settings.workers):
+            for batch in read_batches(make_loader(views, batch_size=BATCH_SIZE, workers=settings.workers)):
                 if batch["failures"]:
                     raise VideoError(batch["failures"][0])
                 yield batch["views"][:, 0].to(device)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 from rich.console import Console
 from rich.table import Column, Table
@@ -25,6 +25,14 @@ FILE_SUFFIXES = (".safetensors", ".tar", ".pth")  # what has one of these and is
 NUM_CLASSES = 174  # of a backbone's classifier: as Something-Something has
 
 
+class Placement(TypedDict):
+    """How temporal modules are put in: see :func:`gateshift.insert_temporal`."""
+
+    num_sites: int | None
+    ratio: float | None
+    interleave: bool | None
+
+
 def run_inspect(settings: InspectSettings) -> None:
     """Verb ``inspect``."""
     from gateshift.model.sites import find_convolutions, find_family
@@ -35,7 +43,7 @@ def run_inspect(settings: InspectSettings) -> None:
         raise SettingsError(f"--segments {settings.segments}; a clip has at least 1 frame; raise it")
     if settings.temporal is not None:
         check_temporal(settings.temporal)
-    model, temporal, ratio, interleave = _plain_model(settings)
+    model, temporal, placement = _plain_model(settings)
     num_frames = settings.segments or model.config.num_segments or 8
     if temporal != "none" and find_family(model.backbone, temporal) is None:
         table = Table("convolution", _right("channels in"), _right("channels out"), title="candidates for sites=[...]")
@@ -43,25 +51,25 @@ def run_inspect(settings: InspectSettings) -> None:
             table.add_row(name, str(conv.in_channels), str(conv.out_channels))
         Console(markup=False).print(table)
     before = count_cost(model, num_frames=num_frames)
-    report = insert_temporal(model.backbone, temporal, ratio=ratio, interleave=interleave)
+    report = insert_temporal(model.backbone, temporal, **placement)
     after = count_cost(model, num_frames=num_frames)
     _print_sites(report)
-    _print_costs(before, after, temporal)
+    _print_costs(before, after, report.temporal)
     classes, size_px = len(model.classes), model.config.size_px
     print_line(f"{settings.net}, {classes} classes, clips of {num_frames} frames of {size_px} px")
 
 
-def _plain_model(settings: InspectSettings) -> tuple[VideoClassifier, str, float | None, bool | None]:
-    """The network without temporal modules, and the kind, share and interleave of those to be put in."""
+def _plain_model(settings: InspectSettings) -> tuple[VideoClassifier, str, Placement]:
+    """The network without temporal modules, and the kind and placement of those to be put in."""
     from gateshift.model.backbones import fit_size
     from gateshift.model.bundle import load_model
     from gateshift.model.classifier import create_model
     from gateshift.model.surgery import remove_temporal
 
-    path = Path(settings.net)
+    path, asked = Path(settings.net), Placement(num_sites=settings.num_sites, ratio=settings.ratio, interleave=None)
     if not path.is_file() and path.suffix not in FILE_SUFFIXES:
         model = create_model(settings.net, "none", num_classes=NUM_CLASSES, size_px=settings.size)
-        return model, settings.temporal or "gsm", settings.ratio, None
+        return model, settings.temporal or "gsm", asked
     model = load_model(path)
     own = model.config
     remove_temporal(model.backbone)
@@ -69,9 +77,10 @@ def _plain_model(settings: InspectSettings) -> tuple[VideoClassifier, str, float
         fit_size(model.backbone, own.backbone, settings.size)
     model.config = dataclasses.replace(own, size_px=settings.size or own.size_px)
     if settings.temporal not in (None, own.temporal):
-        return model, settings.temporal, settings.ratio, None
+        return model, settings.temporal, asked
+    num_sites = own.num_sites if settings.num_sites is None else settings.num_sites
     ratio = own.ratio if settings.ratio is None else settings.ratio
-    return model, own.temporal, ratio, own.interleave
+    return model, own.temporal, Placement(num_sites=num_sites, ratio=ratio, interleave=own.interleave)
 
 
 def _right(title: str) -> Column:

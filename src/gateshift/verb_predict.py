@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +37,9 @@ def run_predict(settings: PredictSettings) -> None:
     if not settings.videos:
         raise VideoError("no video named; name files or folders after the model")
     settings.check()
+    if settings.cluster.out is not None:
+        _predict_on_ray(settings, settings.cluster.out)
+        return
     _check_live(settings)
     if settings.live.timeline is not None:
         from gateshift.run.timeline import check_timeline
@@ -80,13 +83,37 @@ def _predict_videos(settings: PredictSettings, model: AnyModel) -> None:
         failed += prediction.error is not None
         if settings.json:
             _print_record(prediction.to_dict())
+        if prediction.unsure:
+            table.add_row(prediction.video, "unsure", "")
         for rank, (name, probability) in enumerate(prediction.top):
-            table.add_row("" if rank else prediction.video, name, f"{probability:.3f}", end_section=False)
+            video = "" if rank or prediction.unsure else prediction.video
+            table.add_row(video, name, f"{probability:.3f}", end_section=False)
         if prediction.error is not None:
             table.add_row(prediction.video, "not read", "")
             sys.stderr.write(f"gateshift: {prediction.error}\n")
     if not settings.json:
         Console(markup=False).print(table)  # class names may have brackets
+    if failed:
+        raise SystemExit(2)
+
+
+def _predict_on_ray(settings: PredictSettings, out: Path) -> None:
+    """``predict --engine ray``: records in a file, and a line that says where."""
+    from gateshift.run.cluster import Scoring, check_ray, list_videos, score_on_ray
+    from gateshift.run.evaluate import choose_protocol
+
+    check_ray()
+    model, videos = _load(settings), list_videos(settings.videos)
+    protocol = choose_protocol(model.config, segments=settings.segments, clips=settings.clips, crops=settings.crops)
+    scoring = Scoring(settings.model, model.config.classes, protocol, settings.top, settings.cluster.timeout)
+    del model  # each worker has its own
+    # Ray tells of dead workers on standard output, which is for the answer.
+    with redirect_stdout(sys.stderr), make_bar(Console(stderr=True)) as bar:
+        task = bar.add_task("videos", total=len(videos), note=f"{len(videos)} videos")
+        finished = score_on_ray(scoring, videos, out, on_videos=lambda done: bar.advance(task, done))
+    with finished.open(encoding="utf-8") as records:
+        failed = sum(json.loads(record)["error"] is not None for record in records)
+    print_line(f"{finished}: {len(videos)} videos, of which {failed} could not be read")
     if failed:
         raise SystemExit(2)
 

@@ -34,7 +34,14 @@ def run_prepare(settings: PrepareSettings) -> None:
             task = bar.add_task(name, total=num_videos, note=f"{num_videos} videos")
             yield lambda done: bar.advance(task, done)
 
-    source = Source(settings.root, settings.annotations, settings.edition, settings.task, settings.val_share)
+    source = Source(
+        settings.root,
+        settings.annotations,
+        settings.edition,
+        settings.task,
+        settings.val_share,
+        settings.group_pattern,
+    )
     options = PrepareOptions(
         allow_missing=settings.allow_missing,
         extract_frames=settings.extract_frames,

@@ -9,15 +9,22 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from gateshift.errors import ModelError, ScoresError
+from gateshift.errors import ModelError, ScoresError, SettingsError
 from gateshift.run.settings import TestSettings
 from gateshift.terminal import is_main_process, make_bar, print_line
 
 if TYPE_CHECKING:
     from gateshift.data.manifest import Manifest
+    from gateshift.data.views import Protocol
+    from gateshift.model.classifier import VideoClassifier
+    from gateshift.model.config import ModelConfig
+    from gateshift.run.abstain import Answered
     from gateshift.run.evaluate import Evaluation
+    from gateshift.run.export import ExportedModel
     from gateshift.run.report import Report
     from gateshift.run.scores import Scores
+
+    AnyModel = VideoClassifier | ExportedModel
 
 
 def run_test(settings: TestSettings) -> None:
@@ -26,7 +33,8 @@ def run_test(settings: TestSettings) -> None:
 
     _check_outputs(settings)
     manifest, other = _read_list(settings), _read_other(settings)
-    found = _test(settings, manifest, other)
+    model = _load(settings)
+    found = _test(settings, model, manifest, other)
     if is_main_process():
         print_line(f"{found.scores.protocol}: {found.scores.metrics()}")
         report = Report(
@@ -38,7 +46,7 @@ def run_test(settings: TestSettings) -> None:
             other,
             str(settings.compare),
         )
-        _finish(settings, report)
+        _finish(settings, report, model)
 
 
 def run_test_parts(parts: Mapping[str, TestSettings]) -> None:
@@ -47,14 +55,20 @@ def run_test_parts(parts: Mapping[str, TestSettings]) -> None:
     from gateshift.run.scores import ensemble
 
     settings = next(iter(parts.values()))
+    if settings.fit_threshold is not None:
+        raise SettingsError(
+            f"--fit-threshold {settings.fit_threshold} with a recipe of several models, which have no file together; "
+            "leave it out, or test one of them"
+        )
     _check_outputs(settings)
     models = {name: find_part(settings.model, name) for name in parts}
     manifest, other = _read_list(settings), _read_other(settings)
     found = []
-    for name, model in models.items():
-        found.append(_test(dataclasses.replace(parts[name], model=model), manifest, other))
+    for name, path in models.items():
+        own = dataclasses.replace(parts[name], model=path)
+        found.append(_test(own, _load(own), manifest, other))
         if is_main_process():
-            print_line(f"{model} ({found[-1].scores.protocol}): {found[-1].scores.metrics()}")
+            print_line(f"{path} ({found[-1].scores.protocol}): {found[-1].scores.metrics()}")
     skipped = {video_id: reason for each in found for video_id, reason in each.skipped.items()}
     together = ensemble([_without(each.scores, skipped) for each in found])
     if is_main_process():
@@ -87,6 +101,27 @@ def _check_outputs(settings: TestSettings) -> None:
         check_output(settings.scores, overwrite=settings.overwrite)
     if settings.report is not None:
         check_report(settings.report, overwrite=settings.overwrite)
+    _check_threshold(settings)
+
+
+def _check_threshold(settings: TestSettings) -> None:
+    """Raise SettingsError unless a threshold can be fitted and written as asked."""
+    from gateshift.run.abstain import check_accuracy
+    from gateshift.run.export import FORMAT_SUFFIXES
+    from gateshift.run.scores import check_writable
+
+    out, model = settings.out, settings.model
+    if settings.fit_threshold is not None:
+        check_accuracy(settings.fit_threshold)
+    if out is None:
+        return
+    if settings.fit_threshold is None:
+        raise SettingsError(f"--out {out} without --fit-threshold, which it is for; add --fit-threshold 0.95")
+    if model.suffix in FORMAT_SUFFIXES.values():
+        raise SettingsError(f"--out {out} of {model}, an exported file; give the model, and export what is written")
+    if out.suffix != ".safetensors":
+        raise SettingsError(f"--out {out}; a model file is named .safetensors; rename it")
+    check_writable(f"--out {out}", (out,), overwrite=settings.overwrite)
 
 
 def _names(settings: TestSettings) -> list[str]:
@@ -109,24 +144,34 @@ def _read_other(settings: TestSettings) -> Scores | None:
     return None if settings.compare is None else load_scores(settings.compare)
 
 
-def _test(settings: TestSettings, manifest: Manifest, other: Scores | None) -> Evaluation:
-    from gateshift.run.evaluate import choose_protocol, create_accelerator, evaluate_views
+def _load(settings: TestSettings) -> AnyModel:
     from gateshift.run.export import load_any
-    from gateshift.run.scores import check_classes_and_videos
 
-    model = load_any(settings.model, names=_names(settings))
-    if other is not None:
-        # Videos that one of the tests has skipped cannot be in both.
-        ids = other.ids if settings.skip_bad else tuple(manifest.entries.video_ids())
-        names = (f"--compare {settings.compare}", "this test")
-        check_classes_and_videos(other, classes=model.config.classes, ids=ids, names=names)
-    protocol = choose_protocol(
-        model.config,
+    return load_any(settings.model, names=_names(settings))
+
+
+def _choose_protocol(settings: TestSettings, config: ModelConfig) -> Protocol:
+    from gateshift.run.evaluate import choose_protocol
+
+    return choose_protocol(
+        config,
         segments=settings.segments,
         clips=settings.clips,
         crops=settings.crops,
         short_videos=settings.short_videos,
     )
+
+
+def _test(settings: TestSettings, model: AnyModel, manifest: Manifest, other: Scores | None) -> Evaluation:
+    from gateshift.run.evaluate import create_accelerator, evaluate_views
+    from gateshift.run.scores import check_classes_and_videos
+
+    if other is not None:
+        # Videos that one of the tests has skipped cannot be in both.
+        ids = other.ids if settings.skip_bad else tuple(manifest.entries.video_ids())
+        names = (f"--compare {settings.compare}", "this test")
+        check_classes_and_videos(other, classes=model.config.classes, ids=ids, names=names)
+    protocol = _choose_protocol(settings, model.config)
     accelerator = create_accelerator(settings.precision)
     with make_bar(Console(stderr=True)) as bar:
         task = bar.add_task("testing", total=len(manifest), note=f"{len(manifest)} videos")
@@ -150,8 +195,8 @@ def _without(scores: Scores, skipped: Mapping[str, str]) -> Scores:
     return scores.select(left)
 
 
-def _finish(settings: TestSettings, report: Report) -> None:
-    """Save the scores first, as they took the longest; then compare, and write the report."""
+def _finish(settings: TestSettings, report: Report, model: AnyModel | None = None) -> None:
+    """Save the scores first, as they took the longest; then fit, compare, and write the report."""
     from gateshift.run.report import write_report
 
     if report.skipped:
@@ -159,11 +204,31 @@ def _finish(settings: TestSettings, report: Report) -> None:
         for reason in report.skipped.values():
             print_line(f"  {reason}")
     save_and_say(report.scores, settings.scores)
+    if model is not None:
+        report = dataclasses.replace(report, answered=_abstain(settings, model, report.scores))
     if report.comparison is not None:
         print_line(f"compared with {report.other_name}: {report.comparison}")
     if settings.report is not None:
         write_report(report, settings.report)
         print_line(f"report: {settings.report}")
+
+
+def _abstain(settings: TestSettings, model: AnyModel, scores: Scores) -> Answered | None:
+    """Fit a threshold, and write the model with it if asked; or say how the model does with the one that it has."""
+    from gateshift.model.classifier import VideoClassifier
+    from gateshift.run.abstain import fit_abstaining, measure_abstaining, save_abstaining
+
+    if settings.fit_threshold is not None:
+        answered = fit_abstaining(scores, settings.fit_threshold)
+    elif model.config.abstain_below is not None:
+        answered = measure_abstaining(scores, model.config.abstain_below)
+    else:
+        return None
+    print_line(str(answered))
+    if settings.out is not None and isinstance(model, VideoClassifier):
+        save_abstaining(model, settings.out, answered.threshold, _choose_protocol(settings, model.config))
+        print_line(f"model: {settings.out}")
+    return answered
 
 
 def save_and_say(scores: Scores, path: Path | None) -> None:

@@ -30,10 +30,12 @@ Parts = Mapping[str, Any]  # settings of a verb by the name of the recipe that t
 def run_train(settings: TrainSettings) -> None:
     """Verb ``train``."""
     from gateshift.run.reporter import Silent
+    from gateshift.run.stopping import stop_signals
     from gateshift.run.train import train
 
     console = Console(stderr=True)
-    folder = train(settings, ConsoleReporter(console) if is_main_process() else Silent())
+    with stop_signals() as stop:
+        folder = train(settings, ConsoleReporter(console) if is_main_process() else Silent(), stop)
     if is_main_process():
         Console(soft_wrap=True).print(f"best model: {folder.best}", highlight=False, markup=False)
 
@@ -42,7 +44,8 @@ def run_train_parts(parts: Parts) -> None:
     """Verb ``train`` with a recipe of several models: each into a folder of its name."""
     for name, settings in parts.items():
         out = settings.out / name
-        run_train(dataclasses.replace(settings, out=out, resume=settings.resume and out.exists()))
+        resume = settings.resume if settings.resume == "auto" else settings.resume and out.exists()
+        run_train(dataclasses.replace(settings, out=out, resume=resume))
 
 
 def run_ensemble(settings: EnsembleSettings) -> None:

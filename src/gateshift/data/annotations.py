@@ -31,6 +31,11 @@ def read_annotations(dataset: DatasetName, source: Source) -> Listing:
         raise SettingsError(f"--edition {source.edition} with {dataset}; it is for diving48 alone; leave it out")
     if source.task is not None and dataset != "epic-kitchens-100":
         raise SettingsError(f"--task {source.task} with {dataset}; it is for epic-kitchens-100 alone; leave it out")
+    if source.group_pattern is not None and dataset != "folder":
+        raise SettingsError(
+            f"--group-pattern {source.group_pattern!r} with {dataset}, whose own lists are taken; it is for folder "
+            "alone; leave it out"
+        )
     return FORMATS[dataset](source)
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from gateshift.data.group_split import find_groups, split_groups
 from gateshift.data.listing import Item, Listing, Source, Split
 from gateshift.data.video import find_videos
 from gateshift.errors import ManifestError, SettingsError
@@ -18,8 +19,9 @@ def read_class_folders(source: Source) -> Listing:
     """List ``train/CLASS/VIDEO`` and ``val/CLASS/VIDEO``, or split ``CLASS/VIDEO`` by ``source.val_share``.
 
     Raises:
-        ManifestError: If there are no class folders, one has no videos, or val has a class that train lacks.
-        SettingsError: If the share is not between 0 and 1.
+        ManifestError: If there are no class folders, one has no videos, val has a class that train lacks, or a video
+            is of no group or a group in both lists where groups are told apart.
+        SettingsError: If the share is not between 0 and 1, or the pattern of groups is no regular expression.
     """
     if not 0 < source.val_share < 1:
         raise SettingsError(f"--val-share {source.val_share}; it must be above 0 and below 1; try 0.2")
@@ -48,12 +50,16 @@ def _presplit(source: Source, val_names: Sequence[str]) -> Listing:
         )
     lists: tuple[tuple[dict[str, list[Path]], Split], ...] = ((learned, "train"), (validated, "val"))
     items = [(path, label, split) for videos, split in lists for label in videos for path in videos[label]]
+    if source.group_pattern is not None:
+        _check_groups(source.root, items, source.group_pattern)
     notes = [f"val is made of {val_names[0]}; {name} is not used" for name in val_names[1:]]
     return _listing(source.root, items, sorted(learned), notes)
 
 
 def _split(source: Source) -> Listing:
     videos = _videos(source, source.root)
+    if source.group_pattern is not None:
+        return _split_groups(source, videos, source.group_pattern)
     items: list[tuple[Path, str, Split]] = []
     notes = []
     for label, paths in videos.items():
@@ -66,6 +72,59 @@ def _split(source: Source) -> Listing:
     if all(split == "train" for _, _, split in items):
         raise ManifestError(f"{source.root}: no class has 2 videos, one to learn from and one for val; add some")
     return _listing(source.root, items, sorted(videos), notes)
+
+
+def _split_groups(source: Source, videos: Mapping[str, Sequence[Path]], pattern: str) -> Listing:
+    paths = [(path, label) for label in videos for path in videos[label]]
+    labels = [label for _, label in paths]
+    groups = _groups(source.root, [path for path, _ in paths], pattern)
+    in_val = split_groups(labels, groups, val_share=source.val_share)
+    if not any(in_val):
+        raise ManifestError(
+            f"{source.root}: --group-pattern {pattern!r} finds no class with videos of 2 groups, one to learn from and "
+            f"one for val ({groups[0]!r} is a group); add videos, or change it"
+        )
+    items: list[tuple[Path, str, Split]] = [
+        (path, label, "val" if chosen else "train") for (path, label), chosen in zip(paths, in_val, strict=True)
+    ]
+    return _listing(source.root, items, sorted(videos), _group_notes(labels, groups, in_val))
+
+
+def _group_notes(labels: Sequence[str], groups: Sequence[str], in_val: Sequence[bool]) -> list[str]:
+    """How the split came out: which groups are where, and what val has of each class."""
+    validated = {group for group, chosen in zip(groups, in_val, strict=True) if chosen}
+    learned = set(groups) - validated
+    num_all = Counter(labels)
+    num_val = Counter(label for label, chosen in zip(labels, in_val, strict=True) if chosen)
+    shares = [num_val[label] / num_all[label] for label in num_val]
+    notes = [
+        f"groups: {len(learned)} in train, such as {min(learned)!r}, {len(validated)} in val, such as "
+        f"{min(validated)!r}; val has {min(shares):.2f} to {max(shares):.2f} of the videos of each of its classes"
+    ]
+    for label in sorted(num_all.keys() - num_val.keys()):
+        num_groups = len({group for group, own in zip(groups, labels, strict=True) if own == label})
+        notes.append(
+            f"class {label!r}: all in train, as groups stay whole; val has none of its {num_all[label]} video(s) of "
+            f"{num_groups} group(s)"
+        )
+    return notes
+
+
+def _groups(root: Path, paths: Sequence[Path], pattern: str) -> list[str]:
+    return find_groups([path.relative_to(root).as_posix() for path in paths], pattern)
+
+
+def _check_groups(root: Path, items: Sequence[tuple[Path, str, Split]], pattern: str) -> None:
+    """Raise ManifestError if a folder that is split already has a group on both sides."""
+    groups = _groups(root, [path for path, _, _ in items], pattern)
+    first: dict[str, tuple[Path, Split]] = {}
+    for group, (path, _, split) in zip(groups, items, strict=True):
+        other, other_split = first.setdefault(group, (path, split))
+        if other_split != split:
+            raise ManifestError(
+                f"{root}: group {group!r} is in both lists, with {other.relative_to(root)} and "
+                f"{path.relative_to(root)}; move its videos to one side, or leave --group-pattern out"
+            )
 
 
 def _digest(path: Path, root: Path) -> bytes:

@@ -1,17 +1,15 @@
-"""Videos as tensors: the pieces of this room put together for torch's DataLoader."""
+"""Videos as tensors: clips to learn from, and views to test with."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import Dataset
 
 from gateshift.data.draws import spread_seed
 from gateshift.data.entries import Entry
@@ -27,7 +25,7 @@ from gateshift.data.transforms import (
 )
 from gateshift.data.video import Video, open_video
 from gateshift.data.views import Protocol
-from gateshift.errors import SettingsError, VideoError
+from gateshift.errors import VideoError
 
 Sample = dict[str, Any]
 
@@ -164,105 +162,3 @@ def read_views(video: Video, protocol: Protocol, *, size_px: int, resize_px: int
     crops = protocol.crops(frames, size_px=size_px, resize_px=resize_px)  # [crops, clips * T, 3, s, s]
     by_clip = crops.unflatten(1, (protocol.num_clips, -1)).transpose(0, 1)  # [clips, crops, T, 3, s, s]
     return by_clip.flatten(0, 1)  # [V, T, 3, s, s]
-
-
-class EpochShuffle(Sampler[int]):
-    """A new order in each epoch, that depends on the seed and the epoch alone."""
-
-    def __init__(self, length: int, *, seed: int) -> None:
-        self.length = length
-        self.seed = seed
-        self.epoch = 0
-
-    def __len__(self) -> int:
-        return self.length
-
-    def __iter__(self) -> Iterator[int]:
-        generator = torch.Generator().manual_seed(spread_seed(self.seed, self.epoch))
-        return iter(torch.randperm(self.length, generator=generator).tolist())
-
-
-class BalancedShuffle(EpochShuffle):
-    """As many videos in each epoch as :class:`EpochShuffle`, of each class as many, or one more.
-
-    Of a class with more videos than that, other ones each epoch; of one with fewer, every video several times, as
-    indices past the videos (see :class:`TrainingClips`).
-
-    Args:
-        labels: The class of each video; classes without a video get no share.
-        seed: Of the draws.
-    """
-
-    def __init__(self, labels: NDArray[np.int64], *, seed: int) -> None:
-        super().__init__(len(labels), seed=seed)
-        self.groups = [np.flatnonzero(labels == label) for label in np.unique(labels)]
-
-    def __iter__(self) -> Iterator[int]:
-        draw = np.random.default_rng(spread_seed(self.seed, self.epoch))
-        shares = np.full(len(self.groups), self.length // len(self.groups))
-        shares[draw.permutation(len(shares))[: self.length % len(shares)]] += 1
-        taken = [_rounds(group, share, self.length, draw) for group, share in zip(self.groups, shares, strict=True)]
-        return iter(draw.permutation(np.concatenate(taken)).tolist())
-
-
-def _rounds(group: NDArray[np.int64], count: int, length: int, draw: np.random.Generator) -> NDArray[np.int64]:
-    """Indices of a group, each once in each round, in a random order; those of the nth round are past n lengths."""
-    num_rounds = -(-count // len(group))
-    rounds = [draw.permutation(group) + number * length for number in range(num_rounds)]
-    return np.concatenate([np.empty(0, np.int64), *rounds])[:count]
-
-
-def collate(samples: Sequence[Sample]) -> Sample:
-    """Stack samples to a batch; of failures, never dropped, ``failures`` has the lines and ``failed`` the indices.
-
-    Frames stay as the decoders wrote them and as convolutions like them best, with the channels of a pixel side by
-    side: they are copied once, whole, into the memory that the processes share.
-    """
-    failed = [sample for sample in samples if "failure" in sample]
-    good = [_map_frames(sample, lambda frames: frames.movedim(-3, -1)) for sample in samples if "failure" not in sample]
-    batch = torch.utils.data.default_collate(good) if good else {}
-    lines, indices = ([sample[name] for sample in failed] for name in ("failure", "indices"))
-    return {**_map_frames(batch, lambda frames: frames.movedim(-1, -3)), "failures": lines, "failed": indices}
-
-
-def _map_frames(sample: Sample, change: Callable[[Tensor], Tensor]) -> Sample:
-    return {name: change(value) if name in ("clips", "views") else value for name, value in sample.items()}
-
-
-MAX_DEFAULT_WORKERS = 8
-
-
-def default_workers() -> int:
-    """How many processes load videos: a core for each but one, which trains; at least 1, at most 8.
-
-    Where a training is several processes, each gets its share of the cores.
-    """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # set by accelerate launch and torchrun
-    return min(max(cores // processes - 1, 1), MAX_DEFAULT_WORKERS)
-
-
-def make_loader(
-    dataset: Dataset[Sample], *, batch_size: int, workers: int | None, sampler: Sampler[int] | None = None
-) -> DataLoader[Sample]:
-    """A DataLoader over clips or views; for ``workers`` None stands for :func:`default_workers`.
-
-    Raises:
-        SettingsError: If the batch size is below 1 or the number of workers below 0.
-    """
-    if batch_size < 1:
-        raise SettingsError(f"batch size {batch_size}; give at least 1")
-    if workers is None:
-        workers = default_workers()
-    if workers < 0:
-        raise SettingsError(f"{workers} loader workers; give 0 (load in the main process) or more")
-    return DataLoader(
-        dataset,
-        batch_size=batch_size,
-        sampler=sampler,
-        num_workers=workers,
-        collate_fn=collate,
-        # Its own, so that loading draws nothing from the global generator, which dropout uses.
-        generator=torch.Generator().manual_seed(0),
-        pin_memory=torch.cuda.is_available(),
-    )

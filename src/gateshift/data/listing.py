@@ -30,6 +30,8 @@ class Source:
         edition: Of Diving48, where both are there.
         task: What a class of EPIC-KITCHENS is.
         val_share: Share of each class that goes to val, above 0 and below 1, where class folders are not yet split.
+        group_pattern: Finds in the path of a video the group that it belongs to; groups of class folders stay whole.
+            See :func:`gateshift.data.group_split.find_groups`.
         skip: Folder below ``root`` that is no class folder, as it is where the lists are written.
     """
 
@@ -38,6 +40,7 @@ class Source:
     edition: Edition | None = None
     task: Task | None = None
     val_share: float = 0.2
+    group_pattern: str | None = None
     skip: Path | None = None
 
     @property

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import math
 import multiprocessing
+import os
 import signal
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from multiprocessing.connection import Connection, wait
 from typing import Any, Generic, Literal, TypeVar
 
+from gateshift.errors import SettingsError
+
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 Broken = Literal["time-out", "crash"]
+
+LONGEST_TEMP_CHARS = 70  # a socket's address has at most 104, and /pymp-12345678/listener-12345678 follows
 
 
 def in_processes(
@@ -61,15 +67,35 @@ def in_processes(
             worker.end()
 
 
+def check_sockets() -> None:
+    """Raise SettingsError if the folder for temporary files is too deep for torch's loading processes.
+
+    They hand over tensors by sockets in it, and wait for ever where there can be none.
+    """
+    folder = tempfile.gettempdir()
+    if os.name == "posix" and len(folder) > LONGEST_TEMP_CHARS:
+        raise SettingsError(
+            f"TMPDIR {folder} has {len(folder)} characters; processes that load videos need one of at most "
+            f"{LONGEST_TEMP_CHARS}; set a shorter one, or load without them (--workers 0)"
+        )
+
+
+def _process_context(preloaded: str) -> Any:
+    """How processes are started. A fork of a process that has threads may hang."""
+    kinds = multiprocessing.get_all_start_methods()
+    # The fork server listens at a socket, too.
+    if "forkserver" not in kinds or len(tempfile.gettempdir()) > LONGEST_TEMP_CHARS:
+        return multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([preloaded])  # each process need not import it then
+    return context
+
+
 class _Worker(Generic[Task, Result]):
     """A process and the task that it is at. Its time runs once it has started, which takes seconds."""
 
     def __init__(self, work: Callable[[Task], Result], number: int, task: Task) -> None:
-        # A fork of a process that has threads may hang.
-        kinds = multiprocessing.get_all_start_methods()
-        context: Any = multiprocessing.get_context("forkserver" if "forkserver" in kinds else "spawn")
-        if "forkserver" in kinds:
-            context.set_forkserver_preload([work.__module__])  # each process need not import it then
+        context = _process_context(work.__module__)
         self.connection: Connection
         self.connection, theirs = context.Pipe()
         self._process = context.Process(target=_serve, args=(work, theirs), daemon=True)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gateshift.data.checkup import Finding, Part, check_video
-from gateshift.data.dataset import default_workers
 from gateshift.data.entries import Entry
+from gateshift.data.loading import default_workers
 from gateshift.data.manifest import read_manifest
 from gateshift.data.processes import in_processes
 from gateshift.data.quarantine import Problem

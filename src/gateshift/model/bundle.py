@@ -83,7 +83,13 @@ def _build(config: ModelConfig, state: dict[str, Tensor]) -> VideoClassifier:
     parts = create_backbone(config.backbone)
     if config.size_px != parts.size_px:
         fit_size(parts.net, config.backbone, config.size_px)
-    insert_temporal(parts.net, config.temporal, ratio=config.ratio, interleave=config.interleave)
+    insert_temporal(
+        parts.net,
+        config.temporal,
+        num_sites=config.num_sites,
+        ratio=config.ratio,
+        interleave=config.interleave,
+    )
     if config.causal:
         make_causal(parts.net)
     model = VideoClassifier(parts.net, parts.num_features, config)

@@ -143,6 +143,7 @@ def create_model(
     num_classes: int | None = None,
     classes: Sequence[str] | None = None,
     weights: str | Path | None = None,
+    num_sites: int | None = None,
     ratio: float | None = None,
     interleave: bool | None = None,
     dropout: float = 0.5,
@@ -159,6 +160,8 @@ def create_model(
         num_classes: K; may be left out where ``classes`` is given.
         classes: Class names in the order of the logits; "0", "1", ... where left out.
         weights: Where the backbone starts: "imagenet" (timm's own weights), or the path or URL of a file.
+        num_sites: How many of the backbone's sites, the last ones, get a temporal module; all where left out. With 0
+            the network is a temporal segment network.
         ratio: Share of the channels at each site that go through the temporal module. Default: see
             :func:`gateshift.insert_temporal`.
         interleave: Whether gate-shift mixes channels. Default: as the family's published networks.
@@ -182,12 +185,12 @@ def create_model(
         load_imagenet(parts.net, backbone, weights)
     if size_px is not None:
         fit_size(parts.net, backbone, size_px)
-    report = insert_temporal(parts.net, temporal, ratio=ratio, interleave=interleave)
+    report = insert_temporal(parts.net, temporal, num_sites=num_sites, ratio=ratio, interleave=interleave)
     if causal:
         make_causal(parts.net)
     config = ModelConfig(
         backbone=backbone,
-        temporal=temporal,
+        temporal=report.temporal,
         classes=names,
         interleave=report.interleave,
         dropout=dropout,
@@ -198,6 +201,7 @@ def create_model(
         num_segments=num_segments,
         ratio=report.ratio,
         causal=causal,
+        num_sites=len(report.sites) if report.num_left else None,
     )
     return VideoClassifier(parts.net, parts.num_features, config)
 

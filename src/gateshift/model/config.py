@@ -34,6 +34,8 @@ class ModelConfig:
         ratio: Share of each site's channels that go through the temporal module.
         named: Whether ``classes`` are names, and not the numbers of a released file that has no names.
         causal: Whether the temporal modules look only back; see :mod:`gateshift.model.causal`.
+        num_sites: How many of the family's sites, the last ones, have a temporal module; None for all.
+        abstain_below: Probability in 0..1 below which an answer is no answer; None where every one is.
     """
 
     backbone: str
@@ -52,6 +54,8 @@ class ModelConfig:
     ratio: float = 1.0
     named: bool = True
     causal: bool = False
+    num_sites: int | None = None
+    abstain_below: float | None = None
 
     @property
     def resize_px(self) -> int:
@@ -105,10 +109,14 @@ class ModelConfig:
             raise ValueError("mean and std must be three numbers, std above 0")
         if not (isinstance(self.size_px, int) and 0 < self.size_px <= 4096 and 0 <= self.dropout < 1):
             raise ValueError(f"size_px {self.size_px!r} or dropout {self.dropout!r} is out of range")
-        if self.num_segments is not None and not (isinstance(self.num_segments, int) and self.num_segments > 0):
-            raise ValueError(f"num_segments {self.num_segments!r} is not a positive number")
+        for name in ("num_segments", "num_sites"):
+            number = getattr(self, name)
+            if number is not None and not (isinstance(number, int) and number > 0):
+                raise ValueError(f"{name} {number!r} is not a positive number")
         if not (isinstance(self.named, bool) and isinstance(self.causal, bool) and 0 < self.ratio <= 1):
             raise ValueError(f"named {self.named!r}, causal {self.causal!r} or ratio {self.ratio!r} is out of range")
+        if self.abstain_below is not None and not 0 <= self.abstain_below <= 1:
+            raise ValueError(f"abstain_below {self.abstain_below!r} is no probability")
         if not all(isinstance(count, int) and count > 0 for count in (self.num_clips, self.num_crops)):
             raise ValueError(f"num_clips {self.num_clips!r} or num_crops {self.num_crops!r} is not a positive number")
         if not all(len(pair) == 2 and set(pair) <= set(self.classes) for pair in self.mirror_pairs):

@@ -34,6 +34,7 @@ class InsertReport:
         interleave: Whether the modules mix channels.
         num_parameters: How many parameters they added.
         ratio: The share of the channels that was asked for, or the family's.
+        num_left: How many of the family's sites, the first ones, were left without a module, as asked.
     """
 
     temporal: str
@@ -44,6 +45,7 @@ class InsertReport:
     interleave: bool
     num_parameters: int
     ratio: float = 1.0
+    num_left: int = 0
 
     def __str__(self) -> str:
         lines = [f"{self.title}, {self.num_parameters:,} parameters"]
@@ -55,7 +57,9 @@ class InsertReport:
     def title(self) -> str:
         """What was put where, in a few words, and whether that is an experiment."""
         mark = ", experimental" if any(site.grid for site in self.sites) else ""
-        return f"{self.temporal} at {len(self.sites)} sites ({self.family}{mark})"
+        number = len(self.sites)
+        where = f"the last {number} of {number + self.num_left} sites" if self.num_left else f"{number} sites"
+        return f"{self.temporal} at {where} ({self.family}{mark})"
 
     def describe_share(self, number: int) -> str:
         """How many channels of a site, the first being 0, its module moves, and whether that had to be rounded."""
@@ -89,6 +93,7 @@ def insert_temporal(
     *,
     num_frames: int = 8,
     sites: Sequence[str] | None = None,
+    num_sites: int | None = None,
     ratio: float | None = None,
     interleave: bool | None = None,
 ) -> InsertReport:
@@ -102,6 +107,8 @@ def insert_temporal(
         num_frames: T; change it later with :func:`set_num_frames`.
         sites: Dotted names of convolutions to put a module after ("tsm": before), or of attention layers of a vision
             transformer to put one before, instead of the family's sites.
+        num_sites: How many of the family's sites get a module: the last ones, where features mean most and maps are
+            smallest; 0 changes nothing. Default: all.
         ratio: Share of each site's channels that go through the module, above 0 and up to 1; rounded up to a
             multiple of 4 channels. "tsm" moves an eighth of them each way. Default: as the family's source has it
             for gates, a quarter in RegNets, ConvNeXts and vision transformers; else all.
@@ -113,14 +120,20 @@ def insert_temporal(
 
     Raises:
         ModelError: If the module is unknown, the net already has some, is wrapped for several devices,
-            has no known sites, or a site's channels or tokens cannot be split. The net is then unchanged.
+            has no known sites or fewer than asked for, or a site's channels or tokens cannot be split. The net is
+            then unchanged.
     """
     _check_net(net, temporal, num_frames)
     if ratio is not None and not 0 < ratio <= 1:
         raise ModelError(f"ratio {ratio} of the channels; give a share above 0 and up to 1, such as 0.25")
-    if temporal == "none":
-        return InsertReport(temporal, "no module", "", (), (), False, 0)
-    family, found = find_sites(net, temporal, sites)
+    if sites is not None and num_sites is not None:
+        raise ModelError(
+            f"num_sites={num_sites} beside sites given by name; name those that you want, or give a number"
+        )
+    if temporal == "none" or num_sites == 0:
+        return InsertReport("none", "no module", "", (), (), False, 0)
+    family, every = find_sites(net, temporal, sites)
+    found = _take_last(every, num_sites)
     if temporal not in GATES and interleave:
         raise ModelError(f"interleave with {temporal}, which does not mix channels; leave interleave out")
     if interleave is None:
@@ -142,7 +155,17 @@ def insert_temporal(
         _replace(net, layer, _wrap(layer, module, site, gated))
     num_parameters = sum(p.numel() for module in modules for p in module.parameters())
     name, source = ("given by name", "") if family is None or sites is not None else (family.name, family.source)
-    return InsertReport(temporal, name, source, tuple(found), num_gated, interleave, num_parameters, ratio)
+    num_left = len(every) - len(found)
+    return InsertReport(temporal, name, source, tuple(found), num_gated, interleave, num_parameters, ratio, num_left)
+
+
+def _take_last(sites: list[Site], number: int | None) -> list[Site]:
+    """The last sites of a family, or all; ModelError if there are not as many."""
+    if number is None:
+        return sites
+    if not 0 <= number <= len(sites):
+        raise ModelError(f"num_sites {number} of a network that has {len(sites)}; give a number from 0 to {len(sites)}")
+    return sites[len(sites) - number :]
 
 
 def _build_module(temporal: str, channels: int, num_frames: int, *, interleave: bool) -> TemporalModule:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from torch.utils.data import Sampler
 
-from gateshift.data.dataset import Augmentation, EpochShuffle, TrainingClips, make_loader
+from gateshift.data.dataset import Augmentation, TrainingClips
+from gateshift.data.loading import EpochShuffle, make_loader
 from gateshift.data.manifest import Manifest
 from gateshift.data.mirror import may_mirror, mirror_map
 from gateshift.data.packed import PACKED_SUFFIX

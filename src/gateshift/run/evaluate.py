@@ -12,7 +12,8 @@ from accelerate.utils import DataLoaderConfiguration, gather_object
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from gateshift.data.dataset import TestViews, make_loader
+from gateshift.data.dataset import TestViews
+from gateshift.data.loading import make_loader, read_batches
 from gateshift.data.manifest import Manifest
 from gateshift.data.mirror import mirror_map
 from gateshift.data.sampling import ShortVideos
@@ -143,7 +144,7 @@ def evaluate_views(
     model.eval()
     found: dict[int, tuple[Tensor, Tensor]] = {}  # logits [K] and choices [V]
     failures: dict[int, str] = {}
-    for batch in loader:
+    for batch in read_batches(loader):
         failures.update(zip(batch["failed"], batch["failures"], strict=True))
         _check_failures(failures, skip_bad)
         if "views" in batch:

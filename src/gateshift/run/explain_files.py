@@ -17,9 +17,9 @@ from gateshift.model.classifier import VideoClassifier
 from gateshift.run.evidence import evidence_map, find_evidence_layer
 from gateshift.run.explain import gate_directions, gate_maps, most_varied
 from gateshift.run.explain_drawings import draw_evidence, draw_gates, draw_openness, draw_reversal
-from gateshift.run.explain_page import Section
 from gateshift.run.explain_reversal import ReversalMaps, reversal_maps
 from gateshift.run.explain_video import Animation, Layer, film_layers, write_film
+from gateshift.run.page import Section
 from gateshift.run.run_folder import write_text
 
 TOP = 5

@@ -40,7 +40,7 @@ class ExportedModel(nn.Module):
         config: What the model says about itself, with the T of the export as ``num_segments``.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, threads: int | None = None) -> None:
         super().__init__()
         self.path = path
         self._run: Callable[[Tensor], Tensor]
@@ -48,7 +48,7 @@ class ExportedModel(nn.Module):
         if path.suffix == FORMAT_SUFFIXES["torch"]:
             self._run, self.config = _load_program(path)
         else:
-            runtime = Runtime(path)
+            runtime = Runtime(path, threads=threads)
             self._run, self.config = lambda clips: torch.from_numpy(runtime(clips.numpy())), runtime.config
 
     def forward(self, clips: Tensor) -> Tensor:
@@ -62,17 +62,18 @@ class ExportedModel(nn.Module):
         return self._run(clips.cpu())
 
 
-def load_any(path: Path, *, names: Sequence[str] = ()) -> VideoClassifier | ExportedModel:
+def load_any(path: Path, *, names: Sequence[str] = (), threads: int | None = None) -> VideoClassifier | ExportedModel:
     """Load a saved model, a released checkpoint, or an exported file, by its suffix.
 
     Args:
         path: The file.
         names: Of the classes of a released checkpoint, which has none; others keep their own.
+        threads: CPU threads of ONNX Runtime and OpenVINO; None for their own choice. Torch's are torch's.
 
     Raises:
         ModelError: If it cannot be read, or there are not as many names as classes.
     """
-    model = ExportedModel(path) if path.suffix in FORMAT_SUFFIXES.values() else load_model(path)
+    model = ExportedModel(path, threads=threads) if path.suffix in FORMAT_SUFFIXES.values() else load_model(path)
     if names and not model.config.named:
         model.config = model.config.name_classes(names)
     return model

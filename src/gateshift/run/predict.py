@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from torch import Tensor
 
 from gateshift.data.dataset import read_views
 from gateshift.data.mirror import mirror_map
@@ -15,6 +16,7 @@ from gateshift.data.video import find_videos, open_video
 from gateshift.data.views import Protocol
 from gateshift.errors import SettingsError, VideoError
 from gateshift.model.classifier import VideoClassifier
+from gateshift.model.config import ModelConfig
 from gateshift.run.evaluate import score_views
 from gateshift.run.export import ExportedModel
 
@@ -27,16 +29,23 @@ class Prediction:
         video: Its path.
         top: The likeliest classes and their probabilities, likeliest first.
         error: One line, or None.
+        unsure: Whether the likeliest class is less likely than the model asks of an answer.
     """
 
     video: str
     top: tuple[tuple[str, float], ...] = ()
     error: str | None = None
+    unsure: bool = False
+
+    @property
+    def label(self) -> str | None:
+        """The answer: the likeliest class; None where the model is unsure, or the video could not be read."""
+        return None if self.unsure or not self.top else self.top[0][0]
 
     def to_dict(self) -> dict[str, Any]:
         """The record as it stands in JSON."""
         top = [{"class": name, "probability": probability} for name, probability in self.top]
-        return {"video": self.video, "top": top, "error": self.error}
+        return {"video": self.video, "label": self.label, "top": top, "error": self.error}
 
 
 def collect_videos(paths: Iterable[Path]) -> list[Path]:
@@ -59,7 +68,6 @@ def put_on_device(model: Model) -> Model:
     return model if found is None else model.to(found)
 
 
-@torch.inference_mode()
 def predict(
     model: VideoClassifier | ExportedModel, videos: Sequence[Path], protocol: Protocol, *, top: int = 5
 ) -> Iterator[Prediction]:
@@ -77,11 +85,8 @@ def predict(
     Raises:
         SettingsError: If ``top`` is below 1.
     """
-    if top < 1:
-        raise SettingsError(f"--top {top}; name at least 1 class")
+    check_top(top)
     config = model.config
-    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-    swap = mirror_map(config.classes, config.mirror_pairs).to(device)
     for path in videos:
         try:
             with open_video(path) as video:
@@ -89,7 +94,37 @@ def predict(
         except VideoError as error:
             yield Prediction(str(path), error=str(error))
             continue
-        logits = score_views(model, views.unsqueeze(0).to(device), protocol, swap)[0]  # [K]
-        best = logits.softmax(0).topk(min(top, len(config.classes)))
-        named = zip(best.indices.tolist(), best.values.tolist(), strict=True)
-        yield Prediction(str(path), tuple((config.classes[index], value) for index, value in named))
+        likeliest = classify(model, views, protocol, top=top)
+        yield Prediction(str(path), likeliest, unsure=is_unsure(config, likeliest))
+
+
+def check_top(top: int) -> None:
+    """Raise SettingsError unless at least one class is to be named."""
+    if top < 1:
+        raise SettingsError(f"--top {top}; name at least 1 class")
+
+
+def is_unsure(config: ModelConfig, top: Sequence[tuple[str, float]]) -> bool:
+    """Whether the first of these classes and probabilities is less likely than a model asks of an answer."""
+    return config.abstain_below is not None and top[0][1] < config.abstain_below
+
+
+@torch.inference_mode()
+def classify(
+    model: VideoClassifier | ExportedModel, views: Tensor, protocol: Protocol, *, top: int
+) -> tuple[tuple[str, float], ...]:
+    """The likeliest classes of one video and their probabilities, likeliest first.
+
+    Args:
+        model: In eval mode.
+        views: uint8 [V, T, 3, size_px, size_px], as :func:`gateshift.data.dataset.read_views` gives them.
+        protocol: Of these views.
+        top: How many classes, at least 1; no more than there are.
+    """
+    config = model.config
+    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    swap = mirror_map(config.classes, config.mirror_pairs).to(device)
+    logits = score_views(model, views.unsqueeze(0).to(device), protocol, swap)[0]  # [K]
+    best = logits.softmax(0).topk(min(top, len(config.classes)))
+    named = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+    return tuple((config.classes[index], value) for index, value in named)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
@@ -65,11 +65,37 @@ class StreamOptions:
 
 
 @dataclass(frozen=True)
+class ClusterOptions:
+    """Very many videos: on all cores and GPUs of this machine, or of a cluster."""
+
+    engine: Literal["here", "ray"] = "here"
+    """Where videos are scored: here one after the other; or by Ray on all cores and GPUs, or on the cluster at
+    RAY_ADDRESS. Given again, a job that was stopped goes on. With Ray, VIDEO may also be a list (a .txt with a video a
+    line, a .csv with a column path) or an address (s3://, http://, file:// and others of fsspec)."""
+    out: Annotated[Path | None, arg(metavar="FOLDER")] = None
+    """The job's folder, with Ray: what is done, and in the end predictions.jsonl, with the records of --json."""
+    timeout: Annotated[float, arg(metavar="SECONDS")] = 300.0
+    """How long fetching and decoding one video may take, with Ray."""
+
+    def check(self) -> None:
+        """Raise SettingsError if these contradict each other, or are out of range."""
+        if self.engine == "ray" and self.out is None:
+            raise SettingsError(
+                "--engine ray was given without --out; it needs a folder for the records; add --out FOLDER"
+            )
+        if self.engine == "here" and self.out is not None:
+            raise SettingsError(f"--out {self.out} was given without --engine ray; add it, or use --json > FILE")
+        if not self.timeout > 0:
+            raise SettingsError(f"--timeout {self.timeout:g}; it is above 0 seconds; correct it")
+
+
+@dataclass(frozen=True)
 class PredictSettings:
     """Say what happens in videos, with a saved model.
 
-    Prints a table, or with --json one JSON record a line: {"video", "top": [{"class", "probability"}], "error"}; with
-    --stream also "start_s", "end_s", "start_frame", "end_frame" and "label", which is null while nothing happens.
+    Prints a table, or with --json one JSON record a line: {"video", "label", "top": [{"class", "probability"}],
+    "error"}, where "label" is null if the model is unsure; with --stream also "start_s", "end_s", "start_frame" and
+    "end_frame", and "label" is null while nothing happens.
     A video that cannot be read gets a record with its error, and the exit code is then 2.
     """
 
@@ -90,10 +116,16 @@ class PredictSettings:
     crops: int | None = None
     """Crops of each clip: 1, 3, 5 or 10; by default as the model says. A window has one."""
     live: StreamOptions = field(default_factory=StreamOptions)
+    cluster: ClusterOptions = field(default_factory=ClusterOptions)
 
     def check(self) -> None:
         """Raise SettingsError if options contradict each other, or are out of range."""
         self.live.check()
+        self.cluster.check()
+        if self.cluster.engine == "ray":
+            given_too = {"stream": self.live.stream, "timeline": self.live.timeline is not None, "json": self.json}
+            for name in (name for name, is_given in given_too.items() if is_given):
+                raise SettingsError(f"--{name} was given with --engine ray, which writes JSON to --out; leave one out")
         if not self.live.stream and self.live.timeline is None:
             return
         if len(self.videos) != 1:

@@ -18,6 +18,7 @@ from gateshift import __version__
 from gateshift.data.manifest import Manifest
 from gateshift.errors import ScoresError, SettingsError
 from gateshift.run import report_figures as figures
+from gateshift.run.abstain import Answered
 from gateshift.run.metrics import confusion
 from gateshift.run.report_drawing import Strip, draw_matrix, draw_reliability, draw_strip, matrix_ticks
 from gateshift.run.scores import Scores, align, check_writable
@@ -64,6 +65,7 @@ class Report:
         other: Scores of another model on the same videos. Videos that only one of both has are left out of the
             comparison, and the report says how many.
         other_name: What that model is called.
+        answered: How the model does where it answers from a probability on.
     """
 
     scores: Scores
@@ -73,6 +75,7 @@ class Report:
     skipped: Mapping[str, str] = field(default_factory=dict)
     other: Scores | None = None
     other_name: str = "other model"
+    answered: Answered | None = None
 
     @cached_property
     def comparison(self) -> Pairing | None:

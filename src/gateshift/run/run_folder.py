@@ -7,12 +7,16 @@ import dataclasses
 import hashlib
 import io
 import json
+import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from accelerate import Accelerator
+from accelerate.utils import load
+from safetensors import SafetensorError
 
 from gateshift.data.manifest import Manifest
 from gateshift.errors import SettingsError
@@ -21,30 +25,6 @@ from gateshift.model.classifier import VideoClassifier
 from gateshift.run.train_settings import TrainSettings
 
 Row = Mapping[str, float | int]
-
-
-class Progress:
-    """How far a training has come; saved and restored with the weights.
-
-    Attributes:
-        epoch: Epochs that are finished.
-        best_top1: Highest validation accuracy so far, in 0..1; -1 before the first.
-        skipped: Why videos could not be read and were left out, by their place in the list.
-    """
-
-    def __init__(self) -> None:
-        self.epoch = 0
-        self.best_top1 = -1.0
-        self.skipped: dict[int, str] = {}
-
-    def state_dict(self) -> dict[str, Any]:
-        """For accelerate's state saving."""
-        return {"epoch": self.epoch, "best_top1": self.best_top1, "skipped": self.skipped}
-
-    def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """For accelerate's state saving."""
-        self.epoch, self.best_top1 = int(state["epoch"]), float(state["best_top1"])
-        self.skipped = dict(state["skipped"])
 
 
 class RunFolder:
@@ -59,17 +39,33 @@ class RunFolder:
         self.lines = path / "log.jsonl"
         self.settings = path / "settings.json"
         self.skipped = path / "skipped.csv"
+        self.page = path / "training.html"
+        self.curves = path / "curves.png"
+        self.first_batch = path / "first_batch.png"
 
-    def check(self, *, resume: bool) -> None:
-        """Raise SettingsError unless the folder is new, or holds a run to go on with."""
-        if resume and not self._whole_state().is_dir():
-            raise SettingsError(
-                f"--resume: {self.path} holds no run that finished an epoch; delete it and leave --resume out"
-            )
-        if not resume and self.path.exists():
-            raise SettingsError(
-                f"{self.path} exists; choose another folder, or go on by --resume with a run that finished an epoch"
-            )
+    def choose_start(self, resume: bool | Literal["auto"]) -> bool:
+        """Whether to go on with the run in the folder, rather than to begin one.
+
+        Args:
+            resume: What is wanted; "auto" is to go on if there is a saved state, and to begin if there is none.
+
+        Raises:
+            SettingsError: If there is nothing to go on with, or the folder holds something else.
+        """
+        saved = bool(self._states())
+        if resume == "auto" and saved:
+            return True
+        if resume is True:
+            if saved:
+                return True
+            raise SettingsError(f"--resume: {self.path} holds no saved run; delete it and leave --resume out")
+        if self.path.exists() and not (resume == "auto" and self._is_unsaved_run()):
+            raise SettingsError(f"{self.path} exists; choose another folder, or go on with a saved run by --resume")
+        return False
+
+    def _is_unsaved_run(self) -> bool:
+        """Whether it is of a training that was killed before its first save."""
+        return self.path.is_dir() and (self.settings.is_file() or not any(self.path.iterdir()))
 
     def check_description(self, new: Mapping[str, Any]) -> None:
         """Raise SettingsError if a run to go on with was started with other settings, classes or videos."""
@@ -86,53 +82,67 @@ class RunFolder:
             )
 
     def create(self, description: Mapping[str, Any]) -> None:
-        """Make the folder and note what is run in it."""
+        """Make the folder and note what is run in it. What a run that saved nothing left there is deleted."""
+        if self._is_unsaved_run():
+            shutil.rmtree(self.path)
         self.path.mkdir(parents=True)
         write_text(self.settings, json.dumps(description, indent=2) + "\n")
 
     def save_models(self, model: VideoClassifier, *, best: bool) -> None:
         """Write ``last.safetensors``, and ``best.safetensors`` where it is the best so far."""
-        save_model(model, self.last)
-        if best:
-            save_model(model, self.best)
+        with _writing(self.last):
+            save_model(model, self.last)
+            if best:
+                save_model(model, self.best)
 
     def save_state(self, accelerator: Accelerator) -> None:
-        """Save weights, optimiser, random states and progress, in place of the epoch before."""
+        """Save weights, optimiser, random states and progress. The state before stays beside it, as ``state.old``.
+
+        Raises:
+            SettingsError: If it cannot be written, for want of space most often. What was saved before is still there.
+        """
         fresh, old = self.path / "state.new", self.path / "state.old"
         if accelerator.is_main_process:
             shutil.rmtree(fresh, ignore_errors=True)
         accelerator.wait_for_everyone()
-        accelerator.save_state(str(fresh))
-        accelerator.wait_for_everyone()
+        with _writing(fresh):
+            accelerator.save_state(str(fresh))
+            accelerator.wait_for_everyone()
+            if accelerator.is_main_process:
+                _sync(fresh)
         if accelerator.is_main_process:
             if self.state.is_dir():
                 shutil.rmtree(old, ignore_errors=True)
                 self.state.replace(old)
             fresh.replace(self.state)
-            shutil.rmtree(old, ignore_errors=True)
+            _sync_folder(self.path)
 
-    def load_state(self, accelerator: Accelerator) -> None:
-        """Restore what :meth:`save_state` saved.
+    def load_state(self, accelerator: Accelerator) -> Path:
+        """Restore what :meth:`save_state` saved last, or before that, if the last is damaged.
+
+        Returns:
+            The folder it was restored from.
 
         Raises:
-            SettingsError: If it is damaged.
+            SettingsError: If all are damaged.
         """
-        try:
-            accelerator.load_state(str(self._whole_state()))
-        except Exception as error:  # torch, safetensors and accelerate raise many kinds on damaged bytes
-            raise SettingsError(f"--resume: {self._whole_state()} is damaged; start a new run") from error
+        # Several processes would have to agree on an older one.
+        for state in self._states()[: 1 if accelerator.num_processes > 1 else None]:
+            try:
+                load(state / f"random_states_{accelerator.process_index}.pkl")  # accelerate goes on without it
+                accelerator.load_state(str(state))
+            except Exception:  # torch, safetensors and accelerate raise many kinds on damaged bytes
+                continue
+            return state
+        raise SettingsError(f"--resume: {self.state} is damaged; start a new run")
 
-    def _whole_state(self) -> Path:
-        """The saved state; the one before, where the run was stopped between two renames."""
-        old = self.path / "state.old"
-        return old if old.is_dir() and not self.state.is_dir() else self.state
+    def _states(self) -> list[Path]:
+        """The saved states, newest first."""
+        return [path for path in (self.state, self.path / "state.old") if path.is_dir()]
 
     def log(self, row: Row) -> None:
         """Add an epoch to ``log.csv`` and ``log.jsonl``; one that is run again replaces what it said."""
-        rows = []
-        if self.lines.is_file():
-            rows = [json.loads(line) for line in self.lines.read_text(encoding="utf-8").splitlines()]
-        rows = [old for old in rows if old["epoch"] < row["epoch"]] + [dict(row)]
+        rows = [old for old in self.read_log() if old["epoch"] < row["epoch"]] + [dict(row)]
         write_text(self.lines, "".join(json.dumps(each) + "\n" for each in rows))
         partial = self.path / ".log.csv.partial"
         with partial.open("w", newline="", encoding="utf-8") as file:
@@ -140,6 +150,12 @@ class RunFolder:
             writer.writeheader()
             writer.writerows(rows)
         partial.replace(self.table)
+
+    def read_log(self) -> list[dict[str, Any]]:
+        """The epochs so far, each as it was logged."""
+        if not self.lines.is_file():
+            return []
+        return [json.loads(line) for line in self.lines.read_text(encoding="utf-8").splitlines()]
 
     def list_skipped(self, skipped: Mapping[str, str]) -> None:
         """Write the videos that could not be read, and why, to ``skipped.csv``, which ``--exclude`` takes."""
@@ -167,7 +183,7 @@ def describe(
     flat: dict[str, Any] = {}
     for name, value in dataclasses.asdict(settings).items():
         flat.update(value if isinstance(value, dict) else {name: value})
-    for name in ("resume", "workers", "out", "checkpointing", "exclude", "skip_bad"):
+    for name in ("resume", "save_minutes", "workers", "out", "checkpointing", "exclude", "skip_bad"):
         del flat[name]
     described = {name: _plain(value) for name, value in flat.items()}
     lists = {"train_videos": _digest(learned), "val_videos": _digest(validation)}
@@ -192,3 +208,35 @@ def write_text(path: Path, text: str) -> None:
     partial = path.with_name(f".{path.name}.partial")
     partial.write_text(text, encoding="utf-8")
     partial.replace(path)
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Raise SettingsError if something cannot be written, and delete the part of a folder that was."""
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:  # each writer has its own for a full disk
+        left_mb = shutil.disk_usage(path.parent).free / 1e6
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        raise SettingsError(
+            f"{path}: cannot be written: {' '.join(str(error).split())}; the disk has {left_mb:.1f} MB left; make "
+            "room on it, and go on with --resume from what was saved before"
+        ) from error
+
+
+def _sync(folder: Path) -> None:
+    """Have everything in a folder on the disk, not in a memory that a machine that goes down forgets."""
+    for path in folder.iterdir():
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+    _sync_folder(folder)
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name == "posix":  # others cannot open a folder
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

@@ -49,10 +49,15 @@ class TestSettings:
     compare: Annotated[Path | None, arg(metavar="SCORES.npz")] = None
     """Compare with another model, by the scores that test wrote for it on the same videos: what changed, and McNemar's
     exact test. Printed, and told in full in the report."""
+    fit_threshold: Annotated[float | None, arg(metavar="SHARE")] = None
+    """Find the lowest probability from which this share of the answers is right, such as 0.95, and say how many
+    videos are still answered. VAL must not be the list that was learned from."""
+    out: Annotated[Path | None, arg(metavar="FILE.safetensors")] = None
+    """Write MODEL to this file with that probability and this protocol: below it, predict says unsure."""
     skip_bad: int = 0
     """Go on without videos that cannot be read, up to so many: they are counted and listed. One more is an error."""
     overwrite: bool = False
-    """Replace the scores file and the report if there are any."""
+    """Replace the scores file, the report and the file of --out if there are any."""
     root: Path | None = None
     """Where relative paths of the list start; its own folder by default."""
     short_videos: ShortVideos = "spread"
@@ -171,6 +176,8 @@ class InspectSettings:
     (.pth.tar)."""
     temporal: str | None = None
     """Temporal module: gsm, gsf, tsm or none; by default that of MODEL, and gsm for a backbone."""
+    num_sites: int | None = None
+    """How many of the sites get a module, the last ones; by default as many as in MODEL, and all in a backbone."""
     ratio: float | None = None
     """Share of the channels at each site that go through the module; by default that of MODEL, or the family's."""
     segments: int | None = None
@@ -234,6 +241,10 @@ class PrepareSettings:
     """What a class of epic-kitchens-100 is: its verb, its noun, or both, such as "take plate". Needed there."""
     val_share: float = 0.2
     """Share of each class that goes to val, for a folder that is not split. The same in each run."""
+    group_pattern: Annotated[str | None, arg(metavar="REGEX")] = None
+    """Keep videos of one person or recording on one side: what this regular expression, or its parentheses, matches in
+    CLASS/VIDEO is the video's group, as P[0-9]+ finds P07 in wave/P07_3.mp4. For folder; where that is split, it
+    checks the split."""
     allow_missing: bool = False
     """Leave out videos that are missing or broken, and list them in missing.csv."""
     extract_frames: bool = False

@@ -2,54 +2,69 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import torch
-
 from gateshift.data.dataset import Sample
+from gateshift.data.loading import read_batches
 from gateshift.data.views import Protocol
 from gateshift.errors import SettingsError, VideoError
+from gateshift.run.checkpoints import Checkpoints, total
 from gateshift.run.evaluate import evaluate
 from gateshift.run.optim import training_step
 from gateshift.run.parameter_groups import freeze_backbone, freeze_batch_norms
+from gateshift.run.progress import EpochSoFar
 from gateshift.run.reporter import Reporter, Silent
 from gateshift.run.run_folder import RunFolder
 from gateshift.run.schedule import set_rates
+from gateshift.run.stopping import StopRequest
 from gateshift.run.train_settings import TrainSettings
 from gateshift.run.training import Training, prepare
+from gateshift.run.training_page import draw_batch, openness_row, watched_clips, write_training_page
 
 
-def train(settings: TrainSettings, reporter: Reporter | None = None) -> RunFolder:
+def train(settings: TrainSettings, reporter: Reporter | None = None, stop: StopRequest | None = None) -> RunFolder:
     """Train a network on labelled videos; see :class:`TrainSettings`.
 
-    After each epoch the models, the log and the state to resume from are written; the network is validated,
-    on one centre crop of one clip, after each epoch or as ``validate_every`` says, which changes no weight.
-    A run that is resumed ends with the weights of one never stopped.
+    After each epoch the models, the log and the state to resume from are written, and the state also within an
+    epoch, as ``save_minutes`` says; the network is validated, on one centre crop of one clip, after each epoch or as
+    ``validate_every`` says, which changes no weight. A run that is resumed ends with the weights of one never stopped.
+
+    Args:
+        settings: What to train, on what, and how.
+        reporter: Who is told how it goes.
+        stop: Who may ask it to stop.
 
     Returns:
         The folder with ``best.safetensors`` (highest validation top-1, the first of equals) and
         ``last.safetensors``.
 
     Raises:
-        GateShiftError: If settings, lists, videos or weights cannot be used.
+        GateShiftError: If settings, lists, videos or weights cannot be used, or the disk is full.
+        StoppedError: If it was asked to stop; RUN holds what it had done.
     """
     reporter = reporter or Silent()
     settings.check()
     folder = RunFolder(settings.out)
-    folder.check(resume=settings.resume)
+    settings = dataclasses.replace(settings, resume=folder.choose_start(settings.resume))
     run = prepare(settings, folder, reporter)
+    watched = watched_clips(run.model, run.validation, settings.model.segments)
+    saves = Checkpoints(
+        folder, run.accelerator, run.progress, minutes=settings.save_minutes, stop=stop or StopRequest()
+    )
     with _curves(run) as write_curves:
         for epoch in range(run.progress.epoch, settings.optim.epochs):
-            started = time.monotonic()
-            row = _train_epoch(run, epoch, reporter)
+            saves.begin_epoch()
+            row = _train_epoch(run, epoch, saves, reporter)
             if (epoch + 1) % settings.optim.validate_every == 0 or epoch + 1 == settings.optim.epochs:
-                row |= _validate(run)
-            row["seconds"] = round(time.monotonic() - started, 1)
+                row |= _validate(run, saves)
+            row["seconds"] = round(saves.epoch_seconds, 1)
+            row |= openness_row(run.trained(), watched)
             _finish_epoch(run, epoch, row, write_curves, reporter)
+            saves.save()
     if run.progress.skipped:
         reporter.say(f"{len(run.progress.skipped)} videos could not be read and were left out ({folder.skipped}):")
         for reason in run.progress.skipped.values():
@@ -57,21 +72,23 @@ def train(settings: TrainSettings, reporter: Reporter | None = None) -> RunFolde
     return folder
 
 
-def _train_epoch(run: Training, epoch: int, reporter: Reporter) -> dict[str, Any]:
-    """One pass over the training videos. Returns the epoch's row of the log, without validation."""
-    optim = run.settings.optim
+def _train_epoch(run: Training, epoch: int, saves: Checkpoints, reporter: Reporter) -> dict[str, Any]:
+    """One pass over the training videos, or the rest of one. Returns its row of the log, without validation."""
+    optim, so_far = run.settings.optim, run.progress.so_far
     run.clips.epoch = run.order.epoch = epoch
     run.wrapped.train()
     if optim.partial_bn:
         freeze_batch_norms(run.model)
     frozen = freeze_backbone(run.model) if epoch < optim.freeze_epochs else ()
-    sums = torch.zeros(3, dtype=torch.float64)  # loss, hits, videos
-    updates_per_epoch, updates = math.ceil(len(run.loader) / optim.accumulate), 0
-    with reporter.epoch(epoch, optim.epochs, len(run.loader)) as tell:
-        for number, (batch, is_last) in enumerate(_readable_batches(run), start=1):
-            rate = set_rates(run.optimizer, optim, epoch=epoch, update=updates, updates_per_epoch=updates_per_epoch)
-            clips, targets = run.mixing.mix(batch["clips"], batch["labels"], epoch=epoch, batch=number)
-            is_update = number % optim.accumulate == 0 or is_last
+    with reporter.epoch(epoch, optim.epochs, len(run.loader) - so_far.taken) as tell:
+        for batch, taken, is_last in _readable_batches(run):
+            so_far.batches += 1
+            _set_rates(run, epoch, so_far.updates)
+            clips, targets = run.mixing.mix(batch["clips"], batch["labels"], epoch=epoch, batch=so_far.batches)
+            labels = targets if targets.dim() == 1 else targets.argmax(1)  # of a mixture, the larger part
+            if epoch == 0 and so_far.batches == 1 and run.accelerator.is_main_process:
+                draw_batch(clips, [run.model.classes[label] for label in labels.tolist()], run.folder.first_batch)
+            is_update = so_far.batches % optim.accumulate == 0 or is_last
             loss, _, logits = training_step(
                 run.accelerator,
                 run.wrapped,
@@ -84,29 +101,49 @@ def _train_epoch(run: Training, epoch: int, reporter: Reporter) -> dict[str, Any
                 loss=run.loss,
                 frozen=frozen,
             )
-            if not torch.isfinite(loss):
-                raise SettingsError(
-                    f"the loss became {float(loss)} in epoch {epoch + 1}; start again with a lower --lr"
-                )
-            updates += is_update
-            if is_update and run.average is not None:
-                run.average.update(run.model, epoch * updates_per_epoch + updates)
-            labels = targets if targets.dim() == 1 else targets.argmax(1)  # of a mixture, the larger part
-            hits, videos = int((logits.argmax(1) == labels).sum()), len(labels)
-            sums += torch.tensor([float(loss) * videos, hits, videos])
-            tell(loss=float(sums[0] / sums[2]), accuracy=float(sums[1] / sums[2]))
-    total = run.accelerator.reduce(sums.to(run.accelerator.device).float(), "sum").tolist()
-    return {"epoch": epoch + 1, "lr": rate, "loss": total[0] / total[2], "accuracy": total[1] / total[2]}
+            _count(so_far, float(loss), int((logits.argmax(1) == labels).sum()), len(labels), epoch)
+            tell(loss=so_far.mean_loss, accuracy=so_far.accuracy)
+            if is_update:
+                so_far.taken, so_far.updates = taken, so_far.updates + 1
+                if run.average is not None:
+                    run.average.update(run.model, epoch * _updates_per_epoch(run) + so_far.updates)
+                saves.after_update()
+    together = total(so_far, run.accelerator)
+    rate = _set_rates(run, epoch, so_far.updates - 1)
+    return {"epoch": epoch + 1, "lr": rate, "loss": together.mean_loss, "accuracy": together.accuracy}
 
 
-def _readable_batches(run: Training) -> Iterator[tuple[Sample, bool]]:
-    """The batches of an epoch, less the videos that may be skipped, each with whether it is the last.
+def _count(so_far: EpochSoFar, loss: float, hits: int, videos: int, epoch: int) -> None:
+    """Add what came out of a batch to what came out of the epoch."""
+    if not math.isfinite(loss):
+        raise SettingsError(f"the loss became {loss} in epoch {epoch + 1}; start again with a lower --lr")
+    so_far.loss, so_far.hits, so_far.videos = so_far.loss + loss * videos, so_far.hits + hits, so_far.videos + videos
+
+
+def _updates_per_epoch(run: Training) -> int:
+    return math.ceil(len(run.loader) / run.settings.optim.accumulate)
+
+
+def _set_rates(run: Training, epoch: int, update: int) -> float:
+    """Set the learning rates of an update, and return the first of them."""
+    return set_rates(
+        run.optimizer, run.settings.optim, epoch=epoch, update=update, updates_per_epoch=_updates_per_epoch(run)
+    )
+
+
+def _readable_batches(run: Training) -> Iterator[tuple[Sample, int, bool]]:
+    """The batches that are left of an epoch, less the videos that may be skipped.
+
+    Yields:
+        A batch, how many the loader has given up to it, and whether it is the last.
 
     Raises:
         VideoError: If more videos than may be skipped cannot be read, or all.
     """
-    limit, skipped, held = run.settings.skip_bad, run.progress.skipped, None
-    for batch in run.loader:
+    limit, skipped, taken = run.settings.skip_bad, run.progress.skipped, run.progress.so_far.taken
+    held: tuple[Sample, int] | None = None
+    loader = run.accelerator.skip_first_batches(run.loader, taken) if taken else run.loader
+    for number, batch in enumerate(read_batches(loader), start=taken + 1):
         for index, reason in zip(batch["failed"], batch["failures"], strict=True):
             if not limit:
                 raise VideoError(reason)
@@ -119,14 +156,15 @@ def _readable_batches(run: Training) -> Iterator[tuple[Sample, bool]]:
         if "clips" not in batch:
             continue
         if held is not None:
-            yield held, False
-        held = batch
-    if held is None:
+            yield *held, False
+        held = batch, number
+    if held is not None:
+        yield *held, True
+    elif not run.progress.so_far.batches:
         raise VideoError(f"--skip-bad {limit}: none of the videos to learn from can be read; correct the list")
-    yield held, True
 
 
-def _validate(run: Training) -> dict[str, float]:
+def _validate(run: Training, saves: Checkpoints) -> dict[str, float]:
     settings = run.settings
     scores = evaluate(
         run.wrapped if run.average is None else run.average.model(),
@@ -136,6 +174,7 @@ def _validate(run: Training) -> dict[str, float]:
         run.accelerator,
         batch_size=settings.optim.batch_size,
         workers=settings.workers,
+        on_batch=lambda _: saves.check_stop(),
     )
     metrics = scores.metrics()
     return {"val_top1": metrics.top1, "val_top5": metrics.top5, "val_mean_class": metrics.mean_class}
@@ -147,17 +186,17 @@ def _finish_epoch(
     """Log the epoch and write what it leaves behind."""
     top1 = row.get("val_top1", -1.0)
     best = top1 > run.progress.best_top1
-    run.progress.epoch = epoch + 1
+    run.progress.epoch, run.progress.so_far = epoch + 1, EpochSoFar()
     run.progress.best_top1 = max(top1, run.progress.best_top1)
-    model = run.model if run.average is None else run.average.model()
+    model = run.trained()  # in every process: they average together
     if run.accelerator.is_main_process:
         run.folder.log(row)
         run.folder.save_models(model, best=best)
         write_curves(row)
+        write_training_page(run.folder, run.clips.manifest, run.validation)
         if run.progress.skipped:
             entries = run.clips.manifest.entries
             run.folder.list_skipped({entries[index].video_id: why for index, why in run.progress.skipped.items()})
-    run.folder.save_state(run.accelerator)
     text = f"epoch {row['epoch']}: loss {row['loss']:.3f}, accuracy {row['accuracy']:.1%}"
     if "val_top1" in row:
         text += f", validation top-1 {top1:.2%} ({Protocol(run.settings.model.segments)})"

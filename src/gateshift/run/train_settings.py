@@ -28,6 +28,9 @@ class ModelOptions:
     temporal: str = "gsm"
     """Temporal module: gsm (gate-shift), gsf (gate-shift-fuse), tsm (temporal shift), or none (frames are only
     averaged)."""
+    num_sites: int | None = None
+    """How many of the backbone's sites get a module: the last ones, as gateshift inspect lists them. By default all; 0
+    is --temporal none."""
     ratio: float | None = None
     """Share of the channels at each site that go through the module, rounded up to a multiple of 4. By default all,
     and a quarter for gates in RegNets, ConvNeXts and vision transformers."""
@@ -35,6 +38,9 @@ class ModelOptions:
     """Frames that are taken from each video, one from each of as many equal parts."""
     weights: str | None = None
     """ImageNet start: "imagenet" (timm's own), or path or URL of a weight file."""
+    start: Path | None = None
+    """Start from a trained model of the same network: backbone, temporal modules, and the classifier's part of the
+    classes that both have. To go on with other videos or other classes; a stopped training goes on with --resume."""
     size: int | None = None
     """Side of the input square in pixels; the backbone's own by default (224, inceptionv3 229)."""
     interleave: bool | None = None
@@ -190,8 +196,12 @@ class TrainSettings:
     """Compile the network with torch.compile: faster steps after minutes of preparation."""
     seed: int = 0
     """Everything random follows from it."""
-    resume: bool = False
-    """Go on where the run in RUN stopped."""
+    resume: bool | Literal["auto"] = False
+    """Go on where the run in RUN stopped, however it did. auto, for schedulers that start a command again: go on if
+    there is anything to go on from, else begin."""
+    save_minutes: float = 10.0
+    """Time from one save within an epoch to the next, for a run that is killed: it loses no more. 0 saves after every
+    update. A run that is asked to stop, by Ctrl-C or SIGTERM, saves what it has."""
 
     def check(self) -> None:
         """Raise SettingsError if a number is out of its range, or options contradict each other."""
@@ -214,6 +224,7 @@ class TrainSettings:
             "cutmix": augment.cutmix,
             "focal-gamma": skew.focal_gamma,
             "skip-bad": self.skip_bad,
+            "save-minutes": self.save_minutes,
         }
         _check(amounts, lambda value: 0 <= value < math.inf, "it must be 0 or more, and finite; try the default")
         shares = {
@@ -233,6 +244,8 @@ class TrainSettings:
         )
         _check({"rand-augment": augment.rand_augment}, lambda value: 0 <= value <= 30, "it must be from 0 to 30; try 9")
         self._check_epochs()
+        if model.start is not None and model.weights is not None:
+            raise SettingsError("--start and --weights: both say where the network starts; leave one of them out")
         if skew.balanced and skew.class_weights:
             raise SettingsError("--balanced and --class-weights: both even out the classes; leave one of them out")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,8 @@ from accelerate import Accelerator
 from accelerate.utils import set_seed
 from torch.utils.data import DataLoader
 
-from gateshift.data.dataset import EpochShuffle, Sample, TrainingClips, make_loader
+from gateshift.data.dataset import Sample, TrainingClips
+from gateshift.data.loading import EpochShuffle, make_loader
 from gateshift.data.manifest import Manifest
 from gateshift.data.mirror import Pairs, parse_pairs
 from gateshift.data.mixing import Mixing
@@ -20,13 +22,15 @@ from gateshift.data.views import Protocol
 from gateshift.errors import SettingsError
 from gateshift.model.checkpointing import checkpoint_blocks
 from gateshift.model.classifier import VideoClassifier, create_model
+from gateshift.model.start import start_from
 from gateshift.run.averaging import WeightAverage
 from gateshift.run.evaluate import create_accelerator
 from gateshift.run.losses import Loss, balancing_weights
 from gateshift.run.parameter_groups import create_optimizer, freeze_batch_norms
+from gateshift.run.progress import Progress
 from gateshift.run.recipes import TestOptions, load_recipe
 from gateshift.run.reporter import Reporter
-from gateshift.run.run_folder import Progress, RunFolder, describe
+from gateshift.run.run_folder import RunFolder, describe
 from gateshift.run.train_settings import OptimOptions, TrainSettings
 from gateshift.run.training_clips import choose_reversal_pairs, create_augmentation, create_order, read_lists
 
@@ -50,6 +54,10 @@ class Training:
     validation: Manifest
     progress: Progress
 
+    def trained(self) -> VideoClassifier:
+        """The network that is validated and saved: as it is, or averaged."""
+        return self.model if self.average is None else self.average.model()
+
 
 def prepare(settings: TrainSettings, folder: RunFolder, reporter: Reporter) -> Training:
     """Read the lists, build the network, and put both on this machine's devices."""
@@ -65,6 +73,9 @@ def prepare(settings: TrainSettings, folder: RunFolder, reporter: Reporter) -> T
     validation.label_indices(classes)  # a label that is not learned is found before the training, not after
     set_seed(settings.seed)
     model = _create(settings, learned, classes)
+    if settings.model.start is not None and not settings.resume:
+        new = start_from(model, settings.model.start)
+        reporter.say(f"starting from {settings.model.start}; classes that are new to it: {', '.join(new) or 'none'}")
     rule = create_augmentation(augment, model.config, backwards, num_segments=settings.model.segments)
     clips = TrainingClips(learned, classes, rule, seed=settings.seed)
     order = create_order(settings, clips)
@@ -113,8 +124,11 @@ def _enter_folder(
     progress = Progress()
     accelerator.register_for_checkpointing(progress)
     if settings.resume:
-        folder.load_state(accelerator)
-        reporter.say(f"going on after epoch {progress.epoch} of {settings.optim.epochs}")
+        state = folder.load_state(accelerator)
+        saved = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(state.stat().st_mtime))
+        reporter.say(f"going on from {state}, saved {saved} {progress} of {settings.optim.epochs}")
+        if not accelerator.is_main_process:
+            progress.so_far.forget_counts()  # those saved are of all processes together, and count once
     accelerator.wait_for_everyone()  # until every process has seen that the folder is new
     if accelerator.is_main_process and not settings.resume:
         folder.create(description)
@@ -169,6 +183,7 @@ def _create(settings: TrainSettings, learned: Manifest, classes: list[str]) -> V
         options.temporal,
         classes=classes,
         weights=options.weights,
+        num_sites=options.num_sites,
         ratio=options.ratio,
         interleave=options.interleave,
         causal=options.causal,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gateshift.data.dataset import Augmentation, BalancedShuffle, EpochShuffle, TrainingClips
+from gateshift.data.dataset import Augmentation, TrainingClips
+from gateshift.data.loading import BalancedShuffle, EpochShuffle
 from gateshift.data.manifest import REVERSAL_FILE, Manifest, read_manifest
 from gateshift.data.mirror import Pairs, may_mirror, mirror_map, parse_pairs, reversal_map
 from gateshift.data.text_files import read_paths

@@ -1,4 +1,4 @@
-"""What an explanation shows, on one page that needs no other file."""
+"""Pictures, texts and tables on one page that needs no other file."""
 
 from __future__ import annotations
 

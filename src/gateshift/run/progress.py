@@ -1,0 +1,79 @@
+"""How far a training has come: what is saved beside weights and optimiser, so that it can go on within an epoch."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass
+class EpochSoFar:
+    """The part of an epoch that is done.
+
+    Attributes:
+        taken: Batches that the loader gave, bad ones too.
+        batches: Batches that were learned from.
+        updates: Times that the weights changed.
+        loss: Sum of the losses of all videos.
+        hits: Videos whose class was found.
+        videos: Videos that were learned from.
+        seconds: Time that this took, over all programs that took part.
+    """
+
+    taken: int = 0
+    batches: int = 0
+    updates: int = 0
+    loss: float = 0.0
+    hits: float = 0.0
+    videos: float = 0.0
+    seconds: float = 0.0
+
+    def forget_counts(self) -> None:
+        """Count losses, hits and videos from 0 again."""
+        self.loss = self.hits = self.videos = 0.0
+
+    @property
+    def mean_loss(self) -> float:
+        """Of the videos so far."""
+        return self.loss / self.videos
+
+    @property
+    def accuracy(self) -> float:
+        """Share of the videos so far whose class was found, in 0..1."""
+        return self.hits / self.videos
+
+
+class Progress:
+    """How far a training has come; saved and restored with the weights.
+
+    Attributes:
+        epoch: Epochs that are finished.
+        so_far: Of the epoch after these.
+        best_top1: Highest validation accuracy so far, in 0..1; -1 before the first.
+        skipped: Why videos could not be read and were left out, by their place in the list.
+    """
+
+    def __init__(self) -> None:
+        self.epoch = 0
+        self.so_far = EpochSoFar()
+        self.best_top1 = -1.0
+        self.skipped: dict[int, str] = {}
+
+    def state_dict(self) -> dict[str, Any]:
+        """For accelerate's state saving."""
+        so_far = dataclasses.asdict(self.so_far)
+        return {"epoch": self.epoch, "so_far": so_far, "best_top1": self.best_top1, "skipped": self.skipped}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """For accelerate's state saving."""
+        self.epoch, self.best_top1 = int(state["epoch"]), float(state["best_top1"])
+        self.so_far = EpochSoFar(**state["so_far"])
+        self.skipped = dict(state["skipped"])
+
+    def __str__(self) -> str:
+        """Where it is, for people."""
+        if not self.so_far.taken:
+            return f"after epoch {self.epoch}"
+        return f"after batch {self.so_far.taken} of epoch {self.epoch + 1}"

@@ -1,0 +1,288 @@
+"""Trainings that are stopped, killed or run out of disk go on, and end with the weights of one never stopped."""
+
+import json
+import multiprocessing
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from gateshift.cli import main
+from gateshift.errors import StoppedError
+from gateshift.run.reporter import Silent
+from gateshift.run.run_folder import RunFolder
+from gateshift.run.stopping import StopRequest
+from gateshift.run.train import train
+from gateshift.run.train_settings import AugmentOptions, ModelOptions, OptimOptions, TrainSettings
+
+SMALL = ["--backbone", "test_resnet", "--size", "32", "--segments", "2", "--batch-size", "2", "--warmup-epochs", "0"]
+EPOCHS = 3
+KILLS = 20
+# What a run may be short of, in KiB; whole it needs about 3,000.
+DISKS_KIB = (300, 900, 1300, 1900, 2400)
+
+
+def settings_for(clips: Path, out: Path, **changes: Any) -> TrainSettings:
+    """10 videos, 5 batches and 3 updates an epoch, and everything that has a memory of its own."""
+    return TrainSettings(
+        train=clips / "train.csv",
+        val=clips / "val.csv",
+        out=out,
+        model=ModelOptions(backbone="test_resnet", segments=2, size=32, drop_path=0.2),
+        optim=OptimOptions(epochs=2, warmup_epochs=0, batch_size=2, accumulate=2, ema=0.9, schedule="one-cycle"),
+        augment=AugmentOptions(mixup=0.2, rand_augment=5),
+        **{"workers": 0, "save_minutes": 1000.0, **changes},
+    )
+
+
+class StopAt(Silent):
+    """Asks a training to stop after so many batches; like a signal, at a moment that the training did not choose."""
+
+    def __init__(self, batches: int) -> None:
+        self.batches, self.request = batches, StopRequest()
+
+    @contextmanager
+    def epoch(self, number: int, num_epochs: int, num_batches: int) -> Iterator[Callable[..., None]]:  # noqa: ARG002
+        def tell(**_: float) -> None:
+            self.batches -= 1
+            if self.batches == 0:
+                self.request.signal = signal.SIGTERM
+
+        yield tell
+
+
+def logged(folder: RunFolder) -> list[dict[str, float]]:
+    """The rows of a run's log, without how long they took."""
+    rows = [json.loads(line) for line in folder.lines.read_text().splitlines()]
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
+
+
+def assert_same_run(first: Path, second: Path) -> None:
+    """The same weights bit for bit, the best and the last, and the same log."""
+    for name in ("last.safetensors", "best.safetensors"):
+        one, other = load_file(first / name), load_file(second / name)
+        assert one.keys() == other.keys()
+        assert all(torch.equal(one[key], other[key]) for key in one)
+    assert logged(RunFolder(first)) == logged(RunFolder(second))
+
+
+@pytest.fixture(scope="module")
+def whole(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that was never stopped."""
+    return train(settings_for(clips, tmp_path_factory.mktemp("whole") / "run")).path
+
+
+@pytest.mark.parametrize("batches", range(1, 11))
+def test_a_training_stopped_at_any_batch_ends_as_if_it_had_not_been(
+    clips: Path, whole: Path, tmp_path: Path, batches: int
+) -> None:
+    stopping = StopAt(batches)
+    with pytest.raises(StoppedError, match=r"stopped after .* with --resume goes on") as stopped:
+        train(settings_for(clips, tmp_path / "run"), stopping, stopping.request)
+    assert stopped.value.exit_code == 143
+    train(settings_for(clips, tmp_path / "run", resume=True))
+    assert_same_run(tmp_path / "run", whole)
+
+
+def test_a_training_that_is_stopped_while_it_validates_ends_as_if_it_had_not_been(
+    clips: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from gateshift.run import train as module
+
+    request, evaluate = StopRequest(), module.evaluate
+
+    def ask_and_evaluate(*arguments: Any, **options: Any) -> Any:
+        request.signal = signal.SIGINT
+        return evaluate(*arguments, **options)
+
+    monkeypatch.setattr(module, "evaluate", ask_and_evaluate)
+    with pytest.raises(StoppedError, match="after batch 5 of epoch 1"):
+        train(settings_for(clips, tmp_path / "run"), stop=request)
+    monkeypatch.undo()
+    train(settings_for(clips, tmp_path / "run", resume=True))
+    assert_same_run(tmp_path / "run", whole)
+
+
+def test_videos_left_out_before_a_stop_stay_counted_after_it(clips: Path, tmp_path: Path) -> None:
+    listed = shutil.copytree(clips, tmp_path / "clips")
+    videos = [line.split(",")[0] for line in (listed / "train.csv").read_text().splitlines()[1:]]
+    for video in videos[:4]:
+        (listed / video).write_bytes(b"no video")
+    train(settings_for(listed, tmp_path / "whole", skip_bad=4))
+    stopping = StopAt(2)
+    with pytest.raises(StoppedError):
+        train(settings_for(listed, tmp_path / "run", skip_bad=4), stopping, stopping.request)
+    train(settings_for(listed, tmp_path / "run", skip_bad=4, resume=True))
+    assert_same_run(tmp_path / "run", tmp_path / "whole")
+    assert (tmp_path / "run" / "skipped.csv").read_text() == (tmp_path / "whole" / "skipped.csv").read_text()
+
+
+def test_a_damaged_state_is_passed_over_for_the_one_before(clips: Path, whole: Path, tmp_path: Path) -> None:
+    stopping, told = StopAt(6), []
+    with pytest.raises(StoppedError):
+        train(settings_for(clips, tmp_path / "run", save_minutes=0), stopping, stopping.request)
+    for path in (tmp_path / "run" / "state").iterdir():
+        path.write_bytes(path.read_bytes()[:-100])
+    reporter = Silent()
+    reporter.say = told.append  # type: ignore[method-assign]
+    train(settings_for(clips, tmp_path / "run", resume=True), reporter)
+    assert "state.old, saved 2" in told[0] and "after epoch 1 of 2" in told[0]
+    assert_same_run(tmp_path / "run", whole)
+
+
+def test_a_random_state_that_is_missing_is_not_passed_over_in_silence(clips: Path, tmp_path: Path) -> None:
+    stopping = StopAt(2)
+    with pytest.raises(StoppedError):
+        train(settings_for(clips, tmp_path / "run"), stopping, stopping.request)
+    (tmp_path / "run" / "state" / "random_states_0.pkl").unlink()
+    with pytest.raises(Exception, match="is damaged; start a new run"):
+        train(settings_for(clips, tmp_path / "run", resume=True))
+
+
+def test_resume_auto_begins_goes_on_and_touches_nothing_that_is_not_a_run(
+    clips: Path, whole: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "run"
+    stopping = StopAt(3)
+    with pytest.raises(StoppedError):
+        train(settings_for(clips, out, resume="auto"), stopping, stopping.request)
+    shutil.rmtree(out / "state")  # killed before its first save
+    with pytest.raises(Exception, match="holds no saved run; delete it and leave --resume out"):
+        train(settings_for(clips, out, resume=True))
+    train(settings_for(clips, out, resume="auto"))
+    train(settings_for(clips, out, resume="auto"))  # nothing is left to do
+    assert_same_run(out, whole)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "thesis.tex").touch()
+    with pytest.raises(Exception, match="exists; choose another folder"):
+        train(settings_for(clips, tmp_path / "other", resume="auto"))
+    assert (tmp_path / "other" / "thesis.tex").exists()
+
+
+@pytest.mark.parametrize("words", [["--resume"], ["--resume", "auto"], ["--resume", "True"]])
+def test_resume_takes_no_list_for_its_value(words: list[str]) -> None:
+    from gateshift.cli import parse
+
+    settings = parse(["train", *words, "train.csv", "val.csv", "--out", "run"])
+    assert settings.resume == ("auto" if "auto" in words else True)
+    assert (settings.train, settings.val) == (Path("train.csv"), Path("val.csv"))
+
+
+def command(clips: Path, out: Path, *words: str) -> list[str]:
+    lists = [str(clips / "train.csv"), str(clips / "val.csv")]
+    return ["train", *lists, "--out", str(out), *SMALL, "--epochs", str(EPOCHS), "--save-minutes", "0", *words]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_to_the_command_and_its_loaders_saves_and_ends_it(
+    clips: Path, tmp_path: Path, sent: signal.Signals, code: int
+) -> None:
+    main(command(clips, tmp_path / "whole", "--workers", "1"))
+    words = [sys.executable, "-m", "gateshift", *command(clips, tmp_path / "run", "--workers", "1")]
+    started = subprocess.Popen(words, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    wait_for(tmp_path / "run" / "state")
+    os.killpg(started.pid, sent)  # as a terminal and as Slurm send it: to the loading processes, too
+    _, told = started.communicate(timeout=60)
+    assert started.returncode == code, told
+    assert f"{tmp_path / 'run' / 'state'} holds; the same command with --resume goes on" in told
+    assert "Traceback" not in told
+    main(command(clips, tmp_path / "run", "--workers", "1", "--resume"))
+    assert_same_run(tmp_path / "run", tmp_path / "whole")
+
+
+def wait_for(path: Path, timeout_s: float = 120) -> None:
+    end_s = time.monotonic() + timeout_s
+    while not path.exists():
+        assert time.monotonic() < end_s
+        time.sleep(0.01)
+
+
+def run_logged(words: list[str], log: Path) -> None:
+    """What a process does: a command line, with what it says in a file."""
+    with log.open("w") as file:
+        os.dup2(file.fileno(), 2)
+        main(words)
+
+
+def start(words: list[str], log: Path) -> Any:
+    """A process of its own that runs a command line; torch is imported for all of them once."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["gateshift.run.train", "gateshift.run.training_page", "test_stops"])
+    process = context.Process(target=run_logged, args=(words, log))
+    process.start()
+    return process
+
+
+@pytest.mark.slow
+def test_twenty_kills_at_random_moments_lose_nothing(clips: Path, tmp_path: Path) -> None:
+    log, draw, kills, runs = tmp_path / "log", random.Random(0), 0, 0
+    start(["--version"], log).join()
+    began_s = time.monotonic()
+    start(command(clips, tmp_path / "whole", "--workers", "0"), log).join()
+    duration_s = time.monotonic() - began_s
+    while kills < KILLS:
+        runs += 1
+        out = tmp_path / f"run{runs}"
+        while True:
+            process = start(command(clips, out, "--workers", "0", "--resume", "auto"), log)
+            process.join(draw.uniform(0, 0.8 * duration_s))
+            if process.exitcode is not None:
+                break
+            process.kill()
+            process.join()
+            kills += 1
+        assert process.exitcode == 0, log.read_text()
+        assert_same_run(out, tmp_path / "whole")
+
+
+@contextmanager
+def small_disk(folder: Path, kib: int) -> Iterator[Path]:
+    """A file system of so many KiB."""
+    folder.mkdir()
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={kib}k", "tmpfs", str(folder)], capture_output=True)
+    if mounted.returncode:
+        pytest.skip(f"no small file system can be mounted here: {mounted.stderr.decode().strip()}")
+    try:
+        yield folder
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+@pytest.fixture(scope="module")
+def whole_command(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run of the command line that was never stopped."""
+    out = tmp_path_factory.mktemp("command") / "run"
+    main(command(clips, out, "--workers", "0"))
+    return out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kib", DISKS_KIB)
+def test_a_full_disk_is_one_line_and_loses_nothing(clips: Path, whole_command: Path, tmp_path: Path, kib: int) -> None:
+    log = tmp_path / "log"
+    with small_disk(tmp_path / "disk", kib) as disk:
+        words = command(clips, disk / "run", "--workers", "0", "--resume", "auto")
+        process = start(words, log)
+        process.join()
+        assert process.exitcode == 2, log.read_text()
+        assert "No space left" in log.read_text() or "cannot be written" in log.read_text()
+        assert re.search(r"the disk has \d+\.\d MB left; make room on it|space on the disk", log.read_text())
+        assert "Traceback" not in log.read_text()
+        subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
+        again = start(words, log)
+        again.join()
+        assert again.exitcode == 0, log.read_text()
+        assert_same_run(disk / "run", whole_command)

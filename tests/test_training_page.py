@@ -1,0 +1,72 @@
+"""What a training leaves to look at: curves, the first batch, gates over epochs, counts of labels."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import gateshift as gs
+from gateshift.cli import main
+from gateshift.data.manifest import read_manifest
+from gateshift.run.run_folder import RunFolder
+from gateshift.run.training_page import draw_batch, watched_clips, write_training_page
+
+WORDS = "--backbone test_resnet --size 64 --segments 3 --epochs 2 --warmup-epochs 0 --batch-size 4 --workers 0"
+
+
+@pytest.fixture(scope="module")
+def run(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    out = tmp_path_factory.mktemp("runs") / "my run"
+    main(["train", str(clips / "train.csv"), str(clips / "val.csv"), "--out", str(out), *WORDS.split()])
+    return RunFolder(out)
+
+
+def test_a_training_leaves_a_page_with_its_curves_first_batch_epochs_and_labels(run: RunFolder) -> None:
+    page = run.page.read_text(encoding="utf-8")
+    assert "<h1>Training my run</h1>" in page
+    assert page.count('src="data:image/png;base64,') == 2
+    assert f">{run.read_log()[1]['loss']:.4g}</td>" in page
+    assert '<td>approach</td>\n<td class="number">1</td>\n<td class="number">1</td>' in page
+    for picture in (run.curves, run.first_batch):
+        with Image.open(picture) as image:
+            image.load()
+
+
+def test_the_log_says_how_far_gates_are_open_on_clips_that_stay_the_same(run: RunFolder, clips: Path) -> None:
+    model = gs.load_model(run.last)
+    watched = watched_clips(model, read_manifest(clips / "val.csv"), 3)
+    assert watched is not None
+    with run.table.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    for layer, both in gs.gate_openness(model, [watched]).items():
+        assert float(rows[1][f"gate/{layer}"]) == pytest.approx(float(both.mean()), abs=1e-4)
+        assert float(rows[0][f"gate/{layer}"]) != float(rows[1][f"gate/{layer}"])
+
+
+def test_watched_clips_come_from_all_over_the_list_and_bad_videos_are_left_out(run: RunFolder, tmp_path: Path) -> None:
+    model = gs.load_model(run.last)
+    (tmp_path / "bad.mp4").write_bytes(b"no video")
+    (tmp_path / "list.csv").write_text("path,label\n" + f"bad.mp4,{model.classes[0]}\n")
+    assert watched_clips(model, read_manifest(tmp_path / "list.csv"), 3) is None
+
+
+def test_the_first_batch_is_drawn_frame_beside_frame_in_order(tmp_path: Path) -> None:
+    levels = torch.tensor([0, 120, 250], dtype=torch.uint8).view(1, 3, 1, 1, 1).expand(1, 3, 3, 40, 40)
+    draw_batch(levels, ["$x^ & <b>"], tmp_path / "batch.png")
+    with Image.open(tmp_path / "batch.png") as image:
+        pixels = np.asarray(image.convert("L")).astype(int)
+    row = pixels[int(0.7 * len(pixels))]
+    places = [int(share * len(row)) for share in (0.2, 0.5, 0.8)]
+    assert row[places].tolist() == pytest.approx([0, 120, 250], abs=2)
+
+
+def test_names_are_shown_as_they_are(run: RunFolder, clips: Path, tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text(f"path,label\n{clips / 'unseen' / 'approach.mp4'},<script>alert(1)</script>\n")
+    manifest = read_manifest(tmp_path / "list.csv")
+    write_training_page(run, manifest, manifest)
+    page = run.page.read_text(encoding="utf-8")
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
+    assert "<script>" not in page
