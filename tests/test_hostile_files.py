@@ -3,6 +3,7 @@
 import json
 import os
 import pickle
+import shutil
 import tarfile
 import threading
 import zipfile
@@ -113,9 +114,41 @@ def test_a_training_runs_no_code_of_the_file_it_starts_from(
     with pytest.raises(SystemExit) as stop:
         main(["train", str(clips / "train.csv"), str(clips / "val.csv"), "--out", "run", *SMALL, option, "trap.pth"])
     assert stop.value.code == 2
-    assert "gateshift: trap.pth: " in capsys.readouterr().err
+    assert "gateshift: trap.pth: holds more than tensors, and reading it would run code" in capsys.readouterr().err
     assert not sprung()
     assert not Path("run").exists()
+
+
+STATE = ["custom_checkpoint_0.pkl", "custom_checkpoint_1.pkl", "optimizer.bin", "random_states_0.pkl"]
+
+
+@pytest.fixture(scope="module")
+def run(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A training of one epoch."""
+    out = tmp_path_factory.mktemp("runs") / "run"
+    main(["train", str(clips / "train.csv"), str(clips / "val.csv"), "--out", str(out), *SMALL, "--ema", "0.5"])
+    return out
+
+
+def test_the_state_of_a_run_is_these_files(run: Path) -> None:
+    assert sorted(path.name for path in (run / "state").iterdir()) == sorted([*STATE, "model.safetensors"])
+
+
+@pytest.mark.parametrize("name", [*STATE, "model.safetensors", "pytorch_model.bin"])
+def test_resuming_runs_no_code_of_the_state(
+    name: str, run: Path, clips: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(run, "run")
+    shutil.rmtree("run/state.old", ignore_errors=True)
+    if name == "pytorch_model.bin":  # what accelerate looks for where there is no model.safetensors
+        Path("run/state/model.safetensors").unlink()
+    write_zip(Path("run/state") / name)
+    lists = [str(clips / "train.csv"), str(clips / "val.csv")]
+    with pytest.raises(SystemExit) as stop:
+        main(["train", *lists, "--out", "run", *SMALL, "--ema", "0.5", "--resume"])
+    assert stop.value.code == 2
+    assert "run/state is damaged" in capsys.readouterr().err
+    assert not sprung()
 
 
 @pytest.mark.parametrize("verb", ["test", "predict", "inspect", "export", "explain"])
@@ -134,7 +167,7 @@ def test_a_verb_runs_no_code_of_the_model_it_is_given(
     with pytest.raises(SystemExit) as stop:
         main(words[verb])
     assert stop.value.code == 2
-    assert "gateshift: trap.pth.tar: " in capsys.readouterr().err
+    assert "gateshift: trap.pth.tar: holds more than tensors" in capsys.readouterr().err
     assert not sprung()
 
 
@@ -156,6 +189,51 @@ def test_a_scores_file_runs_no_code(field: str) -> None:
     with pytest.raises(ScoresError, match="scores.npz: not a whole scores file"):
         load_scores(Path("scores.npz"))
     assert not sprung()
+
+
+@pytest.mark.parametrize(
+    ("field", "array"),
+    [
+        ("labels", np.array([0.5, 1.5])),
+        ("labels", np.array([0j, 1j])),
+        ("logits", np.array([["0", "1"], ["2", "3"]])),
+        ("logits", np.zeros((2, 2), "M8[s]")),
+        ("ids", np.array([1.0, 2.0])),
+        ("classes", np.array([[1, 2], [3, 4]])),
+        ("protocol", np.array([b"1 segment"])),
+    ],
+)
+def test_scores_of_another_kind_are_refused(field: str, array: np.ndarray) -> None:
+    np.savez("scores.npz", **{**SCORES, field: array})
+    with pytest.raises(ScoresError, match="scores.npz: not a whole scores file"):
+        load_scores(Path("scores.npz"))
+
+
+def test_scores_that_say_they_are_larger_than_any_memory_are_refused() -> None:
+    np.savez("whole.npz", **SCORES)
+    header = b"{'descr': '<f4', 'fortran_order': False, 'shape': (100000000000, 1000), }".ljust(117) + b"\n"
+    with zipfile.ZipFile("whole.npz") as whole, zipfile.ZipFile("scores.npz", "w") as archive:
+        for name in whole.namelist():
+            lie = b"\x93NUMPY\x01\x00" + len(header).to_bytes(2, "little") + header + bytes(16)
+            archive.writestr(name, lie if name == "logits.npy" else whole.read(name))
+    with pytest.raises(ScoresError, match="scores.npz: not a whole scores file"):
+        load_scores(Path("scores.npz"))
+
+
+def test_a_scores_file_with_changed_bytes_is_refused_or_read() -> None:
+    np.savez_compressed("whole.npz", **SCORES)
+    whole, draw = Path("whole.npz").read_bytes(), np.random.default_rng(0)
+    refused = 0
+    for _ in range(300):
+        data = bytearray(whole)
+        for place in draw.integers(len(data), size=4):
+            data[place] = draw.integers(256)
+        Path("scores.npz").write_bytes(data)
+        try:
+            load_scores(Path("scores.npz"))
+        except ScoresError:
+            refused += 1
+    assert refused > 100
 
 
 def tensor_file(header: object) -> bytes:
@@ -217,6 +295,24 @@ def describe_again(model_file: Path, change: Callable[[dict[str, object]], objec
         {"classes": 5},
         {"mirror_pairs": 5},
         {"num_segments": "8"},
+        {"num_segments": 10**15},
+        {"num_clips": 10**15},
+        {"num_crops": 10**15},
+        {"size_px": True},
+        {"mean": ["a", "b", "c"]},
+        {"mean": [float("nan")] * 3},
+        {"mean": [10**400, 0, 0]},
+        {"std": ["1", "1", "1"]},
+        {"std": [float("inf")] * 3},
+        {"classes": "ab"},
+        {"classes": {"open": 1, "close": 2}},
+        {"classes": ["open", "open"]},
+        {"abstain_below": "0.5"},
+        {"abstain_below": True},
+        {"interleave": "no"},
+        {"bgr": "no"},
+        {"mirror_pairs": ["ab"]},
+        {"mirror_pairs": {"open": "close"}},
     ],
 )
 def test_a_description_of_the_wrong_kind_is_refused_in_one_line(model_file: Path, changes: dict[str, object]) -> None:
@@ -224,3 +320,10 @@ def test_a_description_of_the_wrong_kind_is_refused_in_one_line(model_file: Path
     with pytest.raises(ModelError, match="model.safetensors: ") as caught:
         gs.load_model("model.safetensors")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["[]", "[" * 100_000, "null", '{"format": true}', '{"format": 1}'])
+def test_a_description_that_is_none_is_refused(model_file: Path, text: str) -> None:
+    save_file(load_file(model_file), "model.safetensors", metadata={METADATA_KEY: text})
+    with pytest.raises(ModelError, match=r"model.safetensors: model (description|format)"):
+        gs.load_model("model.safetensors")

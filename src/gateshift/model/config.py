@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,9 @@ from typing import Any
 from gateshift.errors import ModelError
 
 FORMAT_VERSION = 1
+# More than any use needs, and little enough for a file that lies to take no more than memory that there is.
+LARGEST = {"size_px": 4096, "num_segments": 10_000, "num_clips": 10_000, "num_crops": 10, "num_sites": 10_000}
+MAY_BE_NONE = ("num_segments", "num_sites")
 
 
 @dataclass(frozen=True)
@@ -89,38 +93,50 @@ class ModelConfig:
         try:
             fields = json.loads(text)
             version = fields.pop("format")
-        except (ValueError, KeyError, AttributeError):
+        except (ValueError, KeyError, AttributeError, TypeError, RecursionError):
             raise ModelError("model description is not readable; the file is not a gateshift model") from None
-        if version != FORMAT_VERSION:
+        if version != FORMAT_VERSION or isinstance(version, bool):
             raise ModelError(f"model format {version!r}; this gateshift reads {FORMAT_VERSION}; upgrade it")
         try:
             config = cls(**{name: _tuples(value) for name, value in fields.items()})
             config._check()
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise ModelError(f"model description is damaged: {error}; save the model again") from None
         return config
 
     def _check(self) -> None:
         """Raise ValueError unless every field has the type and range that the network is built from."""
-        texts = isinstance(self.backbone, str) and all(isinstance(name, str) for name in self.classes)
-        if not texts or len(self.classes) < 1:
+        if not isinstance(self.backbone, str) or not _are_texts(self.classes) or len(self.classes) < 1:
             raise ValueError("backbone and classes must be names")
-        if len(self.mean) != 3 or len(self.std) != 3 or not all(float(value) > 0 for value in self.std):
-            raise ValueError("mean and std must be three numbers, std above 0")
-        if not (isinstance(self.size_px, int) and 0 < self.size_px <= 4096 and 0 <= self.dropout < 1):
-            raise ValueError(f"size_px {self.size_px!r} or dropout {self.dropout!r} is out of range")
-        for name in ("num_segments", "num_sites"):
-            number = getattr(self, name)
-            if number is not None and not (isinstance(number, int) and number > 0):
-                raise ValueError(f"{name} {number!r} is not a positive number")
-        if not (isinstance(self.named, bool) and isinstance(self.causal, bool) and 0 < self.ratio <= 1):
-            raise ValueError(f"named {self.named!r}, causal {self.causal!r} or ratio {self.ratio!r} is out of range")
-        if self.abstain_below is not None and not 0 <= self.abstain_below <= 1:
+        if len(set(self.classes)) != len(self.classes):
+            raise ValueError("a class stands twice")
+        if not all(isinstance(each, tuple) and len(each) == 3 for each in (self.mean, self.std)):
+            raise ValueError("mean and std must be three numbers")
+        if not all(_is_number(value) for value in (*self.mean, *self.std)) or min(self.std) <= 0:
+            raise ValueError("mean and std must be finite numbers, std above 0")
+        if not (_is_number(self.dropout) and 0 <= self.dropout < 1 and _is_number(self.ratio) and 0 < self.ratio <= 1):
+            raise ValueError(f"dropout {self.dropout!r} or ratio {self.ratio!r} is out of range")
+        for name, most in LARGEST.items():
+            value = getattr(self, name)
+            if not (type(value) is int and 0 < value <= most) and (name not in MAY_BE_NONE or value is not None):
+                raise ValueError(f"{name} {value!r} is not a whole number from 1 to {most}")
+        if not all(isinstance(flag, bool) for flag in (self.interleave, self.bgr, self.named, self.causal)):
+            raise ValueError("interleave, bgr, named and causal must be true or false")
+        if self.abstain_below is not None and not (_is_number(self.abstain_below) and 0 <= self.abstain_below <= 1):
             raise ValueError(f"abstain_below {self.abstain_below!r} is no probability")
-        if not all(isinstance(count, int) and count > 0 for count in (self.num_clips, self.num_crops)):
-            raise ValueError(f"num_clips {self.num_clips!r} or num_crops {self.num_crops!r} is not a positive number")
-        if not all(len(pair) == 2 and set(pair) <= set(self.classes) for pair in self.mirror_pairs):
+        pairs = self.mirror_pairs
+        if not isinstance(pairs, tuple) or not all(_are_texts(pair) and len(pair) == 2 for pair in pairs):
             raise ValueError("mirror_pairs must be pairs of classes")
+        if not all(set(pair) <= set(self.classes) for pair in pairs):
+            raise ValueError("mirror_pairs must be pairs of classes")
+
+
+def _are_texts(value: Any) -> bool:
+    return isinstance(value, tuple) and all(isinstance(item, str) for item in value)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def _tuples(value: Any) -> Any:

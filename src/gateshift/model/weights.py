@@ -32,7 +32,7 @@ def read_weights(path: Path) -> dict[str, Any]:
             warnings.simplefilter("ignore")  # torch warns of its old format, which the released files have
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        if "Unsupported global" in str(error):
+        if "unsupported global" in str(error).lower():  # of any module, and of those that torch blocks
             raise ModelError(
                 f"{path}: holds more than tensors, and reading it would run code from the file; "
                 "ask its author for a plain state_dict"

@@ -129,7 +129,10 @@ class RunFolder:
         # Several processes would have to agree on an older one.
         for state in self._states()[: 1 if accelerator.num_processes > 1 else None]:
             try:
-                load(state / f"random_states_{accelerator.process_index}.pkl")  # accelerate goes on without it
+                # Accelerate goes on without random states, and runs the code in what was registered with it.
+                for part in (f"random_states_{accelerator.process_index}.pkl", "custom_checkpoint_*.pkl"):
+                    for file in sorted(state.glob(part)) or [state / part]:
+                        load(file, map_location="cpu")  # refuses what is no plain data
                 accelerator.load_state(str(state))
             except Exception:  # torch, safetensors and accelerate raise many kinds on damaged bytes
                 continue

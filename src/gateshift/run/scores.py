@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +14,8 @@ from numpy.typing import NDArray
 from gateshift.errors import ScoresError, SettingsError
 from gateshift.run.metrics import Metrics
 
-FIELDS = ("ids", "labels", "logits", "classes", "protocol")
+KINDS = {"ids": "U", "labels": "iu", "logits": "f", "classes": "U", "protocol": "U"}  # of the arrays, as numpy says
+FIELDS = tuple(KINDS)
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,18 +111,20 @@ def load_scores(path: Path) -> Scores:
         raise ScoresError(f"{path}: no such scores file; write one with gateshift test --scores {path}")
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            ids, labels, logits, classes, protocol = (arrays[name] for name in FIELDS)
-            return Scores(
-                tuple(map(str, ids)),
-                labels.astype(np.int64),
-                logits.astype(np.float32),
-                tuple(map(str, classes)),
-                str(protocol),
-            )
-    except (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile, AttributeError):
-        raise ScoresError(f"{path}: not a whole scores file ({', '.join(FIELDS)}); write it again") from None
+            found = {name: arrays[name] for name in FIELDS}
+        if any(found[name].dtype.kind not in kinds for name, kinds in KINDS.items()):
+            raise ValueError("an array of another kind")
+        return Scores(
+            tuple(map(str, found["ids"])),
+            found["labels"].astype(np.int64),
+            found["logits"].astype(np.float32),
+            tuple(map(str, found["classes"])),
+            str(found["protocol"]),
+        )
     except ScoresError as error:
         raise ScoresError(f"{path}: {error}") from None
+    except Exception:  # numpy, zipfile and zlib raise many kinds on damaged bytes
+        raise ScoresError(f"{path}: not a whole scores file ({', '.join(FIELDS)}); write it again") from None
 
 
 def ensemble(parts: Sequence[Scores]) -> Scores:

@@ -71,11 +71,7 @@ def prepare(settings: TrainSettings, folder: RunFolder, reporter: Reporter) -> T
     if settings.resume:
         folder.check_description(description)
     validation.label_indices(classes)  # a label that is not learned is found before the training, not after
-    set_seed(settings.seed)
-    model = _create(settings, learned, classes)
-    if settings.model.start is not None and not settings.resume:
-        new = start_from(model, settings.model.start)
-        reporter.say(f"starting from {settings.model.start}; classes that are new to it: {', '.join(new) or 'none'}")
+    model = _begin(settings, learned, classes, accelerator.process_index, reporter)
     rule = create_augmentation(augment, model.config, backwards, num_segments=settings.model.segments)
     clips = TrainingClips(learned, classes, rule, seed=settings.seed)
     order = create_order(settings, clips)
@@ -174,6 +170,20 @@ def _describe_rate(optim: OptimOptions) -> str:
     told = f"learning rate {optim.peak_lr:g} for {real} videos between two updates"
     scaled = optim.lr_batch not in (None, real)
     return f"{told}: {optim.lr:g} x {real}/{optim.lr_batch}, as it is meant for {optim.lr_batch}" if scaled else told
+
+
+def _begin(
+    settings: TrainSettings, learned: Manifest, classes: list[str], process_index: int, reporter: Reporter
+) -> VideoClassifier:
+    """The network as it is before the first step, the same in every process."""
+    set_seed(settings.seed)
+    model = _create(settings, learned, classes)
+    if settings.model.start is not None and not settings.resume:
+        new = start_from(model, settings.model.start)
+        reporter.say(f"starting from {settings.model.start}; classes that are new to it: {', '.join(new) or 'none'}")
+    if process_index:  # each drops features of its own
+        set_seed((settings.seed + process_index) % 2**32)
+    return model
 
 
 def _create(settings: TrainSettings, learned: Manifest, classes: list[str]) -> VideoClassifier:
