@@ -10,9 +10,10 @@ ROOT = Path(__file__).parent.parent
 
 
 def on_files(files: Files, config: Any) -> Files:
-    """Add benchmarks/README.md, and that of each benchmark, under the same paths."""
-    for path in sorted(ROOT.glob("benchmarks/**/README.md")):
-        files.append(File.generated(config, path.relative_to(ROOT).as_posix(), content=path.read_text("utf-8")))
+    """Add benchmarks/README.md, that of each benchmark, and their plots, under the same paths."""
+    for pattern in ("benchmarks/**/README.md", "benchmarks/**/*.png"):
+        for path in sorted(ROOT.glob(pattern)):
+            files.append(File.generated(config, path.relative_to(ROOT).as_posix(), abs_src_path=str(path)))
     return files
 
 
