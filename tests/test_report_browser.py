@@ -1,8 +1,6 @@
 """The report in a browser without network: no errors, nothing that overlaps, on a screen and on a phone."""
 
 import dataclasses
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +10,6 @@ import pytest
 from gateshift.data.manifest import read_manifest
 from gateshift.run.report import Report, write_report
 from gateshift.run.scores import Scores
-
-sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed; pip install '.[dev]'")
-
-CHROMIUM = next(
-    (found for name in ("chromium", "chromium-browser", "google-chrome") if (found := shutil.which(name))), ""
-)
-pytestmark = pytest.mark.skipif(not CHROMIUM, reason="no chromium; on Debian: apt-get install chromium")
 
 PHRASES = (
     "Pretending to put something next to something",
@@ -61,14 +52,6 @@ def make_report(count: int, clips: Path) -> Report:
     other = dataclasses.replace(scores, logits=logits[1])
     choices = rng.integers(0, count, (videos, 2, 10))
     return Report(scores, "run/best.safetensors", manifest, choices, {"bad.mp4": "no frames"}, other, "other.npz")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    with sync_api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])  # tests may run as root
-        yield started
-        started.close()
 
 
 @pytest.fixture(scope="module", params=[2, 10, 174])

@@ -21,6 +21,7 @@ from safetensors.torch import load_file
 
 from gateshift.cli import main
 from gateshift.errors import StoppedError
+from gateshift.run import checkpoints
 from gateshift.run.reporter import Silent
 from gateshift.run.run_folder import RunFolder
 from gateshift.run.stopping import StopRequest
@@ -113,6 +114,36 @@ def test_a_training_that_is_stopped_while_it_validates_ends_as_if_it_had_not_bee
     monkeypatch.undo()
     train(settings_for(clips, tmp_path / "run", resume=True))
     assert_same_run(tmp_path / "run", whole)
+
+
+def test_the_log_says_how_long_each_epoch_took_stopped_or_not(
+    clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Clock(StopAt):
+        """Each batch takes ten seconds, and nothing else any time."""
+
+        now_s = 0.0
+
+        @contextmanager
+        def epoch(self, number: int, num_epochs: int, num_batches: int) -> Iterator[Callable[..., None]]:
+            with super().epoch(number, num_epochs, num_batches) as count:
+
+                def tell(**sums: float) -> None:
+                    self.now_s += 10
+                    count(**sums)
+
+                yield tell
+
+        def monotonic(self) -> float:
+            return self.now_s
+
+    stopped, resumed = Clock(7), Clock(0)
+    monkeypatch.setattr(checkpoints, "time", stopped)
+    with pytest.raises(StoppedError):
+        train(settings_for(clips, tmp_path / "run"), stopped, stopped.request)
+    monkeypatch.setattr(checkpoints, "time", resumed)
+    folder = train(settings_for(clips, tmp_path / "run", resume=True), resumed, resumed.request)
+    assert [row["seconds"] for row in folder.read_log()] == [50, 50]
 
 
 def test_videos_left_out_before_a_stop_stay_counted_after_it(clips: Path, tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ from gateshift.data.manifest import CLASSES_FILE, REVERSAL_FILE
 from gateshift.data.reversal_clips import PAIRS as DEMO_PAIRS
 from gateshift.data.reversal_clips import _write_mp4 as write_mp4
 
-# Without the demo's turns: networks this small had 6 of 10 of those the right way round after five minutes of learning.
+# Without the demo's turns, which networks this small hardly learn in minutes: see README.md.
 PAIRS = (
     *DEMO_PAIRS[:4],
     ("open", "close"),

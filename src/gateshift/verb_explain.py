@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Column, Table
 
-from gateshift.errors import ModelError, SettingsError, VideoError
+from gateshift.errors import SettingsError, VideoError
 from gateshift.run.explain_settings import ExplainSettings
 from gateshift.terminal import make_bar, print_line
 
@@ -30,12 +30,13 @@ def run_explain(settings: ExplainSettings) -> None:
     """Verb ``explain``."""
     from gateshift.run.explain import gate_directions
     from gateshift.run.explain_files import write_explanation, write_openness
+    from gateshift.run.export import load_open
     from gateshift.run.page import render_page
     from gateshift.run.predict import put_on_device
     from gateshift.run.run_folder import write_text
 
     settings.check()
-    model = put_on_device(_load(settings))
+    model = put_on_device(load_open(settings.model, classes=settings.classes))
     # What can be wrong with what was given is found before the folder is made.
     found = None if settings.video is None else _explain(settings, model, settings.video)
     openness = None if settings.list is None else _measure(settings, model, settings.list)
@@ -61,21 +62,6 @@ def _print_table(section: Section) -> None:
         for row in section.rows:
             table.add_row(*row)
         Console(markup=False).print(table)  # class names may have brackets
-
-
-def _load(settings: ExplainSettings) -> VideoClassifier:
-    from gateshift.data.manifest import read_names
-    from gateshift.model.bundle import load_model
-    from gateshift.run.export import FORMAT_SUFFIXES
-
-    if settings.model.suffix in FORMAT_SUFFIXES.values():
-        raise ModelError(
-            f"{settings.model}: an exported file cannot be looked into; give the .safetensors model that it was made of"
-        )
-    model = load_model(settings.model)
-    if settings.classes is not None and not model.config.named:
-        model.config = model.config.name_classes(read_names(settings.classes))
-    return model
 
 
 def _measure(settings: ExplainSettings, model: VideoClassifier, videos: Path) -> dict[str, Tensor]:

@@ -14,7 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from gateshift.errors import ModelError, SettingsError
+from gateshift.errors import SettingsError
 from gateshift.terminal import print_line
 from gateshift.web.serve_settings import ServeSettings
 
@@ -38,20 +38,12 @@ def run_serve(settings: ServeSettings) -> None:
 def _serve(settings: ServeSettings, folder: Path) -> None:
     import uvicorn
 
-    from gateshift.data.manifest import read_names
-    from gateshift.model.bundle import load_model
-    from gateshift.run.export import FORMAT_SUFFIXES
+    from gateshift.run.export import load_open
     from gateshift.run.predict import put_on_device
     from gateshift.web.app import create_app
     from gateshift.web.scoring import Scorer
 
-    if settings.model.suffix in FORMAT_SUFFIXES.values():
-        raise ModelError(
-            f"{settings.model}: an exported file has no gates to show; give the .safetensors model that it was made of"
-        )
-    model = load_model(settings.model)
-    if settings.classes is not None and not model.config.named:
-        model.config = model.config.name_classes(read_names(settings.classes))
+    model = load_open(settings.model, classes=settings.classes)
     scorer = Scorer(put_on_device(model).eval(), settings)
     app = create_app(scorer, folder, token=settings.token)
     scorer.warm_up()

@@ -33,9 +33,10 @@ class Checkpoints:
         self._saved_s = self._resumed_s = time.monotonic()
         self._seconds_before = progress.so_far.seconds
 
-    def begin_epoch(self) -> None:
-        """Count the time of an epoch from now, and from what was done of it before."""
-        self._resumed_s, self._seconds_before = time.monotonic(), self._progress.so_far.seconds
+    def after_epoch(self) -> None:
+        """Save, and count the time of the next epoch from now."""
+        self._resumed_s, self._seconds_before = time.monotonic(), 0.0
+        self.save()
 
     @property
     def epoch_seconds(self) -> float:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from gateshift.data.dataset import open_entry, read_views
-from gateshift.data.manifest import Manifest
+from gateshift.data.manifest import Manifest, read_names
 from gateshift.data.views import Protocol
 from gateshift.errors import ModelError, SettingsError
 from gateshift.model.bundle import load_model
@@ -76,6 +76,27 @@ def load_any(path: Path, *, names: Sequence[str] = (), threads: int | None = Non
     model = ExportedModel(path, threads=threads) if path.suffix in FORMAT_SUFFIXES.values() else load_model(path)
     if names and not model.config.named:
         model.config = model.config.name_classes(names)
+    return model
+
+
+def load_open(path: Path, *, classes: Path | None) -> VideoClassifier:
+    """Load a model whose layers can be looked into: no exported file.
+
+    Args:
+        path: The file.
+        classes: A list of names for the classes of a released checkpoint, which has none; others keep their own.
+
+    Raises:
+        ModelError: If it is an exported file, cannot be read, or there are not as many names as classes.
+        ManifestError: If the names cannot be read.
+    """
+    if path.suffix in FORMAT_SUFFIXES.values():
+        raise ModelError(
+            f"{path}: an exported file cannot be looked into; give the .safetensors model that it was made of"
+        )
+    model = load_model(path)
+    if classes is not None and not model.config.named:
+        model.config = model.config.name_classes(read_names(classes))
     return model
 
 

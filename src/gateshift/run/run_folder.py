@@ -107,10 +107,10 @@ class RunFolder:
         accelerator.wait_for_everyone()
         with _writing(fresh):
             accelerator.save_state(str(fresh))
-            accelerator.wait_for_everyone()
-            if accelerator.is_main_process:
-                _sync(fresh)
+        accelerator.wait_for_everyone()
         if accelerator.is_main_process:
+            with _writing(fresh):
+                _sync(fresh)
             if self.state.is_dir():
                 shutil.rmtree(old, ignore_errors=True)
                 self.state.replace(old)

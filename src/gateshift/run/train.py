@@ -57,14 +57,13 @@ def train(settings: TrainSettings, reporter: Reporter | None = None, stop: StopR
     )
     with _curves(run) as write_curves:
         for epoch in range(run.progress.epoch, settings.optim.epochs):
-            saves.begin_epoch()
             row = _train_epoch(run, epoch, saves, reporter)
             if (epoch + 1) % settings.optim.validate_every == 0 or epoch + 1 == settings.optim.epochs:
                 row |= _validate(run, saves)
             row["seconds"] = round(saves.epoch_seconds, 1)
             row |= openness_row(run.trained(), watched)
             _finish_epoch(run, epoch, row, write_curves, reporter)
-            saves.save()
+            saves.after_epoch()
     if run.progress.skipped:
         reporter.say(f"{len(run.progress.skipped)} videos could not be read and were left out ({folder.skipped}):")
         for reason in run.progress.skipped.values():
