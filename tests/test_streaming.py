@@ -11,6 +11,7 @@ import torch
 from golden_data import relative_error
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from memory import in_fresh_process, resident_mb
 from reference import slow_gate_shift
 from streaming_data import TinyNet, moving_scene, offline_features, tiny_model, trained
 from torch import Tensor, nn
@@ -206,24 +207,22 @@ def test_clips_of_a_causal_model_do_not_mix_and_compilers_get_the_same(temporal:
     torch.testing.assert_close(together, exported, rtol=1e-10, atol=1e-10)
 
 
-def test_memory_is_the_same_after_5000_frames_as_after_100() -> None:
+def kept_at(*numbers: int) -> list[tuple[int, float]]:
+    """Bytes that a stream keeps, and MB of its process, when it has been given these numbers of frames."""
     stream = ExactStream(tiny_model("gsf"))
     chunk = torch.randint(0, 256, (4, 3, 8, 8), dtype=torch.uint8)
-    kept: list[int] = []
-    resident: list[int] = []
-    while stream.num_frames < 5000:
+    found = []
+    while len(found) < len(numbers):
         stream.push(chunk)
-        if stream.num_frames in (100, 5000):
-            kept.append(stream.kept_bytes)
-            resident.append(resident_bytes())
-    assert kept[0] == kept[1] > 0
-    assert resident[1] - resident[0] < 16e6  # what all frames take would be several times that
+        if stream.num_frames in numbers:
+            found.append((stream.kept_bytes, resident_mb()))
+    return found
 
 
-def resident_bytes() -> int:
-    """Memory of this process; 0 where the system does not tell it like Linux."""
-    statm = Path("/proc/self/statm")
-    return int(statm.read_text().split()[1]) * 4096 if statm.exists() else 0
+def test_memory_is_the_same_after_5000_frames_as_after_100() -> None:
+    (kept, before_mb), (kept_later, after_mb) = in_fresh_process(kept_at, 100, 5000)
+    assert kept == kept_later > 0
+    assert after_mb - before_mb < 8  # what all frames take would be several times that
 
 
 def test_two_streams_of_one_model_do_not_meet() -> None:
