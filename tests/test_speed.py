@@ -1,7 +1,9 @@
 """What makes things faster or smaller changes no answer. No test here depends on a time."""
 
 import copy
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -9,11 +11,13 @@ from golden_data import golden_clips, relative_error
 from safetensors.torch import load_file
 from test_deploy import trained
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import gateshift as gs
 from gateshift.cli import main
 from gateshift.model.checkpointing import checkpoint_blocks
 from gateshift.model.classifier import VideoClassifier
+from gateshift.model.depthwise import keep_depthwise_float32
 
 NETS = {"bninception": 64, "inceptionv3": 107, "resnet26": 64, "tf_efficientnet_lite0": 64}
 
@@ -55,6 +59,71 @@ def test_checkpointing_changes_no_gradient_and_no_statistic_and_keeps_a_third(ba
     assert saved_bytes(saving, clips) <= 0.35 * saved_bytes(model, clips)
     with torch.no_grad():
         assert torch.equal(saving.eval()(clips), model.eval()(clips))
+
+
+class ConvolutionGradients(TorchDispatchMode):
+    """Notes for each convolution's backward pass whether it is depthwise, and its dtype."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: Counter[tuple[bool, torch.dtype]] = Counter()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is torch.ops.aten.convolution_backward.default:
+            weight, groups = args[2], args[9]
+            self.found[groups == weight.shape[0], weight.dtype] += 1
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("checkpointing", [False, True])
+def test_depthwise_convolutions_learn_in_float32_under_bf16(checkpointing: bool) -> None:
+    plain = trained(gs.create_model("tf_efficientnet_lite0", num_classes=5, size_px=64))
+    clips = golden_clips(0, count=2, num_frames=3, size_px=64)
+    kept = copy.deepcopy(plain)
+    assert keep_depthwise_float32(kept.backbone) == 16
+    if checkpointing:
+        checkpoint_blocks(kept.backbone)
+    with torch.autocast("cpu", torch.bfloat16), ConvolutionGradients() as gradients:
+        one_step(kept, clips)
+    assert gradients.found[True, torch.float32] == 16
+    assert gradients.found[False, torch.bfloat16] > 16
+    assert len(gradients.found) == 2
+    kept.load_state_dict(plain.state_dict())
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(kept.eval()(clips), plain.eval()(clips))
+
+
+def test_a_depthwise_convolution_under_bf16_is_rounded_once() -> None:
+    layer = nn.Conv2d(6, 6, 3, groups=6)
+    rounded, features = nn.Sequential(copy.deepcopy(layer)), torch.randn(2, 6, 9, 9).bfloat16()
+    keep_depthwise_float32(rounded)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = rounded(features)
+    expected = layer(features.float()).bfloat16()
+    assert found.dtype == torch.bfloat16
+    assert torch.equal(found, expected)
+    found.float().square().sum().backward()
+    expected.float().square().sum().backward()
+    assert torch.equal(rounded[0].weight.grad, layer.weight.grad)
+
+
+def test_what_computes_in_float32_computes_the_same() -> None:
+    model = trained(gs.create_model("tf_efficientnet_lite0", num_classes=5, size_px=64))
+    kept = copy.deepcopy(model)
+    keep_depthwise_float32(kept.backbone)
+    clips = golden_clips(0, count=2, num_frames=3, size_px=64)
+    one_step(model, clips)
+    one_step(kept, clips)
+    for ours, theirs in zip(kept.parameters(), model.parameters(), strict=True):
+        assert torch.equal(ours.grad, theirs.grad)
+
+
+def test_a_training_in_bf16_keeps_them_in_float32(clips: Path, tmp_path: Path) -> None:
+    with ConvolutionGradients() as gradients:
+        weights = train(clips, tmp_path / "run", "--backbone", "test_convnext", "--precision", "bf16", "--ema", "0.9")
+    assert {dtype for depthwise, dtype in gradients.found if depthwise} == {torch.float32}
+    assert {dtype for depthwise, dtype in gradients.found if not depthwise} == {torch.bfloat16}
+    assert all(weight.isfinite().all() for weight in weights.values())
 
 
 def train(clips: Path, out: Path, *options: str) -> dict[str, torch.Tensor]:

@@ -19,6 +19,7 @@ from torchvision.models import video as video_networks
 from gateshift.errors import ModelError
 from gateshift.model.checkpointing import checkpoint_blocks
 from gateshift.model.classifier import VideoClassifier, create_model
+from gateshift.model.depthwise import keep_depthwise_float32
 from gateshift.model.gates import GateShift
 from gateshift.run.cost import count_cost
 from gateshift.run.export import FORMAT_SUFFIXES, ExportPrecision, Format, export
@@ -197,7 +198,7 @@ def training_programs(model: VideoClassifier, clips: Tensor, *, compiled: bool) 
         programs["release"] = _training(in_released_order(model), clips)
     fast = copy.deepcopy(model).to(memory_format=torch.channels_last)
     programs[TRAINED_FORM] = _training(copy.deepcopy(fast), clips)
-    programs["bf16"] = _training(copy.deepcopy(fast), clips, bf16=True)
+    programs["bf16"] = _training(_for_bf16(fast), clips, bf16=True)
     saving = copy.deepcopy(fast)
     checkpoint_blocks(saving.backbone)
     programs["checkpointed"] = _training(saving, clips)
@@ -205,11 +206,18 @@ def training_programs(model: VideoClassifier, clips: Tensor, *, compiled: bool) 
     plain = create_model(config.backbone, "none", classes=config.classes, size_px=config.size_px)
     plain.to(memory_format=torch.channels_last)
     programs["TSN, channels-last"] = _training(copy.deepcopy(plain), clips)
-    programs["TSN, bf16"] = _training(copy.deepcopy(plain), clips, bf16=True)
+    programs["TSN, bf16"] = _training(_for_bf16(plain), clips, bf16=True)
     if compiled:
         programs["compiled"] = _training(copy.deepcopy(fast), clips, compiled=True)
-        programs["compiled, bf16"] = _training(copy.deepcopy(fast), clips, bf16=True, compiled=True)
+        programs["compiled, bf16"] = _training(_for_bf16(fast), clips, bf16=True, compiled=True)
     return programs
+
+
+def _for_bf16(model: VideoClassifier) -> VideoClassifier:
+    """A copy as ``gateshift train --precision bf16`` trains it on a CPU."""
+    model = copy.deepcopy(model)
+    keep_depthwise_float32(model.backbone)
+    return model
 
 
 def _training(model: VideoClassifier, clips: Tensor, *, bf16: bool = False, compiled: bool = False) -> Program:
