@@ -63,10 +63,23 @@ def test_the_first_batch_is_drawn_frame_beside_frame_in_order(tmp_path: Path) ->
     assert row[places].tolist() == pytest.approx([0, 120, 250], abs=2)
 
 
+def test_the_page_says_how_many_videos_each_class_has(run: RunFolder, tmp_path: Path) -> None:
+    lists = [tmp_path / "train.csv", tmp_path / "val.csv"]
+    for path, counts in zip(lists, ({"b": 12, "a": 3}, {"a": 2}), strict=True):
+        labels = [label for label, count in counts.items() for _ in range(count)]
+        rows = [f"{number}.mp4,{label}" for number, label in enumerate(labels)]
+        path.write_text("\n".join(["path,label", *rows]))
+    write_training_page(run, ["a", "b", "none"], *map(read_manifest, lists))
+    page = run.page.read_text(encoding="utf-8")
+    for name, *counts in (("a", 3, 2), ("b", 12, 0), ("none", 0, 0)):
+        cells = "\n".join(f'<td class="number">{count}</td>' for count in counts)
+        assert f"<td>{name}</td>\n{cells}" in page
+
+
 def test_names_are_shown_as_they_are(run: RunFolder, clips: Path, tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text(f"path,label\n{clips / 'unseen' / 'approach.mp4'},<script>alert(1)</script>\n")
     manifest = read_manifest(tmp_path / "list.csv")
-    write_training_page(run, manifest, manifest)
+    write_training_page(run, manifest.class_names(), manifest, manifest)
     page = run.page.read_text(encoding="utf-8")
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page
     assert "<script>" not in page

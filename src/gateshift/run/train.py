@@ -192,7 +192,7 @@ def _finish_epoch(
         run.folder.log(row)
         run.folder.save_models(model, best=best)
         write_curves(row)
-        write_training_page(run.folder, run.clips.manifest, run.validation)
+        write_training_page(run.folder, run.model.classes, run.clips.manifest, run.validation)
         if run.progress.skipped:
             entries = run.clips.manifest.entries
             run.folder.list_skipped({entries[index].video_id: why for index, why in run.progress.skipped.items()})

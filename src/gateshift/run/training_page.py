@@ -107,12 +107,12 @@ def _shade(share: float) -> tuple[float, float, float, float]:
     return red, green, blue, alpha
 
 
-def write_training_page(folder: RunFolder, learned: Manifest, validation: Manifest) -> None:
-    """Write ``curves.png`` and ``training.html`` from the log of a run."""
+def write_training_page(folder: RunFolder, classes: Sequence[str], learned: Manifest, validation: Manifest) -> None:
+    """Write ``curves.png`` and ``training.html`` from the log of a run, with how many videos each class has."""
     rows = folder.read_log()
     draw_curves(rows, folder.curves)
     columns = [name for name in dict.fromkeys(name for row in rows for name in row) if not name.startswith(GATE)]
-    counts = [Counter(map(str, manifest.entries.labels)) for manifest in (learned, validation)]
+    counts = [Counter(manifest.label_indices(classes)) for manifest in (learned, validation)]
     sections = [Section("Curves", files=[folder.curves])]
     if folder.first_batch.is_file():
         text = "Clips as the network gets them, a row for each; of mixed ones, the label of the larger part."
@@ -125,7 +125,7 @@ def write_training_page(folder: RunFolder, learned: Manifest, validation: Manife
         Section(
             "Videos",
             columns=("class", "to learn from", "to validate on"),
-            rows=[(name, *(str(count[name]) for count in counts)) for name in sorted({*counts[0], *counts[1]})],
+            rows=[(name, *(str(count[place]) for count in counts)) for place, name in enumerate(classes)],
         ),
     ]
     write_text(folder.page, render_page(f"Training {folder.path.name}", sections))
