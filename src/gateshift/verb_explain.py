@@ -76,7 +76,7 @@ def _measure(settings: ExplainSettings, model: VideoClassifier, videos: Path) ->
             f"--list {videos}, for a model with {model.config.temporal!r}, which has no gates to measure; "
             "give one with gsm or gsf, or a video alone"
         )
-    manifest = read_manifest(videos, root=settings.root)
+    manifest = read_manifest(videos, root=settings.root, multi_label=model.config.multi_label)
     manifest.check_files()
     protocol = choose_protocol(model.config, segments=settings.segments, clips=1, crops=1)
     size = {"size_px": model.config.size_px, "resize_px": model.config.resize_px}

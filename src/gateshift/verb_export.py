@@ -5,6 +5,7 @@ What runs is imported inside, so that --help does not wait for torch.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -41,9 +42,22 @@ def read_calibration(manifest: Manifest, config: ModelConfig, protocol: Protocol
     return read_clips(manifest, config, protocol, count=count)
 
 
+def _read_lists(settings: ExportSettings, names: Sequence[str], *, multi_label: bool) -> tuple[Manifest, Manifest]:
+    """The videos to test on, and those that int8 is fitted to."""
+    from gateshift.data.manifest import read_manifest
+
+    manifest = read_manifest(settings.videos, root=settings.root, names=names, multi_label=multi_label)
+    fitted_to = manifest
+    if settings.calibrate is not None:
+        fitted_to = read_manifest(settings.calibrate, root=settings.root, multi_label=multi_label)
+    for each in (manifest, fitted_to):
+        each.check_files()
+    return manifest, fitted_to
+
+
 def run_export(settings: ExportSettings) -> None:
     """Verb ``export``."""
-    from gateshift.data.manifest import read_manifest, read_names
+    from gateshift.data.manifest import read_names
     from gateshift.run.evaluate import check_classes, choose_protocol, create_accelerator, evaluate
     from gateshift.run.export import FORMAT_SUFFIXES, ExportedModel, check_export, export, load_any, read_clips
 
@@ -51,13 +65,10 @@ def run_export(settings: ExportSettings) -> None:
     check_export(out, settings.format, settings.precision, overwrite=settings.overwrite)
     check_calibration(settings)
     names = () if settings.classes is None else read_names(settings.classes)
-    manifest = read_manifest(settings.videos, root=settings.root, names=names)
-    manifest.check_files()
-    fitted_to = manifest if settings.calibrate is None else read_manifest(settings.calibrate, root=settings.root)
-    fitted_to.check_files()
     model = load_any(settings.model, names=names)
     if isinstance(model, ExportedModel):
         raise ModelError(f"{settings.model}: is an export itself; export the model that it was made of")
+    manifest, fitted_to = _read_lists(settings, names, multi_label=model.config.multi_label)
     check_classes(model.config, manifest)
     protocol = choose_protocol(model.config, segments=settings.segments)
     clips = read_clips(manifest, model.config, protocol)
@@ -83,5 +94,8 @@ def run_export(settings: ExportSettings) -> None:
         return scores
 
     first, second = score("model", model.to(accelerator.device)), score("file", load_any(out))
-    same = (first.logits.argmax(1) == second.logits.argmax(1)).mean()
-    print_line(f"same top-1 on {same:.2%} of {len(manifest)} videos")
+    if model.config.multi_label:
+        same, what = ((first.logits > 0) == (second.logits > 0)).all(1).mean(), "labels"
+    else:
+        same, what = (first.logits.argmax(1) == second.logits.argmax(1)).mean(), "top-1"
+    print_line(f"same {what} on {same:.2%} of {len(manifest)} videos")

@@ -215,7 +215,8 @@ def _timeline(settings: PredictSettings, model: AnyModel, path: Path) -> None:
     except VideoError as error:
         _fail(settings, error)
     classes = model.config.classes
-    segments = find_segments(found, spans, times_s, classes, thresholds=thresholds, smooth=options.smooth)
+    apart = model.config.multi_label
+    segments = find_segments(found, spans, times_s, classes, thresholds=thresholds, smooth=options.smooth, apart=apart)
     write_timeline(segments, path, video=video)
     _print_segments(settings, segments)
     sys.stderr.write(f"gateshift: {len(segments)} segments of {len(spans)} windows: {path}\n")

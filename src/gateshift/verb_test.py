@@ -32,8 +32,11 @@ def run_test(settings: TestSettings) -> None:
     from gateshift.run.report import Report
 
     _check_outputs(settings)
-    manifest, other = _read_list(settings), _read_other(settings)
-    model = _load(settings)
+    other, model = _read_other(settings), _load(settings)
+    multi_label = model.config.multi_label
+    if multi_label:
+        _check_one_label(settings)
+    manifest = _read_list(settings, multi_label=multi_label)
     found = _test(settings, model, manifest, other)
     if is_main_process():
         print_line(f"{found.scores.protocol}: {found.scores.metrics()}")
@@ -124,16 +127,27 @@ def _check_threshold(settings: TestSettings) -> None:
     check_writable(f"--out {out}", (out,), overwrite=settings.overwrite)
 
 
+def _check_one_label(settings: TestSettings) -> None:
+    """Raise SettingsError for what a model of several labels a video does not have."""
+    wanted = {"report": settings.report, "compare": settings.compare, "fit-threshold": settings.fit_threshold}
+    for name, value in wanted.items():
+        if value is not None:
+            raise SettingsError(
+                f"--{name} {value} with {settings.model}, a model of several labels a video; it is for one; "
+                "leave it out, and take --scores FILE.npz"
+            )
+
+
 def _names(settings: TestSettings) -> list[str]:
     from gateshift.data.manifest import read_names
 
     return [] if settings.classes is None else read_names(settings.classes)
 
 
-def _read_list(settings: TestSettings) -> Manifest:
+def _read_list(settings: TestSettings, *, multi_label: bool = False) -> Manifest:
     from gateshift.data.manifest import read_manifest
 
-    manifest = read_manifest(settings.videos, root=settings.root, names=_names(settings))
+    manifest = read_manifest(settings.videos, root=settings.root, names=_names(settings), multi_label=multi_label)
     manifest.check_files()
     return manifest
 

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -14,6 +13,7 @@ from torch.utils.data import Dataset
 from gateshift.data.draws import spread_seed
 from gateshift.data.entries import Entry
 from gateshift.data.manifest import Manifest
+from gateshift.data.mirror import turn_label
 from gateshift.data.sampling import segment_indices
 from gateshift.data.transforms import (
     mirror,
@@ -55,18 +55,22 @@ class Augmentation:
     magnitude: int = 0
     erasing: float = 0.0
 
-    def vary(self, frames: Tensor, label: int, *, generator: torch.Generator) -> tuple[Tensor, int]:
-        """Crop and vary one clip: uint8 [T, 3, H, W] -> [T, 3, size_px, size_px], with the label that it then has."""
+    def vary(self, frames: Tensor, label: int | Tensor, *, generator: torch.Generator) -> tuple[Tensor, int | Tensor]:
+        """Crop and vary one clip: uint8 [T, 3, H, W] -> [T, 3, size_px, size_px], with the label that it then has.
+
+        The label is a class, or a set of classes, [K] of 0 and 1, of which each must allow what is done.
+        """
+        own = label if isinstance(label, int) else label > 0
         clip = random_crop(frames, size_px=self.size_px, generator=generator)
-        if torch.rand((), generator=generator) < 0.5 and self.may_mirror[label]:
-            clip, label = mirror(clip), int(self.mirror_map[label])
+        if torch.rand((), generator=generator) < 0.5 and self.may_mirror.any() and self.may_mirror[own].all():
+            clip, label = mirror(clip), turn_label(label, self.mirror_map)
         if self.brightness:
             clip = random_brightness(clip, amount=self.brightness, generator=generator)
         # What follows is drawn last, and only where it is on: the draws above are those of a training without it.
         if self.reversal_map is not None:
-            backwards, reversed_label = torch.rand((), generator=generator) < 0.5, int(self.reversal_map[label])
-            if backwards and reversed_label >= 0:
-                clip, label = reverse(clip), reversed_label
+            own = label if isinstance(label, int) else label > 0
+            if torch.rand((), generator=generator) < 0.5 and (self.reversal_map[own] >= 0).all():
+                clip, label = reverse(clip), turn_label(label, self.reversal_map)
         if self.magnitude:
             clip = random_operations(clip, magnitude=self.magnitude, generator=generator)
         if self.erasing:
@@ -82,12 +86,12 @@ class TrainingClips(Dataset[Sample]):
     again, for samplers that take a video several times in an epoch: ``index + len(clips)`` is another clip of it.
 
     A sample is ``clips`` uint8 [T, 3, size, size] with ``labels`` and ``indices``, or ``failure``, one line, with
-    ``indices``.
+    ``indices``. A label is a class, or of a multi-label list float [K] of 0 and 1.
     """
 
     def __init__(self, manifest: Manifest, classes: Sequence[str], augmentation: Augmentation, *, seed: int) -> None:
         self.manifest = manifest
-        self.labels = np.array(manifest.label_indices(classes))  # in columns, as the entries are
+        self.labels = manifest.targets(classes)
         self.augmentation = augmentation
         self.seed = seed
         self.epoch = 0
@@ -104,14 +108,15 @@ class TrainingClips(Dataset[Sample]):
                 frames = video.read(picked.tolist())  # [T, 3, H, W]
         except VideoError as error:
             return {"failure": str(error), "indices": index}
-        clip, label = self.augmentation.vary(frames, int(self.labels[index]), generator=generator)
+        own = torch.from_numpy(self.labels[index]).float() if self.manifest.multi_label else int(self.labels[index])
+        clip, label = self.augmentation.vary(frames, own, generator=generator)
         return {"clips": clip, "labels": label, "indices": index}
 
 
 class TestViews(Dataset[Sample]):
     """All views of each video, the same every time.
 
-    A sample is ``views`` uint8 [V, T, 3, size, size] with ``labels`` and ``indices``, or ``failure`` with ``indices``.
+    A sample is ``views`` uint8 [V, T, 3, size, size] with ``indices``, or ``failure`` with ``indices``.
     """
 
     __test__ = False  # not a test of pytest
@@ -120,7 +125,7 @@ class TestViews(Dataset[Sample]):
         self, manifest: Manifest, classes: Sequence[str], protocol: Protocol, *, size_px: int, resize_px: int
     ) -> None:
         self.manifest = manifest
-        self.labels = np.array(manifest.label_indices(classes))  # in columns, as the entries are
+        self.labels = manifest.targets(classes)
         self.protocol = protocol
         self.size_px = size_px
         self.resize_px = resize_px
@@ -134,7 +139,7 @@ class TestViews(Dataset[Sample]):
                 views = read_views(video, self.protocol, size_px=self.size_px, resize_px=self.resize_px)
         except VideoError as error:
             return {"failure": str(error), "indices": index}
-        return {"views": views, "labels": int(self.labels[index]), "indices": index}
+        return {"views": views, "indices": index}
 
 
 def open_entry(entry: Entry) -> Video:

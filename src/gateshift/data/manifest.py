@@ -1,6 +1,7 @@
 """Which videos, which labels: the three forms of a list of videos, and what may lie beside one.
 
-- a CSV with the columns ``path,label`` and, if wanted, ``start,end`` in seconds (other columns are ignored);
+- a CSV with the columns ``path,label`` and, if wanted, ``start,end`` in seconds (other columns are ignored); read for
+  several labels a video, a label is all of them with semicolons between, or nothing;
 - a ``videofolder.txt`` list of the original code: ``path frames label`` a line, labels as numbers from 0;
 - a folder with one sub-folder of videos (or frame folders) for each class.
 
@@ -15,7 +16,11 @@ import dataclasses
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from gateshift.data.entries import Entries
 from gateshift.data.entries import Entry as Entry
@@ -29,6 +34,7 @@ MIRROR_FILE = "mirror_pairs.csv"
 MIRROR_COLUMNS = ("class", "mirrored")
 REVERSAL_FILE = "reversal_pairs.csv"
 REVERSAL_COLUMNS = ("class", "reversed")
+LABEL_SEPARATOR = ";"
 
 
 @dataclass(frozen=True)
@@ -39,11 +45,13 @@ class Manifest:
         source: Where it was read from.
         entries: The videos, in the list's order.
         names: Names of the class numbers, for a list that has numbers and no ``classes.txt``; may be empty.
+        multi_label: Whether each label is a set of classes, with semicolons between.
     """
 
     source: Path
     entries: Entries
     names: tuple[str, ...] = ()
+    multi_label: bool = False
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -62,7 +70,7 @@ class Manifest:
             return list(self.names)
         if numbers:
             return [str(number) for number in range(max(numbers) + 1)]
-        labels = {str(label) for label in self.entries.labels}
+        labels = {name for label in self.entries.labels for name in self._names_in(label)}
         return sorted(labels, key=int if all(_is_number(label) for label in labels) else str)
 
     def mirror_pairs(self, classes: Sequence[str]) -> Pairs:
@@ -119,9 +127,36 @@ class Manifest:
                 hint = f"put {CLASSES_FILE}, the names in the order of the numbers, beside the list"
             raise ManifestError(
                 f"{self.source}: label {entry.label!r} of {entry.video_id} is none of the {len(classes)} classes "
-                f"({', '.join(classes[:5])}{', ...' if len(classes) > 5 else ''}); {hint}"
+                f"({_first_of(classes)}); {hint}"
             )
         return indices
+
+    def targets(self, classes: Sequence[str]) -> NDArray[np.int64]:
+        """What a network is to say of each entry: [N], indices in ``classes``; of a multi-label list [N, K] of 0 and 1.
+
+        Raises:
+            ManifestError: If a label is none of the classes, or no entry of a multi-label list has one.
+        """
+        if not self.multi_label:
+            return np.array(self.label_indices(classes))  # in columns, as the entries are
+        known = {name: index for index, name in enumerate(classes)}
+        rows = np.zeros((len(self.entries.labels), len(classes)), dtype=np.int64)
+        for row, label in zip(rows, self.entries.labels, strict=True):
+            for name in self._names_in(label):
+                if name not in known:
+                    raise ManifestError(
+                        f"{self.source}: label {name!r} is none of the {len(classes)} classes ({_first_of(classes)}); "
+                        "correct the list or the classes"
+                    )
+                row[known[name]] = 1
+        if not rows.any():
+            raise ManifestError(f"{self.source}: no video has a label; label some")
+        return rows[self.entries.map_labels(range(len(rows)))]
+
+    def _names_in(self, label: str | int) -> list[str]:
+        if not self.multi_label:
+            return [str(label)]
+        return [name.strip() for name in str(label).split(LABEL_SEPARATOR) if name.strip()]
 
     def check_files(self) -> None:
         """Raise ManifestError if a video is not where the list says, naming the first."""
@@ -141,13 +176,16 @@ class Manifest:
             seen.add(video_id)
 
 
-def read_manifest(source: str | Path, *, root: str | Path | None = None, names: Sequence[str] = ()) -> Manifest:
+def read_manifest(
+    source: str | Path, *, root: str | Path | None = None, names: Sequence[str] = (), multi_label: bool = False
+) -> Manifest:
     """Read a list of labelled videos in any of the three forms.
 
     Args:
         source: A ``.csv`` file, a ``.txt`` list or a folder of class folders.
         root: Where relative paths of a list start; the list's own folder by default.
         names: Names of the class numbers, for a list that has numbers alone.
+        multi_label: Whether the labels of a CSV are sets of classes, with semicolons between.
 
     Returns:
         The videos with their labels, in the order of the list.
@@ -156,17 +194,20 @@ def read_manifest(source: str | Path, *, root: str | Path | None = None, names: 
         ManifestError: If there is no such list, it has no videos, or a line of it cannot be used.
     """
     source = Path(source)
+    if multi_label and source.exists() and not (source.is_file() and source.suffix.lower() == ".csv"):
+        raise ManifestError(f"{source}: several labels a video are written in a CSV (path,label), as 'open;push'")
     if source.is_dir():
         entries = _class_folders(source)
     elif not source.is_file():
         raise ManifestError(f"{source}: no such list; give a CSV, a videofolder.txt or a folder of class folders")
     else:
         base = source.parent if root is None else Path(root)
-        read = _csv_rows if source.suffix.lower() == ".csv" else _list_lines
+        is_csv = source.suffix.lower() == ".csv"
+        read = partial(_csv_rows, may_be_none=multi_label) if is_csv else _list_lines
         entries = read(source, base)
     if not entries:
         raise ManifestError(f"{source}: lists no videos; add some")
-    return Manifest(source, entries, tuple(names))
+    return Manifest(source, entries, tuple(names), multi_label)
 
 
 def read_names(path: Path) -> list[str]:
@@ -194,7 +235,11 @@ def _class_folders(source: Path) -> Entries:
     return entries
 
 
-def _csv_rows(source: Path, base: Path) -> Entries:
+def _first_of(classes: Sequence[str]) -> str:
+    return f"{', '.join(classes[:5])}{', ...' if len(classes) > 5 else ''}"
+
+
+def _csv_rows(source: Path, base: Path, *, may_be_none: bool) -> Entries:
     entries = Entries(base)
     with open_text(source) as file:
         rows = csv.DictReader(file)
@@ -204,15 +249,15 @@ def _csv_rows(source: Path, base: Path) -> Entries:
                 "its first line must be path,label or path,label,start,end"
             )
         for row in parsed_rows(rows, source):
-            _add_row(entries, row, f"{source}, line {rows.line_num}")
+            _add_row(entries, row, f"{source}, line {rows.line_num}", may_be_none=may_be_none)
     return entries
 
 
-def _add_row(entries: Entries, row: dict[str | None, str | None], where: str) -> None:
+def _add_row(entries: Entries, row: dict[str | None, str | None], where: str, *, may_be_none: bool) -> None:
     if None in row:
         raise ManifestError(f"{where}: more fields than columns; put a field with a comma in double quotes")
     path, label = (row["path"] or "").strip(), (row["label"] or "").strip()
-    if not path or not label:
+    if not path or not (label or may_be_none):
         raise ManifestError(f"{where}: path {path!r} and label {label!r}; give both")
     start_s, end_s = (_seconds(row.get(column), where) for column in ("start", "end"))
     if start_s is not None and end_s is not None and end_s <= start_s:

@@ -82,6 +82,15 @@ def mirror_map(classes: Sequence[str], pairs: Pairs) -> Tensor:
     return mapped
 
 
+def turn_label(label: int | Tensor, mapped: Tensor) -> int | Tensor:
+    """What a class becomes, or a set of classes, [K] of 0 and 1: ``mapped`` has the index that each becomes, [K]."""
+    if isinstance(label, int):
+        return int(mapped[label])
+    turned = torch.zeros_like(label)
+    turned[mapped[label > 0]] = 1
+    return turned
+
+
 def reversal_map(classes: Sequence[str], pairs: Pairs) -> Tensor:
     """The index of the class that each class becomes played backwards, -1 for those in no pair: [K] int64."""
     return torch.where(_in_pairs(classes, pairs), mirror_map(classes, pairs), -1)

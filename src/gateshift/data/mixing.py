@@ -33,7 +33,7 @@ class Mixing:
 
         Args:
             clips: uint8 [B, T, 3, H, W].
-            labels: [B] int64.
+            labels: [B] int64, or float [B, K] of 0 and 1 where a video may have several.
             epoch: From 0.
             batch: Number of the batch in its epoch.
 

@@ -43,8 +43,10 @@ def find_listed(sources: Sequence[Path], *, root: Path | None = None) -> Listed:
     """
     listed: Listed = {}
     for source in sources:
-        if source.suffix.lower() in (".csv", ".txt") and not source.is_dir():
-            for entry in read_manifest(source, root=root).entries:
+        suffix = source.suffix.lower()
+        if suffix in (".csv", ".txt") and not source.is_dir():
+            # Labels are not used, so they may be those of any list.
+            for entry in read_manifest(source, root=root, multi_label=suffix == ".csv").entries:
                 listed.setdefault(entry.path, []).append(_part(entry))
             continue
         videos = find_videos(source) if source.is_dir() else [source]

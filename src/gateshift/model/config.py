@@ -7,9 +7,12 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gateshift.errors import ModelError
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 FORMAT_VERSION = 1
 # More than any use needs, and little enough for a file that lies to take no more than memory that there is.
@@ -40,6 +43,7 @@ class ModelConfig:
         causal: Whether the temporal modules look only back; see :mod:`gateshift.model.causal`.
         num_sites: How many of the family's sites, the last ones, have a temporal module; None for all.
         abstain_below: Probability in 0..1 below which an answer is no answer; None where every one is.
+        multi_label: Whether a video may be of several classes at once, or of none.
     """
 
     backbone: str
@@ -60,11 +64,16 @@ class ModelConfig:
     causal: bool = False
     num_sites: int | None = None
     abstain_below: float | None = None
+    multi_label: bool = False
 
     @property
     def resize_px(self) -> int:
         """Short side to which a test frame is resized before the square is cut out: 256 for 224."""
         return self.size_px * 256 // 224
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """What logits [..., K] say of each class, in 0..1; with several labels a video, of each for itself."""
+        return logits.float().sigmoid() if self.multi_label else logits.float().softmax(-1)
 
     def name_classes(self, names: Sequence[str]) -> ModelConfig:
         """The same with names for the classes of a released checkpoint, in the order of its outputs.
@@ -120,8 +129,9 @@ class ModelConfig:
             value = getattr(self, name)
             if not (type(value) is int and 0 < value <= most) and (name not in MAY_BE_NONE or value is not None):
                 raise ValueError(f"{name} {value!r} is not a whole number from 1 to {most}")
-        if not all(isinstance(flag, bool) for flag in (self.interleave, self.bgr, self.named, self.causal)):
-            raise ValueError("interleave, bgr, named and causal must be true or false")
+        flags = (self.interleave, self.bgr, self.named, self.causal, self.multi_label)
+        if not all(isinstance(flag, bool) for flag in flags):
+            raise ValueError("interleave, bgr, named, causal and multi_label must be true or false")
         if self.abstain_below is not None and not (_is_number(self.abstain_below) and 0 <= self.abstain_below <= 1):
             raise ValueError(f"abstain_below {self.abstain_below!r} is no probability")
         pairs = self.mirror_pairs

@@ -27,7 +27,7 @@ from gateshift.errors import ManifestError, ModelError, SettingsError, VideoErro
 from gateshift.model.classifier import VideoClassifier
 from gateshift.run.export import ExportedModel, load_any
 from gateshift.run.job_folder import JobFolder
-from gateshift.run.predict import Prediction, check_top, classify, collect_videos, is_unsure, put_on_device
+from gateshift.run.predict import Prediction, check_top, classify, collect_videos, put_on_device, unread
 
 LIST_SUFFIXES = (".csv", ".txt")
 TRIES = 3  # of a part, where something unforeseen goes wrong in a worker that goes on
@@ -228,10 +228,10 @@ class _Scorer:
             # The next video is decoded while the model is at this one.
             for number, read in read_apart(wanted, workers=self._cpus, timeout_s=scoring.timeout_s):
                 if isinstance(read, VideoError):
-                    found[number] = Prediction(videos[number], error=str(read))
+                    found[number] = unread(videos[number], config, read)
                 else:
-                    top = classify(model, torch.from_numpy(read), scoring.protocol, top=scoring.top)
-                    found[number] = Prediction(videos[number], top, unsure=is_unsure(config, top))
+                    views = torch.from_numpy(read)
+                    found[number] = classify(model, views, scoring.protocol, video=videos[number], top=scoring.top)
         return [found[number] for number in range(len(videos))]
 
 

@@ -19,7 +19,7 @@ from gateshift.model.bundle import load_model
 from gateshift.run.evaluate import create_accelerator, evaluate
 from gateshift.run.explain import gate_maps, most_varied
 from gateshift.run.explain_drawings import draw_prediction
-from gateshift.run.metrics import confusion, pair_accuracy
+from gateshift.run.metrics import Metrics, confusion, pair_accuracy
 from gateshift.run.predict import predict
 from gateshift.run.reporter import Reporter
 from gateshift.run.run_folder import write_text
@@ -150,7 +150,7 @@ def _summarise(settings: DemoSettings, outcomes: dict[str, Outcome], console: Co
         table.add_column(column)
     summary = {}
     for temporal, outcome in outcomes.items():
-        top1 = outcome.scores.metrics().top1
+        top1 = Metrics.of(outcome.scores.logits, outcome.scores.labels).top1
         table.add_row(NAMES[temporal], f"{top1:.1%}", f"{outcome.pairs:.1%}")
         summary[temporal] = {"top1": top1, "within_pairs": outcome.pairs, "num_videos": len(outcome.scores.ids)}
     console.print(table)

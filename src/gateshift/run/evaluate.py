@@ -83,7 +83,7 @@ def check_classes(config: ModelConfig, manifest: Manifest) -> None:
             "a released checkpoint has no class names, and classes are not matched by number alone; name them by "
             "--classes FILE, such as the release's category.txt, or fetch the model by gateshift download"
         )
-    manifest.label_indices(config.classes)
+    manifest.targets(config.classes)
 
 
 def evaluate(
@@ -187,7 +187,7 @@ def _put_together(
         raise VideoError(f"none of the {len(entries)} videos can be read; the first: {failures[0]}")
     scores = Scores(
         tuple(entries[place].video_id for place in read),
-        np.array(views.labels, dtype=np.int64)[read],
+        views.labels[read],
         torch.stack([found[place][0] for place in read]).numpy(),
         config.classes,
         str(protocol),

@@ -88,7 +88,7 @@ def explain_clip(
     clips = clip.unsqueeze(0).to(next(model.parameters()).device)
     classes = model.config.classes
     with torch.no_grad():
-        probabilities = model(clips)[0].float().softmax(0).cpu()
+        probabilities = model.config.probabilities(model(clips)[0]).cpu()
     index = int(probabilities.argmax()) if class_name is None else find_class(class_name, classes)
     layer = find_evidence_layer(model, clips) if layer is None else layer
     best = probabilities.topk(min(TOP, len(classes)))

@@ -1,4 +1,7 @@
-"""What is minimised: cross-entropy, with classes weighted or easy clips discounted where the data are skewed."""
+"""What is minimised: cross-entropy, with classes weighted or easy clips discounted where the data are skewed.
+
+Where a video may have several labels, it is the sum of each class's own, a yes or a no.
+"""
 
 from __future__ import annotations
 
@@ -22,14 +25,18 @@ class Loss:
         focal_gamma: How much clips that the network is sure of are discounted (focal loss, Lin et al., ICCV 2017):
             each class's part of cross-entropy is multiplied by (1 - its probability) to this power; 0 for not at all.
         class_weights: [K], a factor for each class; None for none.
+        multi_label: Whether a clip may be of several classes, or of none.
     """
 
     label_smoothing: float = 0.0
     focal_gamma: float = 0.0
     class_weights: Tensor | None = None
+    multi_label: bool = False
 
     def __call__(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Targets are classes [B] int64, or shares of the classes [B, K]."""
+        if self.multi_label:
+            return self._of_sets(logits, targets)
         if not self.focal_gamma and self.class_weights is None:
             return F.cross_entropy(logits, targets, label_smoothing=self.label_smoothing)
         num_classes = logits.shape[1]
@@ -42,6 +49,23 @@ class Loss:
             misses = -torch.expm1(log_probabilities)  # 1 - p
             shares = shares * misses.clamp(min=SMALLEST_MISS) ** self.focal_gamma
         return -(shares * log_probabilities).sum(1).mean()
+
+    def _of_sets(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """Summed over classes, so that a video weighs as much as in cross-entropy; both [B, K]."""
+        shares = targets * (1 - self.label_smoothing) + self.label_smoothing / 2
+        losses = F.binary_cross_entropy_with_logits(logits, shares, reduction="none")
+        if self.focal_gamma:
+            said = logits.sigmoid()
+            misses = said + targets - 2 * said * targets  # 1 - the probability of what is so
+            losses = losses * misses.clamp(min=SMALLEST_MISS) ** self.focal_gamma
+        return losses.sum(1).mean()
+
+    def count_right(self, logits: Tensor, targets: Tensor) -> float:
+        """How many clips are right: of a mixture the larger part, of sets of labels the share of right yes and no."""
+        if self.multi_label:
+            return float(((logits > 0) == (targets > 0.5)).float().mean(1).sum())
+        labels = targets if targets.dim() == 1 else targets.argmax(1)
+        return int((logits.argmax(1) == labels).sum())
 
 
 def balancing_weights(labels: NDArray[np.int64], num_classes: int) -> Tensor:

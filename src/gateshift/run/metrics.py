@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import confusion_matrix
+from sklearn.metrics import average_precision_score, confusion_matrix, f1_score
 
 
 @dataclass(frozen=True)
@@ -19,8 +20,12 @@ class Metrics:
         top5: Share whose label is among the five largest.
         mean_class: Share right within each class that occurs, averaged over these classes.
         num_videos: How many videos.
+        FIRST: Which of them says which model is better.
+        FIRST_NAME: What people call it.
     """
 
+    FIRST: ClassVar = "top1"
+    FIRST_NAME: ClassVar = "top-1"
     top1: float
     top5: float
     mean_class: float
@@ -34,6 +39,10 @@ class Metrics:
         mean_class = np.mean([hits[labels == label, 0].mean() for label in np.unique(labels)])
         return cls(float(hits[:, 0].mean()), float(hits[:, :5].any(1).mean()), float(mean_class), len(labels))
 
+    def accuracies(self) -> dict[str, float]:
+        """All but the number of videos, by name."""
+        return {"top1": self.top1, "top5": self.top5, "mean_class": self.mean_class}
+
     def to_dict(self) -> dict[str, float | int]:
         """The fields by name, for JSON."""
         return dataclasses.asdict(self)
@@ -43,6 +52,45 @@ class Metrics:
             f"top-1 {self.top1:.2%}, top-5 {self.top5:.2%}, mean class accuracy {self.mean_class:.2%}, "
             f"{self.num_videos} videos"
         )
+
+
+@dataclass(frozen=True)
+class MultiLabelMetrics:
+    """How well videos were labelled that may have several labels, or none.
+
+    Attributes:
+        mean_ap: Average precision of each class that occurs, averaged over these (mAP).
+        f1: Harmonic mean of the share of labels found and the share of found ones that are right, a class being found
+            where its logit is above 0, over all classes and videos together.
+        num_videos: How many videos.
+        FIRST: Which of them says which model is better.
+        FIRST_NAME: What people call it.
+    """
+
+    FIRST: ClassVar = "mean_ap"
+    FIRST_NAME: ClassVar = "mAP"
+    mean_ap: float
+    f1: float
+    num_videos: int
+
+    @classmethod
+    def of(cls, logits: NDArray[np.float32], labels: NDArray[np.int64]) -> MultiLabelMetrics:
+        """Measure logits [videos, classes] against labels [videos, classes] of 0 and 1, at least one of which is 1."""
+        occurs = labels.any(0)
+        precision = average_precision_score(labels[:, occurs], logits[:, occurs], average="macro")
+        f1 = f1_score(labels.ravel(), logits.ravel() > 0, zero_division=0)
+        return cls(float(precision), float(f1), len(labels))
+
+    def accuracies(self) -> dict[str, float]:
+        """All but the number of videos, by name."""
+        return {"mean_ap": self.mean_ap, "f1": self.f1}
+
+    def to_dict(self) -> dict[str, float | int]:
+        """The fields by name, for JSON."""
+        return dataclasses.asdict(self)
+
+    def __str__(self) -> str:
+        return f"mAP {self.mean_ap:.2%}, F1 {self.f1:.2%}, {self.num_videos} videos"
 
 
 def confusion(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.int64]:

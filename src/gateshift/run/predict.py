@@ -30,22 +30,26 @@ class Prediction:
         top: The likeliest classes and their probabilities, likeliest first.
         error: One line, or None.
         unsure: Whether the likeliest class is less likely than the model asks of an answer.
+        labels: Of a model of several labels a video, the classes that are likelier than not, likeliest first; None of
+            any other.
     """
 
     video: str
     top: tuple[tuple[str, float], ...] = ()
     error: str | None = None
     unsure: bool = False
+    labels: tuple[str, ...] | None = None
 
     @property
     def label(self) -> str | None:
-        """The answer: the likeliest class; None where the model is unsure, or the video could not be read."""
-        return None if self.unsure or not self.top else self.top[0][0]
+        """The answer: the likeliest class; None where the model is unsure, or the video shows none or is not read."""
+        return None if self.unsure or not self.top or self.labels == () else self.top[0][0]
 
     def to_dict(self) -> dict[str, Any]:
         """The record as it stands in JSON."""
         top = [{"class": name, "probability": probability} for name, probability in self.top]
-        return {"video": self.video, "label": self.label, "top": top, "error": self.error}
+        several = {} if self.labels is None else {"labels": list(self.labels)}
+        return {"video": self.video, "label": self.label, **several, "top": top, "error": self.error}
 
 
 def collect_videos(paths: Iterable[Path]) -> list[Path]:
@@ -92,10 +96,9 @@ def predict(
             with open_video(path) as video:
                 views = read_views(video, protocol, size_px=config.size_px, resize_px=config.resize_px)
         except VideoError as error:
-            yield Prediction(str(path), error=str(error))
+            yield unread(str(path), config, error)
             continue
-        likeliest = classify(model, views, protocol, top=top)
-        yield Prediction(str(path), likeliest, unsure=is_unsure(config, likeliest))
+        yield classify(model, views, protocol, video=str(path), top=top)
 
 
 def check_top(top: int) -> None:
@@ -104,27 +107,34 @@ def check_top(top: int) -> None:
         raise SettingsError(f"--top {top}; name at least 1 class")
 
 
-def is_unsure(config: ModelConfig, top: Sequence[tuple[str, float]]) -> bool:
-    """Whether the first of these classes and probabilities is less likely than a model asks of an answer."""
-    return config.abstain_below is not None and top[0][1] < config.abstain_below
+def unread(video: str, config: ModelConfig, error: VideoError) -> Prediction:
+    """The record of a video that could not be read."""
+    return Prediction(video, error=str(error), labels=() if config.multi_label else None)
 
 
 @torch.inference_mode()
 def classify(
-    model: VideoClassifier | ExportedModel, views: Tensor, protocol: Protocol, *, top: int
-) -> tuple[tuple[str, float], ...]:
-    """The likeliest classes of one video and their probabilities, likeliest first.
+    model: VideoClassifier | ExportedModel, views: Tensor, protocol: Protocol, *, video: str, top: int
+) -> Prediction:
+    """The record of one video.
 
     Args:
         model: In eval mode.
         views: uint8 [V, T, 3, size_px, size_px], as :func:`gateshift.data.dataset.read_views` gives them.
         protocol: Of these views.
+        video: What the record calls it.
         top: How many classes, at least 1; no more than there are.
     """
     config = model.config
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     swap = mirror_map(config.classes, config.mirror_pairs).to(device)
     logits = score_views(model, views.unsqueeze(0).to(device), protocol, swap)[0]  # [K]
-    best = logits.softmax(0).topk(min(top, len(config.classes)))
+    best = config.probabilities(logits).sort(descending=True, stable=True)
     named = zip(best.indices.tolist(), best.values.tolist(), strict=True)
-    return tuple((config.classes[index], value) for index, value in named)
+    likeliest = tuple((config.classes[index], value) for index, value in named)
+    return Prediction(
+        video,
+        likeliest[:top],
+        unsure=config.abstain_below is not None and likeliest[0][1] < config.abstain_below,
+        labels=tuple(name for name, value in likeliest if value > 0.5) if config.multi_label else None,
+    )

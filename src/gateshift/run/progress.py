@@ -51,24 +51,24 @@ class Progress:
     Attributes:
         epoch: Epochs that are finished.
         so_far: Of the epoch after these.
-        best_top1: Highest validation accuracy so far, in 0..1; -1 before the first.
+        best_accuracy: Highest validation accuracy so far, in 0..1; -1 before the first.
         skipped: Why videos could not be read and were left out, by their place in the list.
     """
 
     def __init__(self) -> None:
         self.epoch = 0
         self.so_far = EpochSoFar()
-        self.best_top1 = -1.0
+        self.best_accuracy = -1.0
         self.skipped: dict[int, str] = {}
 
     def state_dict(self) -> dict[str, Any]:
         """For accelerate's state saving."""
         so_far = dataclasses.asdict(self.so_far)
-        return {"epoch": self.epoch, "so_far": so_far, "best_top1": self.best_top1, "skipped": self.skipped}
+        return {"epoch": self.epoch, "so_far": so_far, "best_accuracy": self.best_accuracy, "skipped": self.skipped}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """For accelerate's state saving."""
-        self.epoch, self.best_top1 = int(state["epoch"]), float(state["best_top1"])
+        self.epoch, self.best_accuracy = int(state["epoch"]), float(state["best_accuracy"])
         self.so_far = EpochSoFar(**state["so_far"])
         self.skipped = dict(state["skipped"])
 

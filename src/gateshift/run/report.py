@@ -19,7 +19,7 @@ from gateshift.data.manifest import Manifest
 from gateshift.errors import ScoresError, SettingsError
 from gateshift.run import report_figures as figures
 from gateshift.run.abstain import Answered
-from gateshift.run.metrics import confusion
+from gateshift.run.metrics import Metrics, confusion
 from gateshift.run.report_drawing import Strip, draw_matrix, draw_reliability, draw_strip, matrix_ticks
 from gateshift.run.scores import Scores, align, check_writable
 
@@ -197,9 +197,9 @@ class Pairing:
         return Change(self.here.ids[row], names[self.here.labels[row]], here, there)
 
     def __str__(self) -> str:
-        counts = self.figures
+        counts, top1 = self.figures, Metrics.of(self.there.logits, self.there.labels).top1
         return (
-            f"top-1 {self.there.metrics().top1:.2%} ({self.there.protocol}); {counts.gained.sum()} videos right here "
+            f"top-1 {top1:.2%} ({self.there.protocol}); {counts.gained.sum()} videos right here "
             f"alone, {counts.lost.sum()} there alone; McNemar's exact test: p = {counts.p_value:.3g}"
         )
 

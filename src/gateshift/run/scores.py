@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gateshift.errors import ScoresError, SettingsError
-from gateshift.run.metrics import Metrics
+from gateshift.run.metrics import Metrics, MultiLabelMetrics
 
 KINDS = {"ids": "U", "labels": "iu", "logits": "f", "classes": "U", "protocol": "U"}  # of the arrays, as numpy says
 FIELDS = tuple(KINDS)
@@ -24,7 +24,7 @@ class Scores:
 
     Attributes:
         ids: Video ids, all different.
-        labels: int64 [videos], indices of ``classes``.
+        labels: int64 [videos], indices of ``classes``; [videos, classes] of 0 and 1 where a video may have several.
         logits: float32 [videos, classes].
         classes: Class names, in the order of the logits.
         protocol: How the videos were tested, in words.
@@ -38,7 +38,7 @@ class Scores:
 
     def __post_init__(self) -> None:
         videos, classes = len(self.ids), len(self.classes)
-        if self.logits.shape != (videos, classes) or self.labels.shape != (videos,):
+        if self.logits.shape != (videos, classes) or self.labels.shape not in ((videos,), (videos, classes)):
             raise ScoresError(
                 f"{videos} ids, {classes} classes, labels {self.labels.shape} and logits {self.logits.shape} "
                 "do not fit each other; write the file again with gateshift test --scores"
@@ -47,8 +47,15 @@ class Scores:
             raise ScoresError("a video id stands twice; write the file again with gateshift test --scores")
         if not videos or not np.isfinite(self.logits).all():
             raise ScoresError(f"{videos} videos, or a logit that is not a finite number; test the model again")
-        if not (self.labels.min() >= 0 and self.labels.max() < classes):
+        if not (self.labels.min() >= 0 and self.labels.max() < (2 if self.multi_label else classes)):
             raise ScoresError(f"labels {self.labels.min()}..{self.labels.max()} of {classes} classes; write it again")
+        if self.multi_label and not self.labels.any():
+            raise ScoresError("none of the videos that could be read has a label; test videos with labels")
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether a video may have several labels, or none."""
+        return self.labels.ndim == 2
 
     def select(self, ids: Sequence[str]) -> Scores:
         """The scores of some of these videos, in the order given."""
@@ -56,9 +63,9 @@ class Scores:
         rows = [row[video] for video in ids]
         return Scores(tuple(ids), self.labels[rows], self.logits[rows], self.classes, self.protocol)
 
-    def metrics(self) -> Metrics:
+    def metrics(self) -> Metrics | MultiLabelMetrics:
         """Accuracies of these scores."""
-        return Metrics.of(self.logits, self.labels)
+        return (MultiLabelMetrics if self.multi_label else Metrics).of(self.logits, self.labels)
 
 
 def check_output(path: Path, *, overwrite: bool) -> None:
@@ -157,8 +164,8 @@ def align(part: Scores, first: Scores, *, names: tuple[str, str]) -> Scores:
     row = {video: i for i, video in enumerate(part.ids)}
     rows = [row[video] for video in first.ids]
     columns = [part.classes.index(name) for name in first.classes]
-    named = np.array(part.classes)[part.labels[rows]]
-    if (named != np.array(first.classes)[first.labels]).any():
+    labels = part.labels[np.ix_(rows, columns)] if part.multi_label else np.argsort(columns)[part.labels[rows]]
+    if not np.array_equal(labels, first.labels):
         raise ScoresError(f"{here} and {there} have different labels for the same videos; test them again")
     return Scores(first.ids, first.labels, part.logits[np.ix_(rows, columns)], first.classes, part.protocol)
 

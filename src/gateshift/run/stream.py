@@ -166,7 +166,7 @@ class Stream:
         return [self._answer(range(i, i + 1), row) for i, row in zip(places, found.logits, strict=True)]
 
     def _answer(self, place: range, logits: Tensor) -> Answer:
-        probabilities = self._smoothing.add(logits.float().softmax(0).cpu())
+        probabilities = self._smoothing.add(self._model.config.probabilities(logits).cpu())
         self._state = self._thresholds.next_state(self._state, probabilities)
         label = None if self._state is None else self._model.config.classes[self._state]
         return Answer(place.start, place.stop, probabilities, label)

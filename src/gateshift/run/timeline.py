@@ -91,7 +91,7 @@ def score_windows(
     found = []
     clips = _clips(video, windows, size_px=model.config.size_px, resize_px=model.config.resize_px)
     for batch in _batches(clips, batch_size):
-        found.append(model(stack_clips(batch).to(device)).float().softmax(1).cpu())
+        found.append(model.config.probabilities(model(stack_clips(batch).to(device))).cpu())
         on_window(len(batch))
     return torch.cat(found)
 
@@ -127,6 +127,7 @@ def find_segments(
     *,
     thresholds: Thresholds,
     smooth: int = 1,
+    apart: bool = False,
 ) -> list[Segment]:
     """Merge the answers of windows into segments; where nothing happens there is none.
 
@@ -139,6 +140,10 @@ def find_segments(
         classes: Class names.
         thresholds: When a class begins and ends.
         smooth: Each answer is replaced by the mean of this many around it; odd, so that nothing is moved in time.
+        apart: Whether each class begins and ends for itself, so that segments of several can overlap.
+
+    Returns:
+        Segments by their start.
 
     Raises:
         SettingsError: If ``smooth`` is even, or below 1.
@@ -146,14 +151,9 @@ def find_segments(
     smoothed = smooth_over_time(probabilities, smooth)
     middles = [(window.start + window.stop) / 2 for window in windows]
     borders = [0, *(round((a + b) / 2) for a, b in pairwise(middles)), windows[-1].stop]
-    runs: list[tuple[int, list[int]]] = []  # a class, and its windows
-    state: int | None = None
-    for number, answer in enumerate(smoothed):
-        before, state = state, thresholds.next_state(state, answer)
-        if state is not None and state == before:
-            runs[-1][1].append(number)
-        elif state is not None:
-            runs.append((state, [number]))
+    runs = _runs(smoothed, thresholds)
+    if apart:
+        runs = [(k, numbers) for k in range(len(classes)) for _, numbers in _runs(smoothed[:, k : k + 1], thresholds)]
     return [
         Segment(
             start_s=times_s[borders[numbers[0]]],
@@ -161,8 +161,21 @@ def find_segments(
             label=classes[index],
             score=float(smoothed[numbers, index].mean()),
         )
-        for index, numbers in runs
+        for index, numbers in sorted(runs, key=lambda run: run[1][0])
     ]
+
+
+def _runs(probabilities: Tensor, thresholds: Thresholds) -> list[tuple[int, list[int]]]:
+    """What happens in windows with probabilities [windows, K]: a class, and its windows, which follow each other."""
+    runs: list[tuple[int, list[int]]] = []
+    state: int | None = None
+    for number, answer in enumerate(probabilities):
+        before, state = state, thresholds.next_state(state, answer)
+        if state is not None and state == before:
+            runs[-1][1].append(number)
+        elif state is not None:
+            runs.append((state, [number]))
+    return runs
 
 
 def smooth_over_time(probabilities: Tensor, size: int) -> Tensor:

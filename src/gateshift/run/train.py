@@ -8,12 +8,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from torch import Tensor
+
 from gateshift.data.dataset import Sample
 from gateshift.data.loading import read_batches
 from gateshift.data.views import Protocol
 from gateshift.errors import SettingsError, VideoError
 from gateshift.run.checkpoints import Checkpoints, total
 from gateshift.run.evaluate import evaluate
+from gateshift.run.metrics import Metrics, MultiLabelMetrics
 from gateshift.run.optim import training_step
 from gateshift.run.parameter_groups import freeze_backbone, freeze_batch_norms
 from gateshift.run.progress import EpochSoFar
@@ -39,7 +42,7 @@ def train(settings: TrainSettings, reporter: Reporter | None = None, stop: StopR
         stop: Who may ask it to stop.
 
     Returns:
-        The folder with ``best.safetensors`` (highest validation top-1, the first of equals) and
+        The folder with ``best.safetensors`` (highest validation top-1, or mAP, the first of equals) and
         ``last.safetensors``.
 
     Raises:
@@ -84,9 +87,8 @@ def _train_epoch(run: Training, epoch: int, saves: Checkpoints, reporter: Report
             so_far.batches += 1
             _set_rates(run, epoch, so_far.updates)
             clips, targets = run.mixing.mix(batch["clips"], batch["labels"], epoch=epoch, batch=so_far.batches)
-            labels = targets if targets.dim() == 1 else targets.argmax(1)  # of a mixture, the larger part
             if epoch == 0 and so_far.batches == 1 and run.accelerator.is_main_process:
-                draw_batch(clips, [run.model.classes[label] for label in labels.tolist()], run.folder.first_batch)
+                draw_batch(clips, _labels_of(targets, run), run.folder.first_batch)
             is_update = so_far.batches % optim.accumulate == 0 or is_last
             loss, _, logits = training_step(
                 run.accelerator,
@@ -100,7 +102,7 @@ def _train_epoch(run: Training, epoch: int, saves: Checkpoints, reporter: Report
                 loss=run.loss,
                 frozen=frozen,
             )
-            _count(so_far, float(loss), int((logits.argmax(1) == labels).sum()), len(labels), epoch)
+            _count(so_far, float(loss), run.loss.count_right(logits, targets), len(targets), epoch)
             tell(loss=so_far.mean_loss, accuracy=so_far.accuracy)
             if is_update:
                 so_far.taken, so_far.updates = taken, so_far.updates + 1
@@ -112,7 +114,15 @@ def _train_epoch(run: Training, epoch: int, saves: Checkpoints, reporter: Report
     return {"epoch": epoch + 1, "lr": rate, "loss": together.mean_loss, "accuracy": together.accuracy}
 
 
-def _count(so_far: EpochSoFar, loss: float, hits: int, videos: int, epoch: int) -> None:
+def _labels_of(targets: Tensor, run: Training) -> list[str]:
+    """Class names of each clip of a batch; of a mixture, the larger part."""
+    classes = run.model.classes
+    if run.loss.multi_label:
+        return [", ".join(classes[place] for place in row.gt(0.5).nonzero().flatten().tolist()) for row in targets]
+    return [classes[label] for label in (targets if targets.dim() == 1 else targets.argmax(1)).tolist()]
+
+
+def _count(so_far: EpochSoFar, loss: float, hits: float, videos: int, epoch: int) -> None:
     """Add what came out of a batch to what came out of the epoch."""
     if not math.isfinite(loss):
         raise SettingsError(f"the loss became {loss} in epoch {epoch + 1}; start again with a lower --lr")
@@ -175,18 +185,18 @@ def _validate(run: Training, saves: Checkpoints) -> dict[str, float]:
         workers=settings.workers,
         on_batch=lambda _: saves.check_stop(),
     )
-    metrics = scores.metrics()
-    return {"val_top1": metrics.top1, "val_top5": metrics.top5, "val_mean_class": metrics.mean_class}
+    return {f"val_{name}": value for name, value in scores.metrics().accuracies().items()}
 
 
 def _finish_epoch(
     run: Training, epoch: int, row: dict[str, Any], write_curves: Callable[..., None], reporter: Reporter
 ) -> None:
     """Log the epoch and write what it leaves behind."""
-    top1 = row.get("val_top1", -1.0)
-    best = top1 > run.progress.best_top1
+    metrics: type[Metrics] | type[MultiLabelMetrics] = MultiLabelMetrics if run.loss.multi_label else Metrics
+    accuracy = row.get(f"val_{metrics.FIRST}", -1.0)
+    best = accuracy > run.progress.best_accuracy
     run.progress.epoch, run.progress.so_far = epoch + 1, EpochSoFar()
-    run.progress.best_top1 = max(top1, run.progress.best_top1)
+    run.progress.best_accuracy = max(accuracy, run.progress.best_accuracy)
     model = run.trained()  # in every process: they average together
     if run.accelerator.is_main_process:
         run.folder.log(row)
@@ -197,8 +207,8 @@ def _finish_epoch(
             entries = run.clips.manifest.entries
             run.folder.list_skipped({entries[index].video_id: why for index, why in run.progress.skipped.items()})
     text = f"epoch {row['epoch']}: loss {row['loss']:.3f}, accuracy {row['accuracy']:.1%}"
-    if "val_top1" in row:
-        text += f", validation top-1 {top1:.2%} ({Protocol(run.settings.model.segments)})"
+    if f"val_{metrics.FIRST}" in row:
+        text += f", validation {metrics.FIRST_NAME} {accuracy:.2%} ({Protocol(run.settings.model.segments)})"
     reporter.say(text + (", best so far" if best else ""))
 
 

@@ -175,6 +175,9 @@ class TrainSettings:
     optim: OptimOptions = field(default_factory=OptimOptions)
     augment: AugmentOptions = field(default_factory=AugmentOptions)
     skew: SkewOptions = field(default_factory=SkewOptions)
+    multi_label: bool = False
+    """A video may show several classes at once, or none: TRAIN and VAL are CSVs whose label is all of them, with
+    semicolons between, or empty. Each class then has a probability of its own."""
     root: Path | None = None
     """Where relative paths of the lists start; each list's own folder by default."""
     exclude: Path | None = None
@@ -246,6 +249,11 @@ class TrainSettings:
         self._check_epochs()
         if model.start is not None and model.weights is not None:
             raise SettingsError("--start and --weights: both say where the network starts; leave one of them out")
+        if self.multi_label and (skew.balanced or skew.class_weights):
+            raise SettingsError(
+                f"--multi-label and --{'balanced' if skew.balanced else 'class-weights'}, which is for one class a "
+                "video; take --focal-gamma 2, or leave one of them out"
+            )
         if skew.balanced and skew.class_weights:
             raise SettingsError("--balanced and --class-weights: both even out the classes; leave one of them out")
 

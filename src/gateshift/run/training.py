@@ -71,7 +71,7 @@ def prepare(settings: TrainSettings, folder: RunFolder, reporter: Reporter) -> T
     description = describe(settings, classes, learned, validation, backwards)
     if settings.resume:
         folder.check_description(description)
-    validation.label_indices(classes)  # a label that is not learned is found before the training, not after
+    validation.targets(classes)  # a label that is not learned is found before the training, not after
     model = _begin(settings, learned, classes, accelerator.process_index, reporter)
     rule = create_augmentation(augment, model.config, backwards, num_segments=settings.model.segments)
     clips = TrainingClips(learned, classes, rule, seed=settings.seed)
@@ -153,7 +153,7 @@ def _check_processes(settings: TrainSettings, num_processes: int) -> None:
 
 def _create_loss(settings: TrainSettings, clips: TrainingClips, num_classes: int) -> Loss:
     weights = balancing_weights(clips.labels, num_classes) if settings.skew.class_weights else None
-    return Loss(settings.optim.label_smoothing, settings.skew.focal_gamma, weights)
+    return Loss(settings.optim.label_smoothing, settings.skew.focal_gamma, weights, settings.multi_label)
 
 
 def _describe(run: Training, backwards: Pairs, reporter: Reporter) -> None:
@@ -218,5 +218,6 @@ def _create(settings: TrainSettings, learned: Manifest, classes: list[str]) -> V
         num_clips=protocol.num_clips,
         num_crops=protocol.num_crops,
         mirror_pairs=given or learned.mirror_pairs(classes),
+        multi_label=settings.multi_label,
     )
     return model

@@ -21,7 +21,10 @@ def read_lists(settings: TrainSettings, reporter: Reporter) -> tuple[Manifest, M
     Raises:
         ManifestError: If a list cannot be used, or nothing is left of one.
     """
-    learned, validation = (read_manifest(path, root=settings.root) for path in (settings.train, settings.val))
+    learned, validation = (
+        read_manifest(path, root=settings.root, multi_label=settings.multi_label)
+        for path in (settings.train, settings.val)
+    )
     if settings.exclude is not None:
         paths = read_paths(settings.exclude)
         kept = [manifest.without(paths) for manifest in (learned, validation)]

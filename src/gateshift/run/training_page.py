@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,6 +19,12 @@ from gateshift.run.page import Section, render_page
 from gateshift.run.run_folder import RunFolder, write_text
 
 GATE = "gate/"  # before a layer's name in the log
+VALIDATION = {
+    "val_top1": "validation",
+    "val_mean_class": "validation, mean of classes",
+    "val_mean_ap": "validation, mAP",
+    "val_f1": "validation, F1",
+}
 MOST_CLIPS, MOST_FRAMES = 8, 8  # of a contact sheet
 WATCHED_VIDEOS = 8
 
@@ -76,7 +82,7 @@ def draw_curves(rows: Rows, path: Path) -> None:
     layers = [name for name in rows[-1] if name.startswith(GATE)]
     panels = {
         "loss": {"loss": "training"},
-        "accuracy": {"accuracy": "training", "val_top1": "validation", "val_mean_class": "validation, mean of classes"},
+        "accuracy": {"accuracy": "training", **{name: text for name, text in VALIDATION.items() if name in rows[-1]}},
         "learning rate": {"lr": "learning rate"},
     }
     if layers:
@@ -112,7 +118,7 @@ def write_training_page(folder: RunFolder, classes: Sequence[str], learned: Mani
     rows = folder.read_log()
     draw_curves(rows, folder.curves)
     columns = [name for name in dict.fromkeys(name for row in rows for name in row) if not name.startswith(GATE)]
-    counts = [Counter(manifest.label_indices(classes)) for manifest in (learned, validation)]
+    counts = [_count_videos(manifest, classes) for manifest in (learned, validation)]
     sections = [Section("Curves", files=[folder.curves])]
     if folder.first_batch.is_file():
         text = "Clips as the network gets them, a row for each; of mixed ones, the label of the larger part."
@@ -125,10 +131,16 @@ def write_training_page(folder: RunFolder, classes: Sequence[str], learned: Mani
         Section(
             "Videos",
             columns=("class", "to learn from", "to validate on"),
-            rows=[(name, *(str(count[place]) for count in counts)) for place, name in enumerate(classes)],
+            rows=[(name, *map(str, both)) for name, *both in zip(classes, *counts, strict=True)],
         ),
     ]
     write_text(folder.page, render_page(f"Training {folder.path.name}", sections))
+
+
+def _count_videos(manifest: Manifest, classes: Sequence[str]) -> list[int]:
+    """How many videos show each class."""
+    targets = manifest.targets(classes)
+    return (targets.sum(0) if targets.ndim == 2 else np.bincount(targets, minlength=len(classes))).tolist()
 
 
 def _show(value: float | None) -> str:

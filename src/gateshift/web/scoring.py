@@ -142,7 +142,8 @@ class Scorer:
         clips = [[places[number] for number in windows.frames_of(span)] for span in spans]
         found = self._probabilities(frames, clips)
         classes = self.model.config.classes
-        return find_segments(found, spans, decoded.times_s, classes, thresholds=self.thresholds)
+        apart = self.model.config.multi_label
+        return find_segments(found, spans, decoded.times_s, classes, thresholds=self.thresholds, apart=apart)
 
     @torch.inference_mode()
     def _probabilities(self, frames: Tensor, clips: Sequence[Sequence[int]]) -> Tensor:
@@ -155,5 +156,5 @@ class Scorer:
             if time.monotonic() > end_s:
                 raise VideoError(f"the video was not scored in {limit_s:g} s, the longest time; send a shorter one")
             batch = [[frames[place] for place in clip] for clip in clips[start : start + BATCH_SIZE]]
-            found.append(self.model(stack_clips(batch).to(device)).float().softmax(1).cpu())
+            found.append(self.model.config.probabilities(self.model(stack_clips(batch).to(device))).cpu())
         return torch.cat(found)
