@@ -12,7 +12,18 @@ from sklearn.metrics import average_precision_score, confusion_matrix, f1_score
 
 
 @dataclass(frozen=True)
-class Metrics:
+class _Measures:
+    def to_dict(self) -> dict[str, float | int]:
+        """The fields by name, for JSON."""
+        return dataclasses.asdict(self)
+
+    def accuracies(self) -> dict[str, float]:
+        """All but the number of videos, by name."""
+        return {name: value for name, value in self.to_dict().items() if name != "num_videos"}
+
+
+@dataclass(frozen=True)
+class Metrics(_Measures):
     """How well labelled videos were classified.
 
     Attributes:
@@ -39,14 +50,6 @@ class Metrics:
         mean_class = np.mean([hits[labels == label, 0].mean() for label in np.unique(labels)])
         return cls(float(hits[:, 0].mean()), float(hits[:, :5].any(1).mean()), float(mean_class), len(labels))
 
-    def accuracies(self) -> dict[str, float]:
-        """All but the number of videos, by name."""
-        return {"top1": self.top1, "top5": self.top5, "mean_class": self.mean_class}
-
-    def to_dict(self) -> dict[str, float | int]:
-        """The fields by name, for JSON."""
-        return dataclasses.asdict(self)
-
     def __str__(self) -> str:
         return (
             f"top-1 {self.top1:.2%}, top-5 {self.top5:.2%}, mean class accuracy {self.mean_class:.2%}, "
@@ -55,7 +58,7 @@ class Metrics:
 
 
 @dataclass(frozen=True)
-class MultiLabelMetrics:
+class MultiLabelMetrics(_Measures):
     """How well videos were labelled that may have several labels, or none.
 
     Attributes:
@@ -80,14 +83,6 @@ class MultiLabelMetrics:
         precision = average_precision_score(labels[:, occurs], logits[:, occurs], average="macro")
         f1 = f1_score(labels.ravel(), logits.ravel() > 0, zero_division=0)
         return cls(float(precision), float(f1), len(labels))
-
-    def accuracies(self) -> dict[str, float]:
-        """All but the number of videos, by name."""
-        return {"mean_ap": self.mean_ap, "f1": self.f1}
-
-    def to_dict(self) -> dict[str, float | int]:
-        """The fields by name, for JSON."""
-        return dataclasses.asdict(self)
 
     def __str__(self) -> str:
         return f"mAP {self.mean_ap:.2%}, F1 {self.f1:.2%}, {self.num_videos} videos"
