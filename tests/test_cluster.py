@@ -371,6 +371,23 @@ def test_without_ray_one_line_says_how_to_install_it(
     assert not (tmp_path / "job").exists()
 
 
+@pytest.mark.parametrize("form", ["127.0.0.1:{}", "ray://127.0.0.1:{}", "127.0.0.1:no port", "localhost:{}00000"])
+def test_an_address_without_a_cluster_is_one_line_at_once(
+    form: str, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("ray", reason="Ray is not installed; pip install '.[cluster]'")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    monkeypatch.setenv("RAY_ADDRESS", form.format(port))  # where nobody listens any more
+    with pytest.raises(SystemExit) as stop:
+        main(["predict", str(place / "model.safetensors"), "a.mp4", "--engine", "ray", "--out", str(tmp_path / "job")])
+    assert stop.value.code == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert f"RAY_ADDRESS {form.format(port)}: " in line
+    assert "start a cluster there" in line
+    assert not (tmp_path / "job").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "fault"),
     [

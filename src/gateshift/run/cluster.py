@@ -11,6 +11,7 @@ import hashlib
 import json
 import logging
 import os
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -30,6 +31,7 @@ from gateshift.run.job_folder import JobFolder
 from gateshift.run.predict import Prediction, check_top, classify, collect_videos, put_on_device, unread
 
 LIST_SUFFIXES = (".csv", ".txt")
+CONNECT_S = 10.0  # a cluster that does not answer by then is not there
 TRIES = 3  # of a part, where something unforeseen goes wrong in a worker that goes on
 
 
@@ -142,7 +144,7 @@ def score_on_ray(
 
 
 def check_ray() -> None:
-    """Raise SettingsError unless Ray Data is installed."""
+    """Raise SettingsError unless Ray Data is installed, and the cluster at RAY_ADDRESS, if there is one, answers."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # a cluster started here tells nobody that it was
     try:
         import ray.data  # noqa: F401
@@ -150,6 +152,26 @@ def check_ray() -> None:
         raise SettingsError(
             f"--engine ray: Ray Data cannot be imported ({error}); pip install 'gateshift[cluster]', or leave it out"
         ) from None
+    address = _address()
+    if ":" not in address:  # a word of Ray's, such as local or auto
+        return
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    try:  # Ray itself would wait for minutes, and then say it on a page
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_S).close()
+    except (OSError, ValueError, OverflowError) as error:
+        raise _no_cluster(address, error) from None
+
+
+def _address() -> str:
+    """Without an address, Ray would join whatever cluster was last started on this machine, dead ones too."""
+    return os.environ.get("RAY_ADDRESS") or "local"
+
+
+def _no_cluster(address: str, error: Exception) -> SettingsError:
+    return SettingsError(
+        f"RAY_ADDRESS {address}: {error}; start a cluster there, set RAY_AUTH_MODE=token if "
+        "it asks for a token, or unset RAY_ADDRESS to use this machine alone"
+    )
 
 
 def _map_on_ray(scoring: Scoring, base: Path, rows: Sequence[dict[str, Any]]) -> Iterator[tuple[int, str]]:
@@ -161,15 +183,11 @@ def _map_on_ray(scoring: Scoring, base: Path, rows: Sequence[dict[str, Any]]) ->
     context.enable_progress_bars = context.print_on_execution_start = False
     context.execution_no_progress_timeout_s = -1  # each video has a time-out of its own
     context.retried_map_errors, context.max_map_retries = True, TRIES - 1
-    # Without an address, Ray would join whatever cluster was last started on this machine, dead ones too.
-    address = os.environ.get("RAY_ADDRESS") or "local"
+    address = _address()
     try:
         ray.init(address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
     except ConnectionError as error:
-        raise SettingsError(
-            f"RAY_ADDRESS {address}: {error}; start a cluster there, set RAY_AUTH_MODE=token if "
-            "it asks for a token, or unset RAY_ADDRESS to use this machine alone"
-        ) from None
+        raise _no_cluster(address, error) from None
     try:
         workers, cpus, gpus = _shares([node["Resources"] for node in ray.nodes() if node["Alive"]])
         pool = ray.data.ActorPoolStrategy(min_size=1, initial_size=min(workers, len(rows)))
