@@ -328,7 +328,10 @@ def finished(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> li
     return words
 
 
-def test_a_finished_job_is_only_told_of(finished: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_finished_job_is_only_told_of(
+    finished: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")  # a cluster that is gone
     main([*finished, "--timeout", "5"])  # which is no other job
     assert capsys.readouterr().out == "job/predictions.jsonl: 1 videos, of which 0 could not be read\n"
 
@@ -371,7 +374,7 @@ def test_without_ray_one_line_says_how_to_install_it(
     assert not (tmp_path / "job").exists()
 
 
-@pytest.mark.parametrize("form", ["127.0.0.1:{}", "ray://127.0.0.1:{}", "127.0.0.1:no port", "localhost:{}00000"])
+@pytest.mark.parametrize("form", ["127.0.0.1:{}", "ray://127.0.0.1:{}", "localhost:{}00000"])
 def test_an_address_without_a_cluster_is_one_line_at_once(
     form: str, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -382,10 +385,23 @@ def test_an_address_without_a_cluster_is_one_line_at_once(
     with pytest.raises(SystemExit) as stop:
         main(["predict", str(place / "model.safetensors"), "a.mp4", "--engine", "ray", "--out", str(tmp_path / "job")])
     assert stop.value.code == 2
-    (line,) = capsys.readouterr().err.splitlines()
+    (line,) = (line for line in capsys.readouterr().err.splitlines() if line)
     assert f"RAY_ADDRESS {form.format(port)}: " in line
     assert "start a cluster there" in line
     assert not (tmp_path / "job").exists()
+
+
+@pytest.mark.parametrize("address", ["somehost", "127.0.0.1:no port", "ray://127.0.0.1"])
+def test_an_address_that_is_none_is_one_line(
+    address: str, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("ray", reason="Ray is not installed; pip install '.[cluster]'")
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    with pytest.raises(SystemExit) as stop:
+        main(["predict", str(place / "model.safetensors"), "a.mp4", "--engine", "ray", "--out", str(tmp_path / "job")])
+    assert stop.value.code == 2
+    (line,) = (line for line in capsys.readouterr().err.splitlines() if line)
+    assert f"RAY_ADDRESS {address}; it is HOST:PORT" in line
 
 
 @pytest.mark.parametrize(

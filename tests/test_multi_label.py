@@ -15,13 +15,15 @@ import gateshift as gs
 from gateshift.cli import main
 from gateshift.data.dataset import Augmentation
 from gateshift.data.manifest import read_manifest
-from gateshift.data.mirror import may_mirror, mirror_map, reversal_map
+from gateshift.data.mirror import Pairs, may_mirror, mirror_map, reversal_map
 from gateshift.data.mixing import Mixing
-from gateshift.errors import ManifestError, ScoresError
+from gateshift.errors import ManifestError, ScoresError, SettingsError
 from gateshift.run.losses import Loss
 from gateshift.run.metrics import MultiLabelMetrics
 from gateshift.run.scores import Scores, ensemble, load_scores, save_scores
 from gateshift.run.timeline import find_segments
+from gateshift.run.train_settings import AugmentOptions
+from gateshift.run.training_clips import create_augmentation
 from gateshift.run.windows import Thresholds
 
 CLASSES = ("left", "right", "wave")
@@ -42,15 +44,52 @@ def test_a_label_is_a_set_of_classes(tmp_path: Path) -> None:
 
 def test_lists_that_cannot_be_used_are_said(tmp_path: Path) -> None:
     source = write_list(tmp_path / "list.csv", "a.mp4,wave;jump", "b.mp4,")
-    with pytest.raises(ManifestError, match="'jump' is none of the 3 classes"):
+    with pytest.raises(ManifestError, match="'jump' of a.mp4 is none of the 3 classes"):
         read_manifest(source, multi_label=True).targets(CLASSES)
-    with pytest.raises(ManifestError, match="line 3: path 'b.mp4' and label ''; give both"):
+    with pytest.raises(ManifestError, match="line 3: path 'b.mp4' and label ''; give both; .* --multi-label alone"):
         read_manifest(source)
     with pytest.raises(ManifestError, match="no video has a label; label some"):
         read_manifest(write_list(tmp_path / "none.csv", "a.mp4,"), multi_label=True).targets(CLASSES)
+    with pytest.raises(ManifestError, match="line 3: path 'b.mp4' and label ''; give both"):
+        read_manifest(write_list(tmp_path / "cut.csv", "a.mp4,wave", "b.mp4"), multi_label=True)
+    long = write_list(tmp_path / "long.csv", "a.mp4,wave", "b.mp4,", "a.mp4,left")
+    with pytest.raises(ManifestError, match="a.mp4 is listed with two labels; write all of its labels in one row"):
+        read_manifest(long, multi_label=True).targets(CLASSES)
     (tmp_path / "list.txt").write_text("a 10 0\n")
     with pytest.raises(ManifestError, match=r"list.txt: several labels a video are written in a CSV"):
         read_manifest(tmp_path / "list.txt", multi_label=True)
+
+
+def test_videos_that_were_left_out_have_no_say(tmp_path: Path) -> None:
+    source = write_list(tmp_path / "list.csv", "a.mp4,jump", "b.mp4,", "c.mp4,wave")
+    manifest = read_manifest(source, multi_label=True)
+    assert manifest.without(["a.mp4"]).targets(CLASSES).tolist() == [[0, 0, 0], [0, 0, 1]]
+    with pytest.raises(ManifestError, match="no video has a label"):
+        manifest.without(["a.mp4", "c.mp4"]).targets(CLASSES)
+    single = read_manifest(write_list(tmp_path / "single.csv", "a.mp4,jump", "c.mp4,wave"))
+    assert single.without(["a.mp4"]).targets(CLASSES).tolist() == [2]
+
+
+def test_a_class_has_no_semicolon(tmp_path: Path) -> None:
+    (tmp_path / "classes.txt").write_text("wave\nopen;close\n")
+    source = write_list(tmp_path / "list.csv", "a.mp4,wave")
+    with pytest.raises(ManifestError, match="a name with a semicolon"):
+        read_manifest(source, multi_label=True).class_names()
+    assert read_manifest(source).class_names() == ["wave", "open;close"]
+
+
+def test_what_a_list_does_not_say_is_not_made_wrong() -> None:
+    def rule(classes: tuple[str, ...], pairs: Pairs, backwards: Pairs = ()) -> Augmentation:
+        model = gs.create_model("test_resnet", classes=list(classes), size_px=32, num_segments=4)
+        config = dataclasses.replace(model.config, mirror_pairs=pairs, multi_label=True)
+        return create_augmentation(AugmentOptions(), config, backwards, num_segments=4)
+
+    # A turn to the right has no label, and mirrored would be one to the left that is said to be none.
+    assert not rule(("turn left", "wave"), ()).may_mirror.any()
+    assert rule(CLASSES, (("left", "right"),)).may_mirror.all()
+    with pytest.raises(SettingsError, match="'wave' is in no pair"):
+        rule(CLASSES, (), (("left", "right"),))
+    assert rule(CLASSES, (), (("left", "right"), ("wave", "wave"))).reversal_map is not None
 
 
 sets = st.lists(st.sampled_from([0.0, 1.0]), min_size=3, max_size=3).map(torch.tensor)
@@ -75,16 +114,16 @@ def test_a_clip_is_mirrored_or_reversed_as_all_of_its_labels_allow(
     backwards = bool(clip[0].float().mean() > clip[1].float().mean())
     swapped = label[[1, 0, 2]]
     assert torch.equal(turned, swapped if mirrored != backwards else label)
-    if mirroring == "none" or (mirroring == "pairs" and label[2]):
+    if mirroring == "none" or (mirroring == "pairs" and label[2]) or not label.any():
         assert not mirrored
-    if label[2]:
+    if label[2] or not label.any():
         assert not backwards
 
 
 def test_both_happen() -> None:
     rule = Augmentation(4, 2, torch.arange(3), torch.ones(3, dtype=torch.bool), reversal_map=torch.arange(3))
     frames = torch.arange(2 * 3 * 4 * 4, dtype=torch.uint8).view(2, 3, 4, 4)
-    for label in (torch.tensor([1.0, 0, 1]), torch.zeros(3)):
+    for label in (torch.tensor([1.0, 0, 1]), torch.tensor([0.0, 1, 0])):
         found = [rule.vary(frames, label, generator=torch.Generator().manual_seed(seed))[0] for seed in range(60)]
         assert {bool(clip[0].float().mean() > clip[1].float().mean()) for clip in found} == {False, True}
         assert {bool(clip[0, 0, 0, 0] > clip[0, 0, 0, -1]) for clip in found} == {False, True}
@@ -100,7 +139,7 @@ def test_mixed_clips_have_the_share_of_each_label() -> None:
         assert float(shares[0, 0] + shares[1, 0]) == pytest.approx(1)
 
 
-@pytest.mark.parametrize(("smoothing", "gamma"), [(0.0, 0.0), (0.2, 0.0), (0.0, 2.0)])
+@pytest.mark.parametrize(("smoothing", "gamma"), [(0.0, 0.0), (0.2, 0.0), (0.0, 2.0), (0.2, 2.0)])
 def test_the_loss_is_the_sum_of_a_yes_or_no_for_each_class(smoothing: float, gamma: float) -> None:
     torch.manual_seed(0)
     logits, targets = torch.randn(4, 3, dtype=torch.float64), torch.randint(0, 2, (4, 3)).double()
@@ -108,8 +147,7 @@ def test_the_loss_is_the_sum_of_a_yes_or_no_for_each_class(smoothing: float, gam
     for row, answers in zip(logits.sigmoid().tolist(), targets.tolist(), strict=True):
         for said, answer in zip(row, answers, strict=True):
             wanted = answer * (1 - smoothing) + smoothing / 2
-            right = said if answer else 1 - said
-            total -= (wanted * np.log(said) + (1 - wanted) * np.log(1 - said)) * (1 - right) ** gamma
+            total -= wanted * (1 - said) ** gamma * np.log(said) + (1 - wanted) * said**gamma * np.log(1 - said)
     loss = Loss(smoothing, gamma, multi_label=True)
     assert float(loss(logits, targets)) == pytest.approx(total / 4, rel=1e-9)
     assert loss.count_right(torch.tensor([[1.0, -1, 2]]), torch.tensor([[1.0, 0, 0]])) == pytest.approx(2 / 3)
@@ -269,8 +307,25 @@ def test_a_model_of_several_labels_has_no_report_and_an_unread_video_no_labels(
             main(["test", str(tmp_path / "m.safetensors"), str(lists / "val.csv"), *words])
         assert stopped.value.code == 2
         assert "a model of several labels a video" in capsys.readouterr().err
+    main(["test", str(tmp_path / "m.safetensors"), str(lists / "val.csv"), "--scores", str(tmp_path / "s.npz")])
+    with pytest.raises(SystemExit):
+        main(["test", str(tmp_path / "m.safetensors"), str(lists / "val.csv"), "--compare", str(tmp_path / "s.npz")])
+    assert "scores of several labels a video" in capsys.readouterr().err
+    with torch.no_grad():
+        model.head.bias.fill_(-9)
+    gs.save_model(model, tmp_path / "none.safetensors")
+    main(["predict", str(tmp_path / "none.safetensors"), str(lists / "val0.mp4"), "--top", "1"])
+    assert "none" in capsys.readouterr().out
     (tmp_path / "bad.mp4").write_bytes(b"")
     with pytest.raises(SystemExit):
         main(["predict", str(tmp_path / "m.safetensors"), str(tmp_path / "bad.mp4"), "--json"])
     record = json.loads(capsys.readouterr().out)
     assert (record["label"], record["labels"], record["top"]) == (None, [], [])
+
+
+def test_lists_whose_labels_are_not_used_may_have_any(lists: Path, tmp_path: Path) -> None:
+    model = gs.create_model("test_resnet", classes=["a", "b"], size_px=32, num_segments=4)
+    gs.save_model(model, tmp_path / "m.safetensors")
+    main(["explain", str(tmp_path / "m.safetensors"), "--list", str(lists / "val.csv"), "--out", str(tmp_path / "e")])
+    assert (tmp_path / "e").is_dir()
+    main(["scan", str(lists / "val.csv"), "--out", str(tmp_path / "bad.csv")])

@@ -333,4 +333,4 @@ def test_a_model_that_runs_elsewhere_is_refused(tmp_path: Path, capsys: pytest.C
     (tmp_path / "model.onnx").touch()
     with pytest.raises(SystemExit):
         main(["serve", str(tmp_path / "model.onnx"), "--port", "47123"])
-    assert "has no gates to show; give the .safetensors model" in capsys.readouterr().err
+    assert "an exported file cannot be looked into; give the .safetensors model" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,8 +12,9 @@ from PIL import Image
 import gateshift as gs
 from gateshift.cli import main
 from gateshift.data.manifest import read_manifest
+from gateshift.run import training_page
 from gateshift.run.run_folder import RunFolder
-from gateshift.run.training_page import draw_batch, watched_clips, write_training_page
+from gateshift.run.training_page import draw_batch, draw_curves, watched_clips, write_training_page
 
 WORDS = "--backbone test_resnet --size 64 --segments 3 --epochs 2 --warmup-epochs 0 --batch-size 4 --workers 0"
 
@@ -74,6 +76,19 @@ def test_the_page_says_how_many_videos_each_class_has(run: RunFolder, tmp_path: 
     for name, *counts in (("a", 3, 2), ("b", 12, 0), ("none", 0, 0)):
         cells = "\n".join(f'<td class="number">{count}</td>' for count in counts)
         assert f"<td>{name}</td>\n{cells}" in page
+
+
+def test_what_was_validated_is_drawn_whichever_epoch_was_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn: list[str] = []
+    monkeypatch.setattr(training_page, "save_png", lambda figure, _: drawn.extend(labels_in(figure)))
+    draw_curves(
+        [{"epoch": 1, "loss": 2.0}, {"epoch": 2, "loss": 1.0, "val_top1": 0.5}, {"epoch": 3, "loss": 1.0}], tmp_path
+    )
+    assert "validation" in drawn
+
+
+def labels_in(figure: Any) -> list[str]:
+    return [line.get_label() for axis in figure.axes for line in axis.get_lines()]
 
 
 def test_names_are_shown_as_they_are(run: RunFolder, clips: Path, tmp_path: Path) -> None:

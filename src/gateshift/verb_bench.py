@@ -83,11 +83,11 @@ def _check(settings: BenchSettings) -> None:
 
 
 def _read_list(settings: BenchSettings) -> Manifest | None:
-    from gateshift.data.manifest import read_manifest
+    from gateshift.data.manifest import read_videos
 
     if settings.videos is None:
         return None
-    manifest = read_manifest(settings.videos, root=settings.root)
+    manifest = read_videos(settings.videos, root=settings.root)
     manifest.check_files()
     return manifest
 

@@ -67,7 +67,7 @@ def _print_table(section: Section) -> None:
 def _measure(settings: ExplainSettings, model: VideoClassifier, videos: Path) -> dict[str, Tensor]:
     from gateshift.data.dataset import TestViews
     from gateshift.data.loading import make_loader, read_batches
-    from gateshift.data.manifest import read_manifest
+    from gateshift.data.manifest import read_videos
     from gateshift.run.evaluate import choose_protocol
     from gateshift.run.explain import gate_openness
 
@@ -76,12 +76,11 @@ def _measure(settings: ExplainSettings, model: VideoClassifier, videos: Path) ->
             f"--list {videos}, for a model with {model.config.temporal!r}, which has no gates to measure; "
             "give one with gsm or gsf, or a video alone"
         )
-    manifest = read_manifest(videos, root=settings.root, multi_label=model.config.multi_label)
+    manifest = read_videos(videos, root=settings.root)
     manifest.check_files()
     protocol = choose_protocol(model.config, segments=settings.segments, clips=1, crops=1)
     size = {"size_px": model.config.size_px, "resize_px": model.config.resize_px}
-    # Labels are not used: any list that names videos will do.
-    views = TestViews(manifest, manifest.class_names(), protocol, **size)
+    views = TestViews(manifest, protocol, **size)
     device = next(model.parameters()).device
     with make_bar(Console(stderr=True)) as bar:
         task = bar.add_task("measuring gates", total=len(manifest), note=f"{len(manifest)} videos")

@@ -44,12 +44,12 @@ def read_calibration(manifest: Manifest, config: ModelConfig, protocol: Protocol
 
 def _read_lists(settings: ExportSettings, names: Sequence[str], *, multi_label: bool) -> tuple[Manifest, Manifest]:
     """The videos to test on, and those that int8 is fitted to."""
-    from gateshift.data.manifest import read_manifest
+    from gateshift.data.manifest import read_manifest, read_videos
 
     manifest = read_manifest(settings.videos, root=settings.root, names=names, multi_label=multi_label)
     fitted_to = manifest
     if settings.calibrate is not None:
-        fitted_to = read_manifest(settings.calibrate, root=settings.root, multi_label=multi_label)
+        fitted_to = read_videos(settings.calibrate, root=settings.root)
     for each in (manifest, fitted_to):
         each.check_files()
     return manifest, fitted_to

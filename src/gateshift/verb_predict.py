@@ -83,10 +83,11 @@ def _predict_videos(settings: PredictSettings, model: AnyModel) -> None:
         failed += prediction.error is not None
         if settings.json:
             _print_record(prediction.to_dict())
-        if prediction.unsure:
-            table.add_row(prediction.video, "unsure", "")
+        none = "unsure" if prediction.unsure else "none" if prediction.top and prediction.label is None else None
+        if none is not None:
+            table.add_row(prediction.video, none, "")
         for rank, (name, probability) in enumerate(prediction.top):
-            video = "" if rank or prediction.unsure else prediction.video
+            video = "" if rank or none is not None else prediction.video
             table.add_row(video, name, f"{probability:.3f}", end_section=False)
         if prediction.error is not None:
             table.add_row(prediction.video, "not read", "")

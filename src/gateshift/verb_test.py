@@ -69,7 +69,13 @@ def run_test_parts(parts: Mapping[str, TestSettings]) -> None:
     found = []
     for name, path in models.items():
         own = dataclasses.replace(parts[name], model=path)
-        found.append(_test(own, _load(own), manifest, other))
+        model = _load(own)
+        if model.config.multi_label:
+            raise SettingsError(
+                f"{path}: a model of several labels a video, and a recipe of several models is for one; test each with "
+                "--scores, and average them by gateshift ensemble"
+            )
+        found.append(_test(own, model, manifest, other))
         if is_main_process():
             print_line(f"{path} ({found[-1].scores.protocol}): {found[-1].scores.metrics()}")
     skipped = {video_id: reason for each in found for video_id, reason in each.skipped.items()}
@@ -155,7 +161,14 @@ def _read_list(settings: TestSettings, *, multi_label: bool = False) -> Manifest
 def _read_other(settings: TestSettings) -> Scores | None:
     from gateshift.run.scores import load_scores
 
-    return None if settings.compare is None else load_scores(settings.compare)
+    if settings.compare is None:
+        return None
+    other = load_scores(settings.compare)
+    if other.multi_label:
+        raise SettingsError(
+            f"--compare {settings.compare}: scores of several labels a video; it is for one; leave it out"
+        )
+    return other
 
 
 def _load(settings: TestSettings) -> AnyModel:

@@ -58,18 +58,20 @@ class Augmentation:
     def vary(self, frames: Tensor, label: int | Tensor, *, generator: torch.Generator) -> tuple[Tensor, int | Tensor]:
         """Crop and vary one clip: uint8 [T, 3, H, W] -> [T, 3, size_px, size_px], with the label that it then has.
 
-        The label is a class, or a set of classes, [K] of 0 and 1, of which each must allow what is done.
+        The label is a class, or a set of classes, [K] of 0 and 1, of which each must allow what is done, and a clip
+        of none stays as it is.
         """
         own = label if isinstance(label, int) else label > 0
+        is_any = isinstance(label, int) or bool(label.any())
         clip = random_crop(frames, size_px=self.size_px, generator=generator)
-        if torch.rand((), generator=generator) < 0.5 and self.may_mirror.any() and self.may_mirror[own].all():
+        if torch.rand((), generator=generator) < 0.5 and is_any and self.may_mirror[own].all():
             clip, label = mirror(clip), turn_label(label, self.mirror_map)
         if self.brightness:
             clip = random_brightness(clip, amount=self.brightness, generator=generator)
         # What follows is drawn last, and only where it is on: the draws above are those of a training without it.
         if self.reversal_map is not None:
             own = label if isinstance(label, int) else label > 0
-            if torch.rand((), generator=generator) < 0.5 and (self.reversal_map[own] >= 0).all():
+            if torch.rand((), generator=generator) < 0.5 and is_any and (self.reversal_map[own] >= 0).all():
                 clip, label = reverse(clip), turn_label(label, self.reversal_map)
         if self.magnitude:
             clip = random_operations(clip, magnitude=self.magnitude, generator=generator)
@@ -117,15 +119,13 @@ class TestViews(Dataset[Sample]):
     """All views of each video, the same every time.
 
     A sample is ``views`` uint8 [V, T, 3, size, size] with ``indices``, or ``failure`` with ``indices``.
+    Labels are not used.
     """
 
     __test__ = False  # not a test of pytest
 
-    def __init__(
-        self, manifest: Manifest, classes: Sequence[str], protocol: Protocol, *, size_px: int, resize_px: int
-    ) -> None:
+    def __init__(self, manifest: Manifest, protocol: Protocol, *, size_px: int, resize_px: int) -> None:
         self.manifest = manifest
-        self.labels = manifest.targets(classes)
         self.protocol = protocol
         self.size_px = size_px
         self.resize_px = resize_px

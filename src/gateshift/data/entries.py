@@ -23,7 +23,7 @@ class Entry:
     Attributes:
         video_id: What the entry is called in score files: its path as it was listed, and its part.
         path: The video: a file or a frame folder.
-        label: Class name, or class number where the list has numbers.
+        label: Class name, or class number where the list has numbers; of several labels a video, all names.
         start_s: Where the part begins, in seconds; None for the video's start.
         end_s: Where it ends, not included; None for the video's end.
         num_frames: Length that the list states, of which no more is used; None where it states none.

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from gateshift.data.entries import Entries
 from gateshift.data.entries import Entry as Entry
+from gateshift.data.label_sets import LABEL_SEPARATOR, first_of, label_rows, names_in
 from gateshift.data.mirror import Pairs, find_mirror_pairs
 from gateshift.data.text_files import open_text, parsed_rows, read_pairs, read_text
 from gateshift.data.video import find_videos
@@ -34,7 +35,6 @@ MIRROR_FILE = "mirror_pairs.csv"
 MIRROR_COLUMNS = ("class", "mirrored")
 REVERSAL_FILE = "reversal_pairs.csv"
 REVERSAL_COLUMNS = ("class", "reversed")
-LABEL_SEPARATOR = ";"
 
 
 @dataclass(frozen=True)
@@ -60,17 +60,21 @@ class Manifest:
         """The classes: those of a ``classes.txt`` beside the list, else the sorted labels.
 
         Raises:
-            ManifestError: If ``classes.txt`` is empty or names a class twice.
+            ManifestError: If ``classes.txt`` is empty, or names a class twice or by a name that cannot be listed.
         """
         file = self._beside(CLASSES_FILE)
         if file.is_file():
-            return read_names(file)
+            names = read_names(file)
+            if self.multi_label and any(LABEL_SEPARATOR in name for name in names):
+                raise ManifestError(f"{file}: a name with a semicolon, which separates labels here; rename the class")
+            return names
         numbers = [label for label in self.entries.labels if isinstance(label, int)]
         if numbers and self.names:
             return list(self.names)
         if numbers:
             return [str(number) for number in range(max(numbers) + 1)]
-        labels = {name for label in self.entries.labels for name in self._names_in(label)}
+        split = names_in if self.multi_label else (lambda label: [str(label)])
+        labels = {name for label in self.entries.labels for name in split(label)}
         return sorted(labels, key=int if all(_is_number(label) for label in labels) else str)
 
     def mirror_pairs(self, classes: Sequence[str]) -> Pairs:
@@ -120,14 +124,14 @@ class Manifest:
                 name = own[name] if name < len(own) else str(name)
             index_of.append(known.get(name, -1))
         indices = self.entries.map_labels(index_of)
-        if -1 in index_of:
+        if -1 in indices:  # labels of entries that were left out stay, and do not matter
             entry = self.entries[indices.index(-1)]
             hint = "correct the list or the classes"
             if isinstance(entry.label, int):
                 hint = f"put {CLASSES_FILE}, the names in the order of the numbers, beside the list"
             raise ManifestError(
                 f"{self.source}: label {entry.label!r} of {entry.video_id} is none of the {len(classes)} classes "
-                f"({_first_of(classes)}); {hint}"
+                f"({first_of(classes)}); {hint}"
             )
         return indices
 
@@ -135,28 +139,11 @@ class Manifest:
         """What a network is to say of each entry: [N], indices in ``classes``; of a multi-label list [N, K] of 0 and 1.
 
         Raises:
-            ManifestError: If a label is none of the classes, or no entry of a multi-label list has one.
+            ManifestError: If a label is none of the classes, or as :func:`gateshift.data.label_sets.label_rows` says.
         """
         if not self.multi_label:
             return np.array(self.label_indices(classes))  # in columns, as the entries are
-        known = {name: index for index, name in enumerate(classes)}
-        rows = np.zeros((len(self.entries.labels), len(classes)), dtype=np.int64)
-        for row, label in zip(rows, self.entries.labels, strict=True):
-            for name in self._names_in(label):
-                if name not in known:
-                    raise ManifestError(
-                        f"{self.source}: label {name!r} is none of the {len(classes)} classes ({_first_of(classes)}); "
-                        "correct the list or the classes"
-                    )
-                row[known[name]] = 1
-        if not rows.any():
-            raise ManifestError(f"{self.source}: no video has a label; label some")
-        return rows[self.entries.map_labels(range(len(rows)))]
-
-    def _names_in(self, label: str | int) -> list[str]:
-        if not self.multi_label:
-            return [str(label)]
-        return [name.strip() for name in str(label).split(LABEL_SEPARATOR) if name.strip()]
+        return label_rows(self.entries, classes, self.source)
 
     def check_files(self) -> None:
         """Raise ManifestError if a video is not where the list says, naming the first."""
@@ -210,6 +197,11 @@ def read_manifest(
     return Manifest(source, entries, tuple(names), multi_label)
 
 
+def read_videos(source: Path, *, root: Path | None = None) -> Manifest:
+    """Read a list of which the videos alone are wanted: its labels may be those of any list."""
+    return read_manifest(source, root=root, multi_label=source.suffix.lower() == ".csv" and source.is_file())
+
+
 def read_names(path: Path) -> list[str]:
     """Class names, one a line.
 
@@ -235,10 +227,6 @@ def _class_folders(source: Path) -> Entries:
     return entries
 
 
-def _first_of(classes: Sequence[str]) -> str:
-    return f"{', '.join(classes[:5])}{', ...' if len(classes) > 5 else ''}"
-
-
 def _csv_rows(source: Path, base: Path, *, may_be_none: bool) -> Entries:
     entries = Entries(base)
     with open_text(source) as file:
@@ -257,8 +245,9 @@ def _add_row(entries: Entries, row: dict[str | None, str | None], where: str, *,
     if None in row:
         raise ManifestError(f"{where}: more fields than columns; put a field with a comma in double quotes")
     path, label = (row["path"] or "").strip(), (row["label"] or "").strip()
-    if not path or not (label or may_be_none):
-        raise ManifestError(f"{where}: path {path!r} and label {label!r}; give both")
+    if not path or not (label or (may_be_none and row["label"] is not None)):
+        hint = "" if label or may_be_none else "; a video may have no label with train --multi-label alone"
+        raise ManifestError(f"{where}: path {path!r} and label {label!r}; give both{hint}")
     start_s, end_s = (_seconds(row.get(column), where) for column in ("start", "end"))
     if start_s is not None and end_s is not None and end_s <= start_s:
         raise ManifestError(f"{where}: start {start_s} is not before end {end_s}; both are seconds; correct them")

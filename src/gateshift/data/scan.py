@@ -9,7 +9,7 @@ from pathlib import Path
 from gateshift.data.checkup import Finding, Part, check_video
 from gateshift.data.entries import Entry
 from gateshift.data.loading import default_workers
-from gateshift.data.manifest import read_manifest
+from gateshift.data.manifest import read_videos
 from gateshift.data.processes import in_processes
 from gateshift.data.quarantine import Problem
 from gateshift.data.video import VIDEO_SUFFIXES, find_videos
@@ -43,10 +43,8 @@ def find_listed(sources: Sequence[Path], *, root: Path | None = None) -> Listed:
     """
     listed: Listed = {}
     for source in sources:
-        suffix = source.suffix.lower()
-        if suffix in (".csv", ".txt") and not source.is_dir():
-            # Labels are not used, so they may be those of any list.
-            for entry in read_manifest(source, root=root, multi_label=suffix == ".csv").entries:
+        if source.suffix.lower() in (".csv", ".txt") and not source.is_dir():
+            for entry in read_videos(source, root=root).entries:
                 listed.setdefault(entry.path, []).append(_part(entry))
             continue
         videos = find_videos(source) if source.is_dir() else [source]

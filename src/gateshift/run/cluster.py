@@ -27,7 +27,7 @@ from gateshift.data.views import Protocol
 from gateshift.errors import ManifestError, ModelError, SettingsError, VideoError
 from gateshift.model.classifier import VideoClassifier
 from gateshift.run.export import ExportedModel, load_any
-from gateshift.run.job_folder import JobFolder
+from gateshift.run.job_folder import FINISHED, JobFolder
 from gateshift.run.predict import Prediction, check_top, classify, collect_videos, put_on_device, unread
 
 LIST_SUFFIXES = (".csv", ".txt")
@@ -131,6 +131,8 @@ def score_on_ray(
     check_ray()
     check_top(scoring.top)
     base = Path.cwd()
+    if not (out / FINISHED).exists():
+        _check_cluster()
     job = JobFolder(out, videos, _about(scoring, videos, base))
     parts = job.missing()
     on_videos(len(videos) - sum(len(job.videos_of(part)) for part in parts))
@@ -144,7 +146,7 @@ def score_on_ray(
 
 
 def check_ray() -> None:
-    """Raise SettingsError unless Ray Data is installed, and the cluster at RAY_ADDRESS, if there is one, answers."""
+    """Raise SettingsError unless Ray Data is installed."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # a cluster started here tells nobody that it was
     try:
         import ray.data  # noqa: F401
@@ -152,13 +154,19 @@ def check_ray() -> None:
         raise SettingsError(
             f"--engine ray: Ray Data cannot be imported ({error}); pip install 'gateshift[cluster]', or leave it out"
         ) from None
+
+
+def _check_cluster() -> None:
+    """Raise SettingsError unless the cluster at RAY_ADDRESS, if there is to be one, answers."""
     address = _address()
-    if ":" not in address:  # a word of Ray's, such as local or auto
+    if address in ("auto", "local"):
         return
     host, _, port = address.rpartition("://")[2].rpartition(":")
+    if not host or not port.isdigit():
+        raise SettingsError(f"RAY_ADDRESS {address}; it is HOST:PORT, ray://HOST:PORT, auto or local; correct it")
     try:  # Ray itself would wait for minutes, and then say it on a page
         socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_S).close()
-    except (OSError, ValueError, OverflowError) as error:
+    except (OSError, OverflowError) as error:
         raise _no_cluster(address, error) from None
 
 

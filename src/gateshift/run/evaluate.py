@@ -138,7 +138,7 @@ def evaluate_views(
         raise SettingsError(f"--skip-bad {skip_bad}; it must be 0 or more; try the default")
     check_classes(config, manifest)
     manifest.check_unique()
-    views = TestViews(manifest, config.classes, protocol, size_px=config.size_px, resize_px=config.resize_px)
+    views = TestViews(manifest, protocol, size_px=config.size_px, resize_px=config.resize_px)
     loader = accelerator.prepare(make_loader(views, batch_size=batch_size, workers=workers))
     swap = mirror_map(config.classes, config.mirror_pairs).to(accelerator.device)
     model.eval()
@@ -187,7 +187,7 @@ def _put_together(
         raise VideoError(f"none of the {len(entries)} videos can be read; the first: {failures[0]}")
     scores = Scores(
         tuple(entries[place].video_id for place in read),
-        views.labels[read],
+        views.manifest.targets(config.classes)[read],
         torch.stack([found[place][0] for place in read]).numpy(),
         config.classes,
         str(protocol),

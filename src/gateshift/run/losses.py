@@ -53,12 +53,12 @@ class Loss:
     def _of_sets(self, logits: Tensor, targets: Tensor) -> Tensor:
         """Summed over classes, so that a video weighs as much as in cross-entropy; both [B, K]."""
         shares = targets * (1 - self.label_smoothing) + self.label_smoothing / 2
-        losses = F.binary_cross_entropy_with_logits(logits, shares, reduction="none")
-        if self.focal_gamma:
-            said = logits.sigmoid()
-            misses = said + targets - 2 * said * targets  # 1 - the probability of what is so
-            losses = losses * misses.clamp(min=SMALLEST_MISS) ** self.focal_gamma
-        return losses.sum(1).mean()
+        if not self.focal_gamma:
+            return F.binary_cross_entropy_with_logits(logits, shares, reduction="none").sum(1).mean()
+        said = logits.sigmoid()
+        yes, no = (miss.clamp(min=SMALLEST_MISS) ** self.focal_gamma for miss in (1 - said, said))
+        parts = shares * yes * F.logsigmoid(logits) + (1 - shares) * no * F.logsigmoid(-logits)
+        return -parts.sum(1).mean()
 
     def count_right(self, logits: Tensor, targets: Tensor) -> float:
         """How many clips are right: of a mixture the larger part, of sets of labels the share of right yes and no."""

@@ -129,12 +129,17 @@ def classify(
     device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
     swap = mirror_map(config.classes, config.mirror_pairs).to(device)
     logits = score_views(model, views.unsqueeze(0).to(device), protocol, swap)[0]  # [K]
-    best = config.probabilities(logits).sort(descending=True, stable=True)
+    probabilities = config.probabilities(logits)
+    best = probabilities.topk(min(top, len(config.classes)))
     named = zip(best.indices.tolist(), best.values.tolist(), strict=True)
     likeliest = tuple((config.classes[index], value) for index, value in named)
-    return Prediction(
-        video,
-        likeliest[:top],
-        unsure=config.abstain_below is not None and likeliest[0][1] < config.abstain_below,
-        labels=tuple(name for name, value in likeliest if value > 0.5) if config.multi_label else None,
-    )
+    unsure = config.abstain_below is not None and likeliest[0][1] < config.abstain_below
+    return Prediction(video, likeliest, unsure=unsure, labels=found_labels(config, probabilities))
+
+
+def found_labels(config: ModelConfig, probabilities: Tensor) -> tuple[str, ...] | None:
+    """The classes that are likelier than not, likeliest first, of probabilities [K]; None of a model of one label."""
+    if not config.multi_label:
+        return None
+    order = probabilities.argsort(descending=True).tolist()
+    return tuple(config.classes[index] for index in order if probabilities[index] > 0.5)

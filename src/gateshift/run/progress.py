@@ -17,7 +17,7 @@ class EpochSoFar:
         batches: Batches that were learned from.
         updates: Times that the weights changed.
         loss: Sum of the losses of all videos.
-        hits: Videos whose class was found.
+        hits: Videos whose class was found; where a video may have several, each counts by the share of right answers.
         videos: Videos that were learned from.
         seconds: Time that this took, over all programs that took part.
     """
@@ -41,7 +41,7 @@ class EpochSoFar:
 
     @property
     def accuracy(self) -> float:
-        """Share of the videos so far whose class was found, in 0..1."""
+        """Share of the videos so far whose class was found, or of right answers, in 0..1."""
         return self.hits / self.videos
 
 

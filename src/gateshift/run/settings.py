@@ -17,7 +17,7 @@ from gateshift.run.train_settings import Precision, ShortVideos
 
 @dataclass(frozen=True)
 class TestSettings:
-    """Test a model by the papers' protocol: top-1, top-5 and mean class accuracy.
+    """Test a model by the papers' protocol: top-1, top-5 and mean class accuracy; of several labels a video mAP and F1.
 
     Accuracies are printed with their protocol, segments × clips × crops, and written as JSON beside the scores.
     """
@@ -27,7 +27,8 @@ class TestSettings:
     model: Annotated[Positional[Path], arg(metavar="MODEL")]
     """A .safetensors model, an exported file, or a released GSM, GSF or TSM checkpoint (.pth.tar)."""
     videos: Annotated[Positional[Path], arg(metavar="VAL")]
-    """Labelled videos: a CSV, a videofolder.txt list, or a folder of class folders."""
+    """Labelled videos: a CSV, a videofolder.txt list, or a folder of class folders; for a model of several labels a
+    video, a CSV."""
     recipe: str | None = None
     """A published row, see gateshift recipes, or a .toml file of yours: its segments, clips and crops.
     What is given beside it wins."""

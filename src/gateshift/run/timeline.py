@@ -153,7 +153,8 @@ def find_segments(
     borders = [0, *(round((a + b) / 2) for a, b in pairwise(middles)), windows[-1].stop]
     runs = _runs(smoothed, thresholds)
     if apart:
-        runs = [(k, numbers) for k in range(len(classes)) for _, numbers in _runs(smoothed[:, k : k + 1], thresholds)]
+        begun = (smoothed.amax(0) >= thresholds.enter).nonzero().flatten().tolist()  # few of many classes ever begin
+        runs = [(k, numbers) for k in begun for _, numbers in _runs(smoothed[:, k : k + 1], thresholds)]
     return [
         Segment(
             start_s=times_s[borders[numbers[0]]],

@@ -71,7 +71,8 @@ def prepare(settings: TrainSettings, folder: RunFolder, reporter: Reporter) -> T
     description = describe(settings, classes, learned, validation, backwards)
     if settings.resume:
         folder.check_description(description)
-    validation.targets(classes)  # a label that is not learned is found before the training, not after
+    for each in (learned, validation):  # a label that is not learned is found before the training, not after
+        each.targets(classes)
     model = _begin(settings, learned, classes, accelerator.process_index, reporter)
     rule = create_augmentation(augment, model.config, backwards, num_segments=settings.model.segments)
     clips = TrainingClips(learned, classes, rule, seed=settings.seed)
@@ -164,7 +165,8 @@ def _describe(run: Training, backwards: Pairs, reporter: Reporter) -> None:
         f"{len(run.model.classes)} classes, {accelerator.num_processes} process(es) on {accelerator.device.type}"
     )
     reporter.say(_describe_rate(run.settings.optim))
-    reporter.say(f"mirrored clips: {augment.mirror}; classes that swap: {_listed(run.model.config.mirror_pairs)}")
+    mirrored = augment.mirror if run.clips.augmentation.may_mirror.any() else "none"
+    reporter.say(f"mirrored clips: {mirrored}; classes that swap: {_listed(run.model.config.mirror_pairs)}")
     if backwards:
         reporter.say(f"clips played backwards; classes that swap: {_listed(backwards)}")
 

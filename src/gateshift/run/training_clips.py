@@ -71,12 +71,28 @@ def choose_reversal_pairs(augment: AugmentOptions, learned: Manifest, classes: S
 def create_augmentation(
     augment: AugmentOptions, config: ModelConfig, reversed_pairs: Pairs, *, num_segments: int
 ) -> Augmentation:
-    """How clips for a network are varied."""
+    """How clips for a network are varied.
+
+    Where a video may have several labels, what it does not show is said of it too. So none is mirrored where one could
+    come to show a class that names a side and has no counterpart; and all classes must be in pairs to be reversed.
+
+    Raises:
+        SettingsError: If they are not.
+    """
+    allowed = may_mirror(config.classes, config.mirror_pairs, augment.mirror)
+    if config.multi_label:
+        allowed &= may_mirror(config.classes, config.mirror_pairs, "all").all()
+        left_out = [name for name in config.classes if not any(name in pair for pair in reversed_pairs)]
+        if reversed_pairs and left_out:
+            raise SettingsError(
+                f"--multi-label with clips played backwards: {left_out[0]!r} is in no pair, and nobody has said which "
+                f"clips show it backwards; pair each class, as '{left_out[0]}={left_out[0]}' if it looks the same"
+            )
     return Augmentation(
         size_px=config.size_px,
         num_segments=num_segments,
         mirror_map=mirror_map(config.classes, config.mirror_pairs),
-        may_mirror=may_mirror(config.classes, config.mirror_pairs, augment.mirror),
+        may_mirror=allowed,
         brightness=augment.brightness,
         reversal_map=reversal_map(config.classes, reversed_pairs) if reversed_pairs else None,
         magnitude=augment.rand_augment,

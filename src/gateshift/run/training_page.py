@@ -34,9 +34,7 @@ Rows = Sequence[Mapping[str, float]]
 def watched_clips(model: VideoClassifier, validation: Manifest, num_segments: int) -> Tensor | None:
     """A few validation clips, from all over the list, to watch gates on: [B, T, 3, H, W]; None if none can be read."""
     config = model.config
-    views = TestViews(
-        validation, config.classes, Protocol(num_segments), size_px=config.size_px, resize_px=config.resize_px
-    )
+    views = TestViews(validation, Protocol(num_segments), size_px=config.size_px, resize_px=config.resize_px)
     chosen = range(0, len(views), -(-len(views) // WATCHED_VIDEOS))
     clips = [sample["views"][0] for sample in (views[index] for index in chosen) if "views" in sample]
     return torch.stack(clips) if clips else None
@@ -82,7 +80,10 @@ def draw_curves(rows: Rows, path: Path) -> None:
     layers = [name for name in rows[-1] if name.startswith(GATE)]
     panels = {
         "loss": {"loss": "training"},
-        "accuracy": {"accuracy": "training", **{name: text for name, text in VALIDATION.items() if name in rows[-1]}},
+        "accuracy": {
+            "accuracy": "training",
+            **{name: text for name, text in VALIDATION.items() if any(name in row for row in rows)},
+        },
         "learning rate": {"lr": "learning rate"},
     }
     if layers:

@@ -43,6 +43,9 @@ class PredictionRecord(BaseModel):
     """What the model says of a video."""
 
     top: list[ClassProbability] = Field(description="The likeliest classes, likeliest first.")
+    labels: list[str] | None = Field(
+        description="Of a model of several labels a video, the classes likelier than not; null of any other."
+    )
     num_frames: int
     duration_s: float
     timeline: list[TimelineSegment] | None = Field(description="What happens when; null unless asked for.")
@@ -135,6 +138,7 @@ def create_app(scorer: Scorer, folder: Path, *, token: str | None) -> FastAPI:
         segments = None if answer.timeline is None else [TimelineSegment(**vars(part)) for part in answer.timeline]
         return PredictionRecord(
             top=[ClassProbability(class_name=name, probability=probability) for name, probability in answer.top],
+            labels=None if answer.labels is None else list(answer.labels),
             num_frames=answer.num_frames,
             duration_s=answer.duration_s,
             timeline=segments,

@@ -6,6 +6,7 @@ import base64
 import tempfile
 from collections.abc import Callable, Sequence
 from html import escape
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ CSS = """
 button[aria-label="Trim video to selection"] { display: none; }
 .gateshift-message { border-left: 4px solid #c33; padding: .5rem .8rem; }
 .gateshift-strip { position: relative; height: 1.4rem; background: #8883; border-radius: 4px; overflow: hidden; }
-.gateshift-strip span { position: absolute; top: 0; bottom: 0; }
+.gateshift-strip span { position: absolute; }
 .gateshift-table { width: 100%; border-collapse: collapse; margin-top: .5rem; }
 .gateshift-table :is(tr, th, td) { border: 0 !important; text-align: left; padding: .15rem .6rem .15rem 0 !important; }
 .gateshift-table i { display: inline-block; width: .8em; height: .8em; border-radius: 2px; margin-right: .4em; }
@@ -126,9 +127,12 @@ def render_timeline(answer: Answer) -> str:
     if not answer.timeline:
         return f"<p>{length}. No class reaches a probability of 0.5 in any window.</p>"
     colours = _colours(answer.timeline)
+    lanes = {label: place for place, label in enumerate(colours)} if _overlap(answer.timeline) else {}
+    height = 100 / max(len(lanes), 1)
     strip = "".join(
         f'<span style="left:{100 * part.start_s / answer.duration_s:.2f}%;'
         f"width:{100 * (part.end_s - part.start_s) / answer.duration_s:.2f}%;"
+        f"top:{height * lanes.get(part.label, 0):.2f}%;height:{height:.2f}%;"
         f'background:{colours[part.label]}" title="{escape(part.label)}"></span>'
         for part in answer.timeline
         if answer.duration_s
@@ -142,6 +146,11 @@ def render_timeline(answer: Answer) -> str:
         f'<p>{length}</p><div class="gateshift-strip">{strip}</div><table class="gateshift-table">'
         f"<tr><th>class</th><th>time</th><th>probability</th></tr>{rows}</table>"
     )
+
+
+def _overlap(timeline: Sequence[Segment]) -> bool:
+    """Whether something begins before something else has ended, as segments of several labels a video can."""
+    return any(later.start_s < earlier.end_s for earlier, later in pairwise(timeline))
 
 
 def _colours(timeline: Sequence[Segment]) -> dict[str, str]:

@@ -18,6 +18,7 @@ from gateshift.errors import VideoError
 from gateshift.model.classifier import VideoClassifier
 from gateshift.run.evaluate import choose_protocol
 from gateshift.run.explain_files import Explanation, explain_clip
+from gateshift.run.predict import found_labels
 from gateshift.run.timeline import Segment, find_segments
 from gateshift.run.windows import Thresholds, Windows, stack_clips
 from gateshift.web.serve_settings import ServeSettings
@@ -36,6 +37,7 @@ class Answer:
 
     Attributes:
         top: The likeliest classes and their probabilities, likeliest first.
+        labels: Of a model of several labels a video, the classes that are likelier than not; None of any other.
         num_frames: Of the video.
         duration_s: Of the video.
         timeline: What happens when, if asked for.
@@ -43,6 +45,7 @@ class Answer:
     """
 
     top: Sequence[tuple[str, float]]
+    labels: Sequence[str] | None
     num_frames: int
     duration_s: float
     timeline: Sequence[Segment] | None = None
@@ -129,6 +132,7 @@ class Scorer:
             explanation = explain_clip(self.model, clip, decoded.clip)
         return Answer(
             [(names[index], value) for index, value in zip(best.indices.tolist(), best.values.tolist(), strict=True)],
+            found_labels(self.model.config, probabilities),
             len(decoded.times_s) - 1,
             decoded.times_s[-1],
             segments,
