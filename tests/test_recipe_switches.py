@@ -32,7 +32,7 @@ SMALL = ["--backbone", "test_resnet", "--size", "32", "--segments", "2", "--batc
 EVERYTHING = """
     --drop-path 0.3 --schedule one-cycle --gates-warmup-epochs 2 --layer-decay 0.8 --freeze-epochs 1 --ema 0.9
     --label-smoothing 0.1 --optimizer adamw --lr 0.002 --accumulate 2 --brightness 0.2 --rand-augment 9
-    --erasing 0.3 --mixup 0.4 --cutmix 1 --balanced --focal-gamma 2 --skip-bad 1
+    --erasing 0.3 --mixup 0.4 --cutmix 1 --balanced --focal-gamma 2 --skip-bad 1 --smallest-crop 0.75
 """
 
 
@@ -349,6 +349,7 @@ MISTAKES = {
     "--ema 1": "--ema 1.0; it is a share from 0 up to, not including, 1",
     "--mixup -1": "--mixup -1.0; it must be 0 or more",
     "--rand-augment 31": "--rand-augment 31; it must be from 0 to 30",
+    "--smallest-crop 0.5": "--smallest-crop 0.5; it must be from 0.66",
     "--layer-decay 0": "--layer-decay 0.0; it must be above 0 and at most 1",
     "--freeze-epochs 2": "--freeze-epochs 2 of --epochs 2",
     "--gates-warmup-epochs 3": "--gates-warmup-epochs 3 of --epochs 2",

@@ -123,6 +123,17 @@ def test_three_crops_cover_the_whole_width_and_height() -> None:
     assert Protocol(2, num_crops=3).crops(image(48, 90), size_px=32, resize_px=36).shape == (3, 1, 3, 32, 32)
 
 
+@given(st.integers(40, 120), st.integers(40, 120), st.floats(0.66, 1))
+def test_no_random_crop_is_smaller_than_asked_for(height: int, width: int, smallest: float) -> None:
+    all_of_them = multi_scale_boxes(height, width, size_px=10)
+    boxes = multi_scale_boxes(height, width, size_px=10, smallest=smallest)
+    shorter = min(height, width)
+    assert {min(box.width, box.height) for box in boxes} <= {int(shorter * scale) for scale in (0.66, 0.75, 0.875, 1)}
+    assert min(min(box.width, box.height) for box in boxes) >= int(smallest * shorter)
+    assert set(boxes) <= set(all_of_them)
+    assert (set(boxes) == set(all_of_them)) == (smallest <= 0.66)
+
+
 def test_a_random_crop_is_one_draw_for_all_frames() -> None:
     still = image(60, 80).expand(5, -1, -1, -1)
     clip = random_crop(still, size_px=32, generator=torch.Generator().manual_seed(1))

@@ -16,6 +16,7 @@ from gateshift.data.manifest import Manifest
 from gateshift.data.mirror import turn_label
 from gateshift.data.sampling import segment_indices
 from gateshift.data.transforms import (
+    CROP_SCALES,
     mirror,
     random_brightness,
     random_crop,
@@ -44,6 +45,7 @@ class Augmentation:
             which none is, None where no clip is.
         magnitude: Of RandAugment's operations, 0 for none.
         erasing: Probability that a rectangle is greyed out.
+        smallest_crop: Smallest side of the crop, as a share of the frame's short side, up to 1.
     """
 
     size_px: int
@@ -54,6 +56,7 @@ class Augmentation:
     reversal_map: Tensor | None = None
     magnitude: int = 0
     erasing: float = 0.0
+    smallest_crop: float = CROP_SCALES[-1]
 
     def vary(self, frames: Tensor, label: int | Tensor, *, generator: torch.Generator) -> tuple[Tensor, int | Tensor]:
         """Crop and vary one clip: uint8 [T, 3, H, W] -> [T, 3, size_px, size_px], with the label that it then has.
@@ -63,7 +66,7 @@ class Augmentation:
         """
         own = label if isinstance(label, int) else label > 0
         is_any = isinstance(label, int) or bool(label.any())
-        clip = random_crop(frames, size_px=self.size_px, generator=generator)
+        clip = random_crop(frames, size_px=self.size_px, generator=generator, smallest=self.smallest_crop)
         if torch.rand((), generator=generator) < 0.5 and is_any and self.may_mirror[own].all():
             clip, label = mirror(clip), turn_label(label, self.mirror_map)
         if self.brightness:

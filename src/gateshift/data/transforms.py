@@ -50,7 +50,7 @@ def reverse(frames: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=64)  # a data set has few sizes, and a box is drawn for each clip
-def multi_scale_boxes(height: int, width: int, *, size_px: int) -> tuple[Box, ...]:
+def multi_scale_boxes(height: int, width: int, *, size_px: int, smallest: float = CROP_SCALES[-1]) -> tuple[Box, ...]:
     """Every box that the training crop may take (multi-scale cropping of TSN, "Towards Good Practices", 2015).
 
     Sides are 1, 0.875, 0.75 or 0.66 of the frame's short side, height and width at most one step apart,
@@ -60,12 +60,13 @@ def multi_scale_boxes(height: int, width: int, *, size_px: int) -> tuple[Box, ..
         height: Of the frame.
         width: Of the frame.
         size_px: Side of the network's input.
+        smallest: Shares of the short side below this are left out; up to 1.
 
     Returns:
         Boxes, with those that several draws give repeated as often: drawing one uniformly is the published crop.
     """
     short_side = min(height, width)
-    sides = [int(short_side * scale) for scale in CROP_SCALES]
+    sides = [int(short_side * scale) for scale in CROP_SCALES if scale >= smallest]
     sides = [size_px if abs(side - size_px) < 3 and size_px <= short_side else side for side in sides]
     boxes: list[Box] = []
     for i, box_height in enumerate(sides):
@@ -83,9 +84,11 @@ def _thirteen_places(height: int, width: int, box_height: int, box_width: int) -
     return [Box(i * across, j * down, box_width, box_height) for i, j in outer + inner]
 
 
-def random_crop(frames: Tensor, *, size_px: int, generator: torch.Generator) -> Tensor:
+def random_crop(
+    frames: Tensor, *, size_px: int, generator: torch.Generator, smallest: float = CROP_SCALES[-1]
+) -> Tensor:
     """Cut one of :func:`multi_scale_boxes` and resize it: uint8 [T, 3, H, W] -> [T, 3, size_px, size_px]."""
-    boxes = multi_scale_boxes(*frames.shape[-2:], size_px=size_px)
+    boxes = multi_scale_boxes(*frames.shape[-2:], size_px=size_px, smallest=smallest)
     box = boxes[int(torch.randint(len(boxes), (), generator=generator))]
     return transforms.resize(crop(frames, box), [size_px, size_px], antialias=True)
 

@@ -119,6 +119,9 @@ class AugmentOptions:
     mirror_pairs: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="'A=B'")] = ()
     """Two classes that swap in a mirror; repeat for more. By default found by the words
     left and right, clockwise and counterclockwise or anticlockwise, cw and ccw."""
+    smallest_crop: float = 0.66
+    """Smallest side of the random crops, as a share of the frame's short side: 0.66 as in the papers, up to 1 where
+    what matters comes near the edges of the picture, or is small in it."""
     brightness: float = 0.0
     """Largest relative change of brightness and contrast, such as 0.3."""
     reverse: bool = False
@@ -244,6 +247,11 @@ class TrainSettings:
             {"layer-decay": optim.layer_decay},
             lambda value: 0 < value <= 1,
             "it must be above 0 and at most 1; try 0.8",
+        )
+        _check(
+            {"smallest-crop": augment.smallest_crop},
+            lambda value: 0.66 <= value <= 1,
+            "it must be from 0.66, as in the papers, to 1; try 0.875",
         )
         _check({"rand-augment": augment.rand_augment}, lambda value: 0 <= value <= 30, "it must be from 0 to 30; try 9")
         self._check_epochs()

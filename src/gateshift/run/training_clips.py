@@ -97,6 +97,7 @@ def create_augmentation(
         reversal_map=reversal_map(config.classes, reversed_pairs) if reversed_pairs else None,
         magnitude=augment.rand_augment,
         erasing=augment.erasing,
+        smallest_crop=augment.smallest_crop,
     )
 
 
