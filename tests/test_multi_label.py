@@ -253,7 +253,7 @@ def test_from_a_list_to_labels_on_the_command_line(
     words = (
         "--backbone test_resnet --size 32 --segments 4 --epochs 8 --warmup-epochs 1 --schedule one-cycle --workers 0"
     )
-    words += " --optimizer adamw --lr 0.004 --mirror none --dropout 0 --validate-every 4"
+    words += " --optimizer adamw --lr 0.004 --mirror none --dropout 0 --validate-every 8"
     train, val, run = str(lists / "train.csv"), str(lists / "val.csv"), tmp_path / "run"
     main(["train", train, val, "--out", str(run), "--multi-label", *words.split()])
     assert "validation mAP" in capsys.readouterr().err

@@ -18,6 +18,7 @@ from gateshift.cli import main
 from gateshift.model.checkpointing import checkpoint_blocks
 from gateshift.model.classifier import VideoClassifier
 from gateshift.model.depthwise import keep_depthwise_float32
+from gateshift.run.evaluate import create_accelerator
 
 NETS = {"bninception": 64, "inceptionv3": 107, "resnet26": 64, "tf_efficientnet_lite0": 64}
 
@@ -124,6 +125,15 @@ def test_a_training_in_bf16_keeps_them_in_float32(clips: Path, tmp_path: Path) -
     assert {dtype for depthwise, dtype in gradients.found if depthwise} == {torch.float32}
     assert {dtype for depthwise, dtype in gradients.found if not depthwise} == {torch.bfloat16}
     assert all(weight.isfinite().all() for weight in weights.values())
+
+
+def test_one_process_can_take_one_precision_after_the_other() -> None:
+    assert [create_accelerator(each).mixed_precision for each in ("no", "bf16", "bf16", "no")] == [
+        "no",
+        "bf16",
+        "bf16",
+        "no",
+    ]
 
 
 def train(clips: Path, out: Path, *options: str) -> dict[str, torch.Tensor]:

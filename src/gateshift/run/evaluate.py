@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from accelerate.utils import DataLoaderConfiguration, gather_object
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -41,9 +42,13 @@ class Evaluation:
 def create_accelerator(precision: str) -> Accelerator:
     """Devices, processes and precision of a run; batch sizes are those of all processes together.
 
+    One of another precision that was made before in this process is of no use afterwards.
+
     Raises:
         SettingsError: If this machine cannot compute in that precision.
     """
+    if AcceleratorState._shared_state and AcceleratorState().mixed_precision != precision:
+        AcceleratorState._reset_state()  # else a program could not train in bf16 and then test in float32
     try:
         return Accelerator(
             # Without this, processes launched on a machine with no GPU would not know of each other.
