@@ -307,6 +307,13 @@ def test_a_model_of_several_labels_has_no_report_and_an_unread_video_no_labels(
             main(["test", str(tmp_path / "m.safetensors"), str(lists / "val.csv"), *words])
         assert stopped.value.code == 2
         assert "a model of several labels a video" in capsys.readouterr().err
+    for name in ("8x2", "12x2", "16", "24"):
+        gs.save_model(model, tmp_path / f"gsm-inceptionv3-{name}.safetensors")
+    words = ["--recipe", "gsm-inceptionv3-ensemble", "--root", str(lists), "--workers", "0"]
+    with pytest.raises(SystemExit) as stopped:
+        main(["test", str(tmp_path), str(write_list(tmp_path / "one.csv", "val1.mp4,rise")), *words])
+    assert stopped.value.code == 2
+    assert "average them by gateshift ensemble" in capsys.readouterr().err
     main(["test", str(tmp_path / "m.safetensors"), str(lists / "val.csv"), "--scores", str(tmp_path / "s.npz")])
     with pytest.raises(SystemExit):
         main(["test", str(tmp_path / "m.safetensors"), str(lists / "val.csv"), "--compare", str(tmp_path / "s.npz")])

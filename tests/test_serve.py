@@ -1,6 +1,7 @@
 """The server as its users have it: a process of its own, a model that is right by construction, real clips."""
 
 import asyncio
+import dataclasses
 import json
 import signal
 import socket
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from conftest import WriteVideo
 from serving import BRIGHT, DARK, Server, grey_frames, start_server, write_brightness_model
 
@@ -257,6 +259,35 @@ def test_a_timeline_ends_at_the_limit_of_time(dark: Path, model: Path, monkeypat
     monkeypatch.setattr(scoring.time, "monotonic", lambda: next(ticks))
     with pytest.raises(VideoError, match="not scored in 30 s"):
         scorer._score(decoded, top=5, explain=False)
+
+
+def test_a_model_of_several_labels_names_them_and_its_segments_overlap_in_lanes(
+    dark: Path, model: Path, tmp_path: Path
+) -> None:
+    from gateshift.web.page import render_timeline
+    from gateshift.web.scoring import Scorer
+
+    network = gs.load_model(model)
+    network.config = dataclasses.replace(network.config, multi_label=True)
+    answer = Scorer(network, ServeSettings(model)).answer(dark, timeline=True)
+    assert answer.labels == (network.classes[0],)
+    assert render_timeline(answer).count("top:0.00%;height:100.00%") == 1
+    with torch.no_grad():
+        network.head.bias += 9  # whatever is shown, it is both
+    gs.save_model(network, tmp_path / "both.safetensors")
+    started = start_server(tmp_path, tmp_path / "both.safetensors")
+    try:
+        with dark.open("rb") as file:
+            url = f"{started.url}/api/predict?timeline=true"
+            record = CLIENT.post(url, files={"file": ("clip.mp4", file)}).json()
+    finally:
+        started.process.kill()
+        started.process.wait()
+    assert sorted(record["labels"]) == sorted(network.classes)
+    assert [part["start_s"] for part in record["timeline"]] == [0, 0]
+    both = Scorer(gs.load_model(tmp_path / "both.safetensors"), ServeSettings(model)).answer(dark, timeline=True)
+    strip = render_timeline(both)
+    assert "top:0.00%;height:50.00%" in strip and "top:50.00%;height:50.00%" in strip
 
 
 def test_more_requests_than_may_wait_are_told_to_come_back(dark: Path, model: Path) -> None:

@@ -151,8 +151,9 @@ def find_segments(
     smoothed = smooth_over_time(probabilities, smooth)
     middles = [(window.start + window.stop) / 2 for window in windows]
     borders = [0, *(round((a + b) / 2) for a, b in pairwise(middles)), windows[-1].stop]
-    runs = _runs(smoothed, thresholds)
-    if apart:
+    if not apart:
+        runs = _runs(smoothed, thresholds)
+    else:
         begun = (smoothed.amax(0) >= thresholds.enter).nonzero().flatten().tolist()  # few of many classes ever begin
         runs = [(k, numbers) for k in begun for _, numbers in _runs(smoothed[:, k : k + 1], thresholds)]
     return [
