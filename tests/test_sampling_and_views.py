@@ -109,9 +109,9 @@ def test_training_crops_take_the_boxes_of_the_release(key: str, height: int, wid
     assert found == [tuple(row) for row in TRANSFORMS[key].tolist()]
 
 
-@given(height=st.integers(1, 300), width=st.integers(1, 300), size=st.integers(1, 256))
-def test_training_boxes_lie_inside_any_frame(height: int, width: int, size: int) -> None:
-    for box in multi_scale_boxes(height, width, size_px=size):
+@given(height=st.integers(1, 300), width=st.integers(1, 300), size=st.integers(1, 256), whole_frame=st.booleans())
+def test_training_boxes_lie_inside_any_frame(height: int, width: int, size: int, whole_frame: bool) -> None:
+    for box in multi_scale_boxes(height, width, size_px=size, whole_frame=whole_frame):
         assert box.width >= 1
         assert box.height >= 1
         assert 0 <= box.left <= box.left + box.width <= width
@@ -136,13 +136,16 @@ def test_no_random_crop_is_smaller_than_asked_for(height: int, width: int, small
 
 def test_a_random_crop_is_one_draw_for_all_frames() -> None:
     still = image(60, 80).expand(5, -1, -1, -1)
-    clip = random_crop(still, size_px=32, generator=torch.Generator().manual_seed(1))
+    boxes = multi_scale_boxes(60, 80, size_px=32)
+    clip = random_crop(still, boxes, size_px=32, generator=torch.Generator().manual_seed(1))
     assert clip.shape == (5, 3, 32, 32)
     assert torch.equal(clip, clip[:1].expand_as(clip))
 
 
 def test_a_random_crop_is_the_same_again_with_the_same_generator() -> None:
-    crops = [random_crop(image(60, 80), size_px=32, generator=torch.Generator().manual_seed(3)) for _ in range(2)]
+    boxes = multi_scale_boxes(60, 80, size_px=32)
+    again = [torch.Generator().manual_seed(3) for _ in range(2)]
+    crops = [random_crop(image(60, 80), boxes, size_px=32, generator=generator) for generator in again]
     assert torch.equal(*crops)
 
 

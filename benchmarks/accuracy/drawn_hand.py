@@ -19,7 +19,7 @@ class Hand:
     def __init__(self, rng: Rng, size_px: tuple[int, int]) -> None:
         self.rng, self.size_px = rng, size_px
         width, height = size_px
-        self.finger = rng.uniform(0.13, 0.27) * height
+        self.finger = rng.uniform(0.14, 0.32) * height
         self.thick = self.finger * rng.uniform(0.26, 0.4)
         self.fist = self.finger * rng.uniform(0.45, 0.65)
         self.arm = self.fist * rng.uniform(0.65, 0.95)

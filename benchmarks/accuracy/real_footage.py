@@ -7,8 +7,7 @@ DIR is a folder with train.csv, val.csv, classes.txt and clips.csv of EgoGestAR'
 their licence is unclear, so they are no part of this project); DRAWN is what drawn_gestures.py wrote. OUT receives
 
     val.csv, train_K_seedS.csv       the validation clips; K = 1, 2, 5, 14 real clips a class, drawn by the seed
-    mixed_K_seedS.csv                all of DRAWN and these, repeated until a third of the list is real
-    mixed_0.csv                      DRAWN alone
+    mixed_K_seedS.csv                640 clips: these, repeated until they are two thirds, and clips of DRAWN
     reversed.csv                     the swipes of the validation clips played backwards, as the classes they then are
     other_scenes.csv, same_scenes.csv  the training clips of two recording groups, and all others, to choose by
     imagenet.safetensors             EfficientNet-Lite0's ImageNet weights by timm's names, for --weights
@@ -29,7 +28,7 @@ from gateshift.data.video import open_video
 BACKBONE = "tf_efficientnet_lite0"
 CLIPS_A_CLASS = (1, 2, 5, 14)
 OTHER_GROUPS = ("h264_30", "h264_30_curtain")  # 39 clips of all ten classes, in scenes that no other group shows
-REAL_SHARE = 1 / 3
+MIXED_CLIPS, MIXED_REAL = 640, 427  # two thirds
 Rows = list[tuple[str, str]]
 
 
@@ -47,10 +46,10 @@ def choose(rows: Rows, clips_a_class: int, *, seed: int) -> Rows:
     return [rows[i] for i in sorted(chosen)]
 
 
-def mix(real: Rows, drawn: Rows) -> Rows:
-    """All drawn rows, and the real ones as often as makes them a third of all."""
-    wanted = REAL_SHARE / (1 - REAL_SHARE) * len(drawn)
-    return drawn + real * max(1, round(wanted / len(real)))
+def mix(real: Rows, drawn: Rows, *, seed: int) -> Rows:
+    """``MIXED_CLIPS`` rows: the real ones over and over, and drawn ones, no two the same."""
+    order = np.random.default_rng(seed).permutation(len(drawn))[: MIXED_CLIPS - MIXED_REAL]
+    return [drawn[i] for i in order.tolist()] + [real[i % len(real)] for i in range(MIXED_REAL)]
 
 
 def write_reversed(rows: Rows, out: Path) -> Rows:
@@ -106,14 +105,12 @@ def write_lists(out: Path, clips: Path, *, drawn: Path | None, num_seeds: int) -
         "same_scenes": same,
     }
     drawn_rows = read_rows(drawn / "train.csv") if drawn else []
-    if drawn_rows:
-        lists["mixed_0"] = drawn_rows
     for seed in range(num_seeds):
         for count in CLIPS_A_CLASS:
             chosen = choose(real, count, seed=seed)
             lists[f"train_{count}_seed{seed}"] = chosen
             if drawn_rows:
-                lists[f"mixed_{count}_seed{seed}"] = mix(chosen, drawn_rows)
+                lists[f"mixed_{count}_seed{seed}"] = mix(chosen, drawn_rows, seed=seed)
     for name, rows in lists.items():
         write_table(out / f"{name}.csv", ("path", "label"), rows)
     (out / CLASSES_FILE).write_text((clips / CLASSES_FILE).read_text(encoding="utf-8"), encoding="utf-8")

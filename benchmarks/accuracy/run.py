@@ -175,7 +175,7 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=1, help="trainings at a time; they share the cores")
     parser.add_argument("--list", action="store_true", help="print the commands, run none")
     given = parser.parse_args()
-    places = {"data": str(given.data), "paths": given.paths, "clips": given.clips}
+    places = {"data": str(given.data), "runs": str(given.out), "paths": given.paths, "clips": given.clips}
     table = narrow(read_table(given.table, places), rows=given.rows, seeds=given.seeds)
     make_data(table, is_dry=given.list)
     if not given.list:

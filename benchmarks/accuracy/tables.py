@@ -39,7 +39,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Table:
-    """All of a table. ``{data}``, ``{paths}``, ``{clips}``, ``{here}`` and ``{seed}`` in its texts stand for these.
+    """All of a table. Its texts have ``{data}``, ``{runs}``, ``{paths}``, ``{clips}``, ``{here}``, ``{seed}`` in them.
 
     Attributes:
         name: Of its file.

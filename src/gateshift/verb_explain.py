@@ -79,8 +79,7 @@ def _measure(settings: ExplainSettings, model: VideoClassifier, videos: Path) ->
     manifest = read_videos(videos, root=settings.root)
     manifest.check_files()
     protocol = choose_protocol(model.config, segments=settings.segments, clips=1, crops=1)
-    size = {"size_px": model.config.size_px, "resize_px": model.config.resize_px}
-    views = TestViews(manifest, protocol, **size)
+    views = TestViews(manifest, protocol, size_px=model.config.size_px, resize_px=model.config.resize_px)
     device = next(model.parameters()).device
     with make_bar(Console(stderr=True)) as bar:
         task = bar.add_task("measuring gates", total=len(manifest), note=f"{len(manifest)} videos")

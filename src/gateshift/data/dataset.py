@@ -18,6 +18,7 @@ from gateshift.data.sampling import segment_indices
 from gateshift.data.transforms import (
     CROP_SCALES,
     mirror,
+    multi_scale_boxes,
     random_brightness,
     random_crop,
     random_erasing,
@@ -46,6 +47,7 @@ class Augmentation:
         magnitude: Of RandAugment's operations, 0 for none.
         erasing: Probability that a rectangle is greyed out.
         smallest_crop: Smallest side of the crop, as a share of the frame's short side, up to 1.
+        whole_frame: Whether these are shares of the frame's height and width, as the network sees whole frames.
     """
 
     size_px: int
@@ -57,6 +59,7 @@ class Augmentation:
     magnitude: int = 0
     erasing: float = 0.0
     smallest_crop: float = CROP_SCALES[-1]
+    whole_frame: bool = False
 
     def vary(self, frames: Tensor, label: int | Tensor, *, generator: torch.Generator) -> tuple[Tensor, int | Tensor]:
         """Crop and vary one clip: uint8 [T, 3, H, W] -> [T, 3, size_px, size_px], with the label that it then has.
@@ -66,7 +69,10 @@ class Augmentation:
         """
         own = label if isinstance(label, int) else label > 0
         is_any = isinstance(label, int) or bool(label.any())
-        clip = random_crop(frames, size_px=self.size_px, generator=generator, smallest=self.smallest_crop)
+        boxes = multi_scale_boxes(
+            *frames.shape[-2:], size_px=self.size_px, smallest=self.smallest_crop, whole_frame=self.whole_frame
+        )
+        clip = random_crop(frames, boxes, size_px=self.size_px, generator=generator)
         if torch.rand((), generator=generator) < 0.5 and is_any and self.may_mirror[own].all():
             clip, label = mirror(clip), turn_label(label, self.mirror_map)
         if self.brightness:
@@ -127,7 +133,7 @@ class TestViews(Dataset[Sample]):
 
     __test__ = False  # not a test of pytest
 
-    def __init__(self, manifest: Manifest, protocol: Protocol, *, size_px: int, resize_px: int) -> None:
+    def __init__(self, manifest: Manifest, protocol: Protocol, *, size_px: int, resize_px: int | None) -> None:
         self.manifest = manifest
         self.protocol = protocol
         self.size_px = size_px
@@ -150,14 +156,14 @@ def open_entry(entry: Entry) -> Video:
     return open_video(entry.path, start_s=entry.start_s, end_s=entry.end_s, num_frames=entry.num_frames)
 
 
-def read_views(video: Video, protocol: Protocol, *, size_px: int, resize_px: int) -> Tensor:
+def read_views(video: Video, protocol: Protocol, *, size_px: int, resize_px: int | None) -> Tensor:
     """All views of a video.
 
     Args:
         video: An open one.
         protocol: How many clips of how many frames, and which crops.
         size_px: Side of a crop.
-        resize_px: Short side that frames are resized to before.
+        resize_px: Short side that frames are resized to before; None for whole frames, made square.
 
     Returns:
         uint8 RGB [V, T, 3, size_px, size_px], clip after clip, the crops of a clip together.

@@ -32,7 +32,7 @@ class WantedViews:
         base: Where a relative path starts.
         protocol: The views.
         size_px: Side of a crop.
-        resize_px: Short side that frames are resized to before.
+        resize_px: Short side that frames are resized to before; None for whole frames, made square.
         folder: Where a video from an address lies while it is decoded.
     """
 
@@ -40,7 +40,7 @@ class WantedViews:
     base: Path
     protocol: Protocol
     size_px: int
-    resize_px: int
+    resize_px: int | None
     folder: Path
 
 

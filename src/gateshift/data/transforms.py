@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -34,6 +35,11 @@ def resize_short_side(frames: Tensor, size_px: int) -> Tensor:
     return transforms.resize(frames, [size_px], antialias=True)
 
 
+def resize_square(frames: Tensor, size_px: int) -> Tensor:
+    """Resize to a square, whatever the shape was: uint8 [..., 3, H, W] -> [..., 3, size_px, size_px], antialiased."""
+    return transforms.resize(frames, [size_px, size_px], antialias=True)
+
+
 def crop(frames: Tensor, box: Box) -> Tensor:
     """Cut a box out of every frame, as a view: [..., 3, H, W] -> [..., 3, box.height, box.width]."""
     return frames[..., box.top : box.top + box.height, box.left : box.left + box.width]
@@ -50,7 +56,9 @@ def reverse(frames: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=64)  # a data set has few sizes, and a box is drawn for each clip
-def multi_scale_boxes(height: int, width: int, *, size_px: int, smallest: float = CROP_SCALES[-1]) -> tuple[Box, ...]:
+def multi_scale_boxes(
+    height: int, width: int, *, size_px: int, smallest: float = CROP_SCALES[-1], whole_frame: bool = False
+) -> tuple[Box, ...]:
     """Every box that the training crop may take (multi-scale cropping of TSN, "Towards Good Practices", 2015).
 
     Sides are 1, 0.875, 0.75 or 0.66 of the frame's short side, height and width at most one step apart,
@@ -61,19 +69,24 @@ def multi_scale_boxes(height: int, width: int, *, size_px: int, smallest: float 
         width: Of the frame.
         size_px: Side of the network's input.
         smallest: Shares of the short side below this are left out; up to 1.
+        whole_frame: For networks that see whole frames: shares of the height and of the width instead.
 
     Returns:
         Boxes, with those that several draws give repeated as often: drawing one uniformly is the published crop.
     """
-    short_side = min(height, width)
-    sides = [int(short_side * scale) for scale in CROP_SCALES if scale >= smallest]
-    sides = [size_px if abs(side - size_px) < 3 and size_px <= short_side else side for side in sides]
+    longest = (height, width) if whole_frame else (min(height, width),) * 2
+    heights, widths = (_box_sides(side, size_px, smallest) for side in longest)
     boxes: list[Box] = []
-    for i, box_height in enumerate(sides):
-        for j, box_width in enumerate(sides):
+    for i, box_height in enumerate(heights):
+        for j, box_width in enumerate(widths):
             if abs(i - j) <= MAX_DISTORTION:
                 boxes += _thirteen_places(height, width, max(box_height, 1), max(box_width, 1))
     return tuple(boxes)
+
+
+def _box_sides(longest: int, size_px: int, smallest: float) -> list[int]:
+    sides = [int(longest * scale) for scale in CROP_SCALES if scale >= smallest]
+    return [size_px if abs(side - size_px) < 3 and size_px <= longest else side for side in sides]
 
 
 def _thirteen_places(height: int, width: int, box_height: int, box_width: int) -> list[Box]:
@@ -84,13 +97,10 @@ def _thirteen_places(height: int, width: int, box_height: int, box_width: int) -
     return [Box(i * across, j * down, box_width, box_height) for i, j in outer + inner]
 
 
-def random_crop(
-    frames: Tensor, *, size_px: int, generator: torch.Generator, smallest: float = CROP_SCALES[-1]
-) -> Tensor:
+def random_crop(frames: Tensor, boxes: Sequence[Box], *, size_px: int, generator: torch.Generator) -> Tensor:
     """Cut one of :func:`multi_scale_boxes` and resize it: uint8 [T, 3, H, W] -> [T, 3, size_px, size_px]."""
-    boxes = multi_scale_boxes(*frames.shape[-2:], size_px=size_px, smallest=smallest)
     box = boxes[int(torch.randint(len(boxes), (), generator=generator))]
-    return transforms.resize(crop(frames, box), [size_px, size_px], antialias=True)
+    return resize_square(crop(frames, box), size_px)
 
 
 def random_brightness(frames: Tensor, *, amount: float, generator: torch.Generator) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from gateshift.data.sampling import ShortVideos, clip_places, segment_indices
-from gateshift.data.transforms import Box, crop, mirror, resize_short_side
+from gateshift.data.transforms import Box, crop, mirror, resize_short_side, resize_square
 from gateshift.errors import SettingsError
 
 CROP_COUNTS = (1, 3, 5, 10)
@@ -60,18 +60,20 @@ class Protocol:
             for place in clip_places(self.num_clips)
         ]
 
-    def crops(self, frames: Tensor, *, size_px: int, resize_px: int) -> Tensor:
+    def crops(self, frames: Tensor, *, size_px: int, resize_px: int | None) -> Tensor:
         """Cut the test crops of a clip.
 
         Args:
             frames: uint8 [T, 3, H, W].
             size_px: Side of the crops.
             resize_px: Short side that frames are resized to first; 3 crops cover the whole frame instead,
-                so for these it is ``size_px``.
+                so for these it is ``size_px``. None: no crop is cut, the whole frame is made square.
 
         Returns:
             uint8 [crops, T, 3, size_px, size_px].
         """
+        if resize_px is None:
+            return resize_square(frames, size_px).unsqueeze(0)
         resized = resize_short_side(frames, size_px if self.num_crops == 3 else resize_px)
         height, width = resized.shape[-2:]
         cut = [crop(resized, box) for box in crop_boxes(height, width, size_px=size_px, count=self.num_crops)]

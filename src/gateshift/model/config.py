@@ -44,6 +44,7 @@ class ModelConfig:
         num_sites: How many of the family's sites, the last ones, have a temporal module; None for all.
         abstain_below: Probability in 0..1 below which an answer is no answer; None where every one is.
         multi_label: Whether a video may be of several classes at once, or of none.
+        whole_frame: Whether the square is the whole frame, its sides resized apart, and not cut out of it.
     """
 
     backbone: str
@@ -65,11 +66,12 @@ class ModelConfig:
     num_sites: int | None = None
     abstain_below: float | None = None
     multi_label: bool = False
+    whole_frame: bool = False
 
     @property
-    def resize_px(self) -> int:
-        """Short side to which a test frame is resized before the square is cut out: 256 for 224."""
-        return self.size_px * 256 // 224
+    def resize_px(self) -> int | None:
+        """Short side that a test frame is resized to before the square is cut out: 256 for 224; None: none is cut."""
+        return None if self.whole_frame else self.size_px * 256 // 224
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """What logits [..., K] say of each class, in 0..1; with several labels a video, of each for itself."""
@@ -129,9 +131,9 @@ class ModelConfig:
             value = getattr(self, name)
             if not (type(value) is int and 0 < value <= most) and (name not in MAY_BE_NONE or value is not None):
                 raise ValueError(f"{name} {value!r} is not a whole number from 1 to {most}")
-        flags = (self.interleave, self.bgr, self.named, self.causal, self.multi_label)
+        flags = (self.interleave, self.bgr, self.named, self.causal, self.multi_label, self.whole_frame)
         if not all(isinstance(flag, bool) for flag in flags):
-            raise ValueError("interleave, bgr, named, causal and multi_label must be true or false")
+            raise ValueError("interleave, bgr, named, causal, multi_label and whole_frame must be true or false")
         if self.abstain_below is not None and not (_is_number(self.abstain_below) and 0 <= self.abstain_below <= 1):
             raise ValueError(f"abstain_below {self.abstain_below!r} is no probability")
         pairs = self.mirror_pairs

@@ -71,13 +71,16 @@ def choose_protocol(
     """How a model is tested: as asked, and else as the model says.
 
     Raises:
-        SettingsError: If neither says how many frames a clip has, or a number is out of range.
+        SettingsError: If neither says how many frames a clip has, a number is out of range, or there shall be
+            several crops of whole frames.
     """
     segments = config.num_segments if segments is None else segments
     if segments is None:
         raise SettingsError("a released checkpoint does not say how many frames it takes; give --segments, such as 8")
     clips = config.num_clips if clips is None else clips
     crops = config.num_crops if crops is None else crops
+    if config.whole_frame and crops != 1:
+        raise SettingsError(f"crops {crops}; this model sees whole frames, each of which is one crop; take crops 1")
     return Protocol(segments, clips, crops, short_videos)
 
 

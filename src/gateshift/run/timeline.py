@@ -96,7 +96,7 @@ def score_windows(
     return torch.cat(found)
 
 
-def _clips(video: Video, windows: Windows, *, size_px: int, resize_px: int) -> Iterator[list[Tensor]]:
+def _clips(video: Video, windows: Windows, *, size_px: int, resize_px: int | None) -> Iterator[list[Tensor]]:
     """The clip of each window, T frames uint8 [3, s, s]; a frame is kept until the last window that has it."""
     kept: dict[int, Tensor] = {}
     for window in windows.covering(video.num_frames):

@@ -43,6 +43,9 @@ class ModelOptions:
     classes that both have. To go on with other videos or other classes; a stopped training goes on with --resume."""
     size: int | None = None
     """Side of the input square in pixels; the backbone's own by default (224, inceptionv3 229)."""
+    whole_frame: bool = False
+    """Show the network whole frames, made square, in place of squares cut out of them: where what matters comes near
+    the edges of the picture. Random crops are then shares of height and width."""
     interleave: bool | None = None
     """Whether gate-shift mixes channels; by default as in the family's published networks."""
     causal: bool = False

@@ -18,14 +18,13 @@ from gateshift.data.loading import EpochShuffle, make_loader
 from gateshift.data.manifest import Manifest
 from gateshift.data.mirror import Pairs, parse_pairs
 from gateshift.data.mixing import Mixing
-from gateshift.data.views import Protocol
 from gateshift.errors import SettingsError
 from gateshift.model.checkpointing import checkpoint_blocks
 from gateshift.model.classifier import VideoClassifier, create_model
 from gateshift.model.depthwise import keep_depthwise_float32
 from gateshift.model.start import start_from
 from gateshift.run.averaging import WeightAverage
-from gateshift.run.evaluate import create_accelerator
+from gateshift.run.evaluate import choose_protocol, create_accelerator
 from gateshift.run.losses import Loss, balancing_weights
 from gateshift.run.parameter_groups import create_optimizer, freeze_batch_norms
 from gateshift.run.progress import Progress
@@ -213,8 +212,9 @@ def _create(settings: TrainSettings, learned: Manifest, classes: list[str]) -> V
         drop_path=options.drop_path,
     )
     test = load_recipe(settings.recipe).test if settings.recipe else TestOptions()
-    protocol = Protocol(options.segments, test.clips or 1, test.crops or 1)
     given = parse_pairs(augment.mirror_pairs, classes, kind="mirror")
+    model.config = dataclasses.replace(model.config, whole_frame=options.whole_frame)
+    protocol = choose_protocol(model.config, clips=test.clips, crops=test.crops)
     model.config = dataclasses.replace(
         model.config,
         num_clips=protocol.num_clips,

@@ -98,6 +98,7 @@ def create_augmentation(
         magnitude=augment.rand_augment,
         erasing=augment.erasing,
         smallest_crop=augment.smallest_crop,
+        whole_frame=config.whole_frame,
     )
 
 

@@ -29,7 +29,7 @@ class Wanted:
         path: A file.
         protocol: One clip, one crop.
         size_px: Side of the crop.
-        resize_px: Short side that frames are resized to first.
+        resize_px: Short side that frames are resized to first; None for whole frames, made square.
         timeline_s: Length and hop of the windows whose frames are wanted too; None for none.
         limits: Of the video, and of the process.
     """
@@ -37,7 +37,7 @@ class Wanted:
     path: Path
     protocol: Protocol
     size_px: int
-    resize_px: int
+    resize_px: int | None
     timeline_s: tuple[float, float] | None
     limits: Limits
 
