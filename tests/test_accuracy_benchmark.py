@@ -29,7 +29,7 @@ import results
 import run
 import summary
 import tables
-from drawn_gestures import draw_gesture, place, write_clips
+from drawn_gestures import draw_gesture, once, place, write_clips
 from real_footage import choose, mix, split_scenes, write_lists
 from reversal_pairs import MAX_FRAMES, MIN_FRAMES, NAMES, PAIRS, draw_clip, plan
 from reversal_pairs import write_clips as write_pairs
@@ -194,6 +194,13 @@ def test_a_gesture_is_the_same_for_the_same_seed_and_has_an_odd_number_of_frames
     np.testing.assert_array_equal(clips[0], clips[1])
     assert clips[0].shape != clips[2].shape or (clips[0] != clips[2]).any()
     assert all(len(clip) % 2 and 15 <= len(clip) <= 33 for clip in clips)
+
+
+def test_a_gesture_that_was_written_twice_is_taken_once() -> None:
+    path = RIGHT.tolist()
+    assert once(path + path) == path
+    assert once(path) == path
+    assert once([*path, *path[:-1]]) == [*path, *path[:-1]]
 
 
 @pytest.fixture(scope="module")

@@ -108,8 +108,18 @@ def draw_gesture(points: NDArray[np.float64], pictures: list[Image.Image], rng: 
 
 
 def read_paths(file: Path) -> list[dict[str, Any]]:
-    """The paths of a .jsonl file, in its order."""
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    """The paths of a .jsonl file, in its order, each gesture once."""
+    paths = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines() if line.strip()]
+    return [{**path, "points": once(path["points"])} for path in paths]
+
+
+def once(points: list[list[float]]) -> list[list[float]]:
+    """A path whose second half is its first half again, point for point, is one gesture that was written twice.
+
+    So are all 500 of test.jsonl and 45 carets of train.jsonl, and a swipe that goes back is no swipe.
+    """
+    half = len(points) // 2
+    return points[:half] if points[:half] == points[half:] else points
 
 
 def _first_of_each(paths: list[dict[str, Any]], limit: int | None) -> list[tuple[int, dict[str, Any]]]:
