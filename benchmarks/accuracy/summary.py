@@ -1,7 +1,7 @@
 """Sum up filled tables: python benchmarks/accuracy/summary.py [--results DIR]
 
 For each TABLE.csv in DIR, TABLE.md gets a line for each row and test list, with mean and spread over the seeds, and
-TABLE.png a dot for each seed: the accuracy within pairs where the table has pairs, else top-1.
+TABLE.png a dot for each seed: the accuracy within pairs where every class is in one, else top-1.
 """
 
 import argparse
@@ -56,7 +56,7 @@ def table_text(title: str, lines: Lines) -> str:
 
 def draw(title: str, lines: Lines) -> Figure:
     """A dot for each seed, a bar at the mean, rows from top to bottom."""
-    column = "within_pairs" if any(line["within_pairs"] for line in lines) else "top1"
+    column = "within_pairs" if all(line["pair_clips"] == line["of"] for line in lines) else "top1"
     groups = {key: values(some, column) for key, some in grouped(lines).items() if values(some, column)}
     tests = {test for test, _ in groups}
     figure = Figure(figsize=(7, 1.2 + 0.3 * len(groups)), layout="constrained")
