@@ -133,7 +133,7 @@ def work(place: Place, threads: int) -> None:
         pairs = read_pairs(Path(place.table.fill(source)).parent / REVERSAL_FILE)
         line = {**place.key, "test": test, **measure(scores, pairs), **machine()}
         line["train_minutes"] = round(sum(float(epoch["seconds"]) for epoch in curve) / 60, 2) if words else ""
-        line["words"] = shlex.join(place.table.words_of(place.row.words, seed=place.seed))
+        line["words"] = place.row.words
         lines.append(line)
         confusions += [{**place.key, "test": test, **cell} for cell in pair_confusions(scores, pairs)]
         print(

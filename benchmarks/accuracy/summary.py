@@ -72,7 +72,7 @@ def draw(title: str, lines: Lines) -> Figure:
     if column == "within_pairs":
         axes.axvline(50, color="tab:red", linewidth=1, linestyle="--", label="no order: 50 %")
         axes.legend()
-    axes.set_title(title, fontsize="medium")
+    figure.suptitle(title, fontsize="medium", wrap=True)
     return figure
 
 
