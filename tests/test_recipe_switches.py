@@ -31,7 +31,7 @@ from gateshift.run.train_settings import AugmentOptions, ModelOptions, OptimOpti
 SMALL = ["--backbone", "test_resnet", "--size", "32", "--segments", "2", "--batch-size", "4", "--workers", "0"]
 EVERYTHING = """
     --drop-path 0.3 --schedule one-cycle --gates-warmup-epochs 2 --layer-decay 0.8 --freeze-epochs 1 --ema 0.9
-    --label-smoothing 0.1 --optimizer adamw --lr 0.002 --accumulate 2 --brightness 0.2 --rand-augment 9
+    --label-smoothing 0.1 --optimizer adamw --lr 0.002 --gates-lr 0.01 --accumulate 2 --brightness 0.2 --rand-augment 9
     --erasing 0.3 --mixup 0.4 --cutmix 1 --balanced --focal-gamma 2 --skip-bad 1 --smallest-crop 0.75
 """
 
@@ -63,6 +63,17 @@ def test_gates_can_warm_up_for_longer_than_the_rest(model: gs.VideoClassifier) -
     assert rates["backbone.layer1.0.conv2.temporal.weight"] == pytest.approx(2 * 0.1)
     assert rates["head.weight"] == 2.0
     assert rates["backbone.layer1.0.conv1.weight"] == 1.0
+
+
+@pytest.mark.parametrize(("temporal", "other"), [("gsm", "bn.weight"), ("gsf", "fuse.weight")])
+def test_the_convolutions_of_the_gates_have_a_rate_of_their_own(temporal: str, other: str) -> None:
+    model = gs.create_model("test_resnet", temporal, num_classes=3)
+    optim = OptimOptions(warmup_epochs=0, lr=1.0, new_layers_lr=5.0, gates_lr=0.01, layer_decay=0.5)
+    rates = rates_by_name(model, optim, epoch=0, update=0, updates_per_epoch=1)
+    gate = "backbone.layer4.0.conv2.temporal"
+    assert rates[f"{gate}.weight"] == rates[f"{gate}.bias"] == pytest.approx(0.01)
+    assert rates[f"{gate}.{other}"] == rates["head.weight"] == 5.0
+    assert rates["backbone.layer4.0.conv1.weight"] == 0.5
 
 
 def test_one_cycle_counts_updates_of_all_epochs(model: gs.VideoClassifier) -> None:
@@ -350,6 +361,7 @@ MISTAKES = {
     "--mixup -1": "--mixup -1.0; it must be 0 or more",
     "--rand-augment 31": "--rand-augment 31; it must be from 0 to 30",
     "--smallest-crop 0.5": "--smallest-crop 0.5; it must be from 0.66",
+    "--gates-lr 0": "--gates-lr 0.0; it must be above 0 and finite",
     "--layer-decay 0": "--layer-decay 0.0; it must be above 0 and at most 1",
     "--freeze-epochs 2": "--freeze-epochs 2 of --epochs 2",
     "--gates-warmup-epochs 3": "--gates-warmup-epochs 3 of --epochs 2",

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from gateshift.model.classifier import VideoClassifier
-from gateshift.model.gates import TemporalModule
+from gateshift.model.gates import GateShift, TemporalModule
 from gateshift.run.train_settings import OptimOptions
 
 
@@ -60,16 +60,19 @@ def trained_parameters(model: nn.Module, *, partial_bn: bool) -> list[nn.Paramet
 def create_optimizer(model: VideoClassifier, optim: OptimOptions) -> torch.optim.Optimizer:
     """SGD or AdamW; each group of its parameters has an ``lr_scale`` and ``warmup_epochs`` of its own.
 
-    Temporal modules and the classifier, which no published backbone has, learn at ``new_layers_lr``. The rate of the
-    backbone's layers falls by ``layer_decay`` from each to the one before it, where that is below 1.
+    Temporal modules and the classifier, which no published backbone has, learn at ``new_layers_lr``, the convolutions
+    of their gates at ``gates_lr`` where it is given. The rate of the backbone's layers falls by ``layer_decay`` from
+    each to the one before it, where that is below 1.
     """
     temporal = _parameters_of(_temporal_modules(model))
-    new = temporal | _parameters_of([model.head])
-    layers = layer_scales(model.backbone, optim.layer_decay) if optim.layer_decay < 1 else {}
+    scales = layer_scales(model.backbone, optim.layer_decay) if optim.layer_decay < 1 else {}
+    scales |= dict.fromkeys(temporal | _parameters_of([model.head]), optim.new_layers_lr)
+    if optim.gates_lr is not None:
+        scales |= dict.fromkeys(_gate_convolutions(model), optim.gates_lr)
     gates_warmup = optim.warmup_epochs if optim.gates_warmup_epochs is None else optim.gates_warmup_epochs
     groups: dict[tuple[float, int], dict[str, Any]] = {}
     for parameter in trained_parameters(model, partial_bn=optim.partial_bn):
-        scale = optim.new_layers_lr if id(parameter) in new else layers.get(id(parameter), 1.0)
+        scale = scales.get(id(parameter), 1.0)
         warmup = gates_warmup if id(parameter) in temporal else optim.warmup_epochs
         group = groups.setdefault((scale, warmup), {"params": [], "lr_scale": scale, "warmup_epochs": warmup})
         group["params"].append(parameter)
@@ -106,6 +109,10 @@ def _direct_parts(net: nn.Module) -> dict[str, int]:
 
 def _temporal_modules(model: nn.Module) -> list[nn.Module]:
     return [module for module in model.modules() if isinstance(module, TemporalModule)]
+
+
+def _gate_convolutions(model: nn.Module) -> set[int]:
+    return {id(p) for gate in model.modules() if isinstance(gate, GateShift) for p in (gate.weight, gate.bias)}
 
 
 def _parameters_of(modules: list[nn.Module]) -> set[int]:

@@ -84,6 +84,9 @@ class OptimOptions:
     new_layers_lr: float = 1.0
     """Learning rate of the temporal modules and the classifier, as a multiple of lr; 2 to 5 helps where
     the backbone starts from ImageNet or the training is short."""
+    gates_lr: float | None = None
+    """Learning rate of the gates' convolutions, as a multiple of lr; None: new-layers-lr. With adamw they have hundreds
+    of inputs that all move at once: 0.01 keeps them from being fully open or shut for good within a few updates."""
     layer_decay: float = 1.0
     """Learning rate of each layer of the backbone as a multiple of that of the next; 0.7 to 0.9 keeps what a
     pretrained backbone knows, mostly with adamw."""
@@ -224,7 +227,12 @@ class TrainSettings:
             "lr-batch": 1 if optim.lr_batch is None else optim.lr_batch,
         }
         _check(counts, lambda value: value >= 1, "it must be at least 1; raise it")
-        rates = {"lr": optim.lr, "new-layers-lr": optim.new_layers_lr, "clip-norm": optim.clip_norm}
+        rates = {
+            "lr": optim.lr,
+            "new-layers-lr": optim.new_layers_lr,
+            "gates-lr": 1.0 if optim.gates_lr is None else optim.gates_lr,
+            "clip-norm": optim.clip_norm,
+        }
         _check(rates, lambda value: 0 < value < math.inf, "it must be above 0 and finite; try the default")
         amounts = {
             "weight-decay": optim.weight_decay,
