@@ -17,6 +17,7 @@ import gateshift as gs
 from gateshift.cli import main
 from gateshift.model.checkpointing import checkpoint_blocks
 from gateshift.model.classifier import VideoClassifier
+from gateshift.model.conv_bn import AveragePool
 from gateshift.model.depthwise import keep_depthwise_float32
 from gateshift.run.evaluate import create_accelerator
 
@@ -42,6 +43,17 @@ def saved_bytes(model: VideoClassifier, clips: torch.Tensor) -> int:
         answer = model.train()(clips)
     assert answer.requires_grad
     return sum(size for place, size in sizes.items() if place not in weights)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 5), (7, 6)])
+def test_the_average_pool_and_its_gradient_are_those_of_the_published_layer(size: tuple[int, int]) -> None:
+    published = nn.AvgPool2d(3, stride=1, padding=1, ceil_mode=True, count_include_pad=True)
+    frames = torch.randn(2, 3, *size, dtype=torch.float64, requires_grad=True)
+    expected, found = published(frames), AveragePool()(frames)
+    assert torch.equal(found, expected)
+    upstream = torch.randn_like(expected)
+    (gradient,) = torch.autograd.grad(found, frames, upstream)
+    torch.testing.assert_close(gradient, *torch.autograd.grad(expected, frames, upstream), rtol=1e-12, atol=1e-12)
 
 
 @pytest.mark.parametrize("backbone", NETS)

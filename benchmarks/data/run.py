@@ -32,7 +32,7 @@ from gateshift.data.images import decode_image
 from gateshift.data.loading import collate, make_loader
 from gateshift.data.manifest import read_manifest
 from gateshift.data.packed import PackedFiles
-from gateshift.data.transforms import random_crop
+from gateshift.data.transforms import multi_scale_boxes, random_crop
 from gateshift.data.video import open_video
 
 SIZES = {"240p": (426, 240), "720p": (1280, 720)}
@@ -200,7 +200,8 @@ def time_stages(folder: Path, footage: str, rounds: int) -> Rows:
             video.read(numbers)
 
     def cropped(name: str) -> None:
-        random_crop(read[name], size_px=SIZE_PX, generator=torch.Generator().manual_seed(0))
+        boxes = multi_scale_boxes(*read[name].shape[-2:], size_px=SIZE_PX)
+        random_crop(read[name], boxes, size_px=SIZE_PX, generator=torch.Generator().manual_seed(0))
 
     def resized() -> None:
         for image in images:

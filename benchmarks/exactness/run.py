@@ -1,11 +1,9 @@
-"""Compiled and exported networks against eager ones, whole and at real sizes; see README.md.
+"""Compiled and exported networks against eager ones, whole and at real sizes; see README.md."""
 
-Usage: run.py OUT.csv [NETWORK ...]
-"""
-
+import argparse
 import copy
 import csv
-import sys
+import itertools
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,6 +33,9 @@ def network(name: str) -> VideoClassifier:
     nn.init.normal_(model.head.weight, std=0.1)
     with torch.no_grad():
         model.train()(clips_for(model, 8))
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = 0.1  # None would break the graph of a compiled step
     return model.eval()
 
 
@@ -82,17 +83,26 @@ def errors(model: VideoClassifier, clips: Tensor) -> Iterator[tuple[str, float]]
 
 
 def main() -> None:
-    out, names = Path(sys.argv[1]), sys.argv[2:] or NETWORKS
-    with out.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(FIELDS)
-        for name in names:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("out", type=Path, metavar="OUT.csv", help="what it holds already is not done again")
+    parser.add_argument("--networks", nargs="+", choices=NETWORKS, default=NETWORKS)
+    given = parser.parse_args()
+    done = set()
+    if given.out.exists():
+        with given.out.open(newline="") as file:
+            done = {(line["network"], int(line["frames"])) for line in csv.DictReader(file)}
+    with given.out.open("a", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        if not done:
+            writer.writerow(FIELDS)
+        for name, num_frames in itertools.product(given.networks, LENGTHS):
+            if (name, num_frames) in done:
+                continue
+            torch.compiler.reset()
             model = network(name)
-            for num_frames in LENGTHS:
-                torch.compiler.reset()
-                for form, error in errors(model, clips_for(model, num_frames)):
-                    writer.writerow([name, num_frames, form, f"{error:.1e}"])
-                    file.flush()
+            found = list(errors(model, clips_for(model, num_frames)))
+            writer.writerows([name, num_frames, form, f"{error:.1e}"] for form, error in found)
+            file.flush()
 
 
 if __name__ == "__main__":

@@ -1,5 +1,9 @@
-"""Peak memory of a training step, with activation checkpointing and without. Usage: memory.py [NETWORK ...]"""
+"""Peak memory of a training step in the release's order, in ours, and with activation checkpointing; see README.md."""
 
+import argparse
+import csv
+import itertools
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -8,8 +12,14 @@ import torch
 from run import NETWORKS, network, random_clips
 
 from gateshift.model.checkpointing import checkpoint_blocks
+from gateshift.model.classifier import VideoClassifier
+from gateshift.run.released_order import in_released_order
 
 CLIPS = 4
+KINDS = ("release", "ours", "checkpointed")
+FIELDS = ["network", "kind", "malloc_threshold", "mb", "share_of_release"]
+# glibc keeps freed memory in pieces of up to 32 MB, and what lies between tensors then counts as used.
+MALLOC = {"default": {}, "4 MB": {"MALLOC_MMAP_THRESHOLD_": "4000000"}}
 
 
 def peak_bytes() -> int:
@@ -22,32 +32,45 @@ def start_again() -> None:
     Path("/proc/self/clear_refs").write_text("5")
 
 
-def growth_of_a_step(name: str, *, checkpointed: bool) -> int:
+def growth_of_a_step(name: str, kind: str) -> int:
     """By how much a second step grows the memory over what the process has before its forward pass."""
-    model = network(name).to(memory_format=torch.channels_last).train()
-    if checkpointed:
+    model = network(name)
+    model = in_released_order(model) if kind == "release" else model.to(memory_format=torch.channels_last)
+    if kind == "checkpointed":
         checkpoint_blocks(model.backbone)
-    clips, labels = random_clips(model, CLIPS), torch.arange(CLIPS)
-    torch.nn.functional.cross_entropy(
-        model(random_clips(model, 1)), labels[:1]
-    ).backward()  # gradients have their place
+    model.train()
+    step(model, 1)  # gradients have their place
     start_again()
     before = peak_bytes()
-    torch.nn.functional.cross_entropy(model(clips), labels).backward()
+    step(model, CLIPS)
     return peak_bytes() - before
 
 
+def step(model: VideoClassifier, count: int) -> None:
+    torch.nn.functional.cross_entropy(model(random_clips(model, count)), torch.arange(count)).backward()
+
+
+def in_a_process(name: str, kind: str, variables: dict[str, str]) -> int:
+    """:func:`growth_of_a_step` in a process of its own, as an allocator keeps what it has had."""
+    code = f"import memory; print(memory.growth_of_a_step({name!r}, {kind!r}))"
+    environment, folder = {**os.environ, **variables}, Path(__file__).parent
+    command = [sys.executable, "-c", code]
+    return int(subprocess.run(command, check=True, stdout=subprocess.PIPE, env=environment, cwd=folder).stdout)
+
+
 def main() -> None:
-    if sys.argv[1:2] == ["--one"]:
-        print(growth_of_a_step(sys.argv[2], checkpointed=sys.argv[3] == "checkpointed"))
-        return
-    for name in sys.argv[1:] or NETWORKS:
-        sizes = {}
-        for kind in ("plain", "checkpointed"):  # each in a process of its own, as an allocator keeps what it has had
-            command = [sys.executable, __file__, "--one", name, kind]
-            sizes[kind] = int(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-        share = sizes["checkpointed"] / sizes["plain"]
-        print(f"{name}: {sizes['plain'] / 1e6:.0f} MB, checkpointed {sizes['checkpointed'] / 1e6:.0f} MB, {share:.2f}")
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("out", type=Path, metavar="OUT.csv")
+    parser.add_argument("--networks", nargs="+", choices=list(NETWORKS), default=list(NETWORKS))
+    given = parser.parse_args()
+    with given.out.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(FIELDS)
+        for name, (malloc, variables) in itertools.product(given.networks, MALLOC.items()):
+            sizes = {kind: in_a_process(name, kind, variables) for kind in KINDS}
+            for kind, size in sizes.items():
+                writer.writerow([name, kind, malloc, f"{size / 1e6:.0f}", f"{size / sizes['release']:.2f}"])
+            file.flush()
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Speed of the published networks' forms on this machine; see README.md. Usage: run.py OUT.csv [NETWORK ...]"""
+"""Speed of the published networks' forms on this machine; see README.md."""
 
+import argparse
 import csv
 import platform
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable
@@ -31,6 +31,7 @@ FIELDS = ["network", "what", "program", "ms", "times_faster", "relative_error", 
 SEGMENTS = 8
 ROUNDS = 7
 STEP_ROUNDS = 5
+PARTS = ("inference", "training")
 FLOORS = {"model, channels-last": "TSN, channels-last", "bf16": "TSN, bf16"}  # of training steps
 
 
@@ -43,10 +44,13 @@ def network(name: str) -> VideoClassifier:
             torch.nn.init.normal_(module.weight, std=0.02)
             torch.nn.init.normal_(module.bias, std=0.1)
         if isinstance(module, torch.nn.BatchNorm2d):
-            module.momentum = None
+            module.momentum = None  # statistics are those of the clips that it sees
     torch.nn.init.normal_(model.head.weight, std=0.1)
     with torch.no_grad():
         model.train()(random_clips(model, 2))
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = 0.1  # None would break the graph of a compiled step
     return model.eval()
 
 
@@ -82,12 +86,14 @@ def rows(
     return found
 
 
-def inference(name: str, model: VideoClassifier, *, count: int, rounds: int, only: str = "") -> list[dict[str, object]]:
+def inference(
+    name: str, model: VideoClassifier, *, count: int, rounds: int, compiled: bool = False, only: str = ""
+) -> list[dict[str, object]]:
     """The forms of a network on ``count`` clips; those alone that have ``only`` in their name, and the release."""
     rates = {False: matrix_rate(torch.float32), True: matrix_rate(torch.bfloat16)}
     clips = random_clips(model, count)
     with tempfile.TemporaryDirectory() as folder:
-        programs = inference_programs(model, clips, Path(folder), compiled=name == "bninception" and not only)
+        programs = inference_programs(model, clips, Path(folder), compiled=compiled)
         programs = {each: run for each, run in programs.items() if each == "release" or only in each}
         timings = time_programs(programs, rounds=rounds, alike=lambda program: "TSN" not in program)
 
@@ -97,8 +103,8 @@ def inference(name: str, model: VideoClassifier, *, count: int, rounds: int, onl
     return rows(name, f"inference, {count} clips", timings, share)
 
 
-def training(name: str, model: VideoClassifier) -> list[dict[str, object]]:
-    programs = training_programs(model, random_clips(model, 2), compiled=False)
+def training(name: str, model: VideoClassifier, *, compiled: bool) -> list[dict[str, object]]:
+    programs = training_programs(model, random_clips(model, 2), compiled=compiled)
     return rows(name, "training step, 2 clips", time_programs(programs, rounds=STEP_ROUNDS, alike=lambda _: False))
 
 
@@ -129,17 +135,24 @@ def linearity(name: str) -> list[dict[str, object]]:
 
 
 def main() -> None:
-    out, names = Path(sys.argv[1]), sys.argv[2:] or list(NETWORKS)
-    with out.open("w", newline="") as file:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("out", type=Path, metavar="OUT.csv")
+    parser.add_argument("--networks", nargs="+", choices=list(NETWORKS), default=list(NETWORKS))
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
+    parser.add_argument("--compiled", nargs="*", choices=list(NETWORKS), default=["bninception"])
+    given = parser.parse_args()
+    with given.out.open("w", newline="") as file:
         writer = csv.DictWriter(file, FIELDS)
         writer.writeheader()
-        for name in names:
-            model = network(name)
-            for row in [*inference(name, model, count=1, rounds=ROUNDS), *training(name, model)]:
-                writer.writerow(row)
-            if name == "bninception":
-                for row in [*inference(name, model, count=8, rounds=STEP_ROUNDS, only="OpenVINO"), *linearity(name)]:
-                    writer.writerow(row)
+        for name in given.networks:
+            model, compiled = network(name), name in given.compiled
+            if "inference" in given.parts:
+                writer.writerows(inference(name, model, count=1, rounds=ROUNDS, compiled=compiled))
+            if "training" in given.parts:
+                writer.writerows(training(name, model, compiled=compiled))
+            if "inference" in given.parts and name == "bninception":
+                writer.writerows(inference(name, model, count=8, rounds=STEP_ROUNDS, only="OpenVINO"))
+                writer.writerows(linearity(name))
             file.flush()
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {platform.processor() or platform.machine()}")
 

@@ -1,8 +1,8 @@
-"""Time of the stream modes for each frame, on one core; see README.md. Usage: run.py OUT.csv [NETWORK ...]"""
+"""Time of the stream modes for each frame, on one core; see README.md."""
 
+import argparse
 import csv
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -69,12 +69,15 @@ def kept_mb(name: str, *, causal: bool) -> float:
 
 
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("out", type=Path, metavar="OUT.csv")
+    parser.add_argument("--networks", nargs="+", choices=list(NETWORKS), default=list(NETWORKS))
+    given = parser.parse_args()
     torch.set_num_threads(1)
-    out, names = Path(sys.argv[1]), sys.argv[2:] or list(NETWORKS)
-    with out.open("w", newline="") as file:
+    with given.out.open("w", newline="") as file:
         writer = csv.DictWriter(file, FIELDS)
         writer.writeheader()
-        for name in names:
+        for name in given.networks:
             reference = None
             for mode, make in streams(name).items():
                 stream = make()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from gateshift.model.conv_bn import ConvBN
+from gateshift.model.conv_bn import AveragePool, ConvBN
 
 
 @dataclass(frozen=True)
@@ -74,10 +74,6 @@ class ReductionBlock(nn.Module):
         return torch.cat(branches, dim=1)
 
 
-def _average_pool() -> nn.Module:
-    return nn.AvgPool2d(3, stride=1, padding=1, ceil_mode=True, count_include_pad=True)
-
-
 class BNInception(nn.Module):
     """Frames to features: [N, 3, H, W] -> [N, 1024]; published at 224 px, BGR 0..255 minus the mean."""
 
@@ -92,16 +88,15 @@ class BNInception(nn.Module):
         self.conv2_3x3_reduce = ConvBN(64, 64, 1)
         self.conv2_3x3 = ConvBN(64, 192, 3)
         self.pool2 = nn.MaxPool2d(3, stride=2, ceil_mode=True)
-        average = _average_pool
-        self.inception_3a = InceptionBlock(192, BlockWidths(64, 64, 64, 64, 96, 32), pool=average())
-        self.inception_3b = InceptionBlock(256, BlockWidths(64, 64, 96, 64, 96, 64), pool=average())
+        self.inception_3a = InceptionBlock(192, BlockWidths(64, 64, 64, 64, 96, 32), pool=AveragePool())
+        self.inception_3b = InceptionBlock(256, BlockWidths(64, 64, 96, 64, 96, 64), pool=AveragePool())
         self.inception_3c = ReductionBlock(320, 128, 160, 64, 96)
-        self.inception_4a = InceptionBlock(576, BlockWidths(224, 64, 96, 96, 128, 128), pool=average())
-        self.inception_4b = InceptionBlock(576, BlockWidths(192, 96, 128, 96, 128, 128), pool=average())
-        self.inception_4c = InceptionBlock(576, BlockWidths(160, 128, 160, 128, 160, 128), pool=average())
-        self.inception_4d = InceptionBlock(608, BlockWidths(96, 128, 192, 160, 192, 128), pool=average())
+        self.inception_4a = InceptionBlock(576, BlockWidths(224, 64, 96, 96, 128, 128), pool=AveragePool())
+        self.inception_4b = InceptionBlock(576, BlockWidths(192, 96, 128, 96, 128, 128), pool=AveragePool())
+        self.inception_4c = InceptionBlock(576, BlockWidths(160, 128, 160, 128, 160, 128), pool=AveragePool())
+        self.inception_4d = InceptionBlock(608, BlockWidths(96, 128, 192, 160, 192, 128), pool=AveragePool())
         self.inception_4e = ReductionBlock(608, 128, 192, 192, 256)
-        self.inception_5a = InceptionBlock(1056, BlockWidths(352, 192, 320, 160, 224, 128), pool=average())
+        self.inception_5a = InceptionBlock(1056, BlockWidths(352, 192, 320, 160, 224, 128), pool=AveragePool())
         self.inception_5b = InceptionBlock(
             1024, BlockWidths(352, 192, 320, 192, 224, 128), pool=nn.MaxPool2d(3, stride=1, padding=1)
         )

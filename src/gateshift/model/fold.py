@@ -24,10 +24,10 @@ SMALLEST_SCALE = 1e-6
 
 
 class _Tracer(fx.Tracer):
-    """Keeps the layers that are folded whole; timm's own convolutions and batch norms among them."""
+    """Keeps the layers that are folded whole; timm's own convolutions and batch norms, and our pools, among them."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        whole = isinstance(m, TemporalSite | nn.Conv2d | nn.BatchNorm2d)
+        whole = isinstance(m, TemporalSite | nn.Conv2d | nn.BatchNorm2d | nn.AvgPool2d)
         return whole or super().is_leaf_module(m, module_qualified_name)
 
 

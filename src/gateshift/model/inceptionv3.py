@@ -10,11 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from gateshift.model.conv_bn import ConvBN
-
-
-def _average_pool() -> nn.Module:
-    return nn.AvgPool2d(3, stride=1, padding=1, ceil_mode=True, count_include_pad=True)
+from gateshift.model.conv_bn import AveragePool, ConvBN
 
 
 def _halving_pool() -> nn.Module:
@@ -32,7 +28,7 @@ class FineBlock(nn.Module):
         self.tower_1_conv = ConvBN(in_channels, 64, 1)
         self.tower_1_conv_1 = ConvBN(64, 96, 3)
         self.tower_1_conv_2 = ConvBN(96, 96, 3)
-        self.pool = _average_pool()
+        self.pool = AveragePool()
         self.tower_2_conv = ConvBN(in_channels, pooled, 1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -75,7 +71,7 @@ class FactorisedBlock(nn.Module):
         self.tower_1_conv_2 = ConvBN(width, width, (7, 1))
         self.tower_1_conv_3 = ConvBN(width, width, (1, 7))
         self.tower_1_conv_4 = ConvBN(width, 192, (7, 1))
-        self.pool = _average_pool()
+        self.pool = AveragePool()
         self.tower_2_conv = ConvBN(768, 192, 1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -163,7 +159,7 @@ class InceptionV3(nn.Module):
         self.mixed_6 = FactorisedBlock(160)
         self.mixed_7 = FactorisedBlock(192)
         self.mixed_8 = FactorisedReduction()
-        self.mixed_9 = CoarseBlock(1280, pool=_average_pool())
+        self.mixed_9 = CoarseBlock(1280, pool=AveragePool())
         self.mixed_10 = CoarseBlock(2048, pool=nn.MaxPool2d(3, stride=1, padding=1))
 
     def forward(self, x: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from gateshift.model.conv_bn import AveragePool
 from gateshift.model.gates import GateShift, TemporalModule
 
 Net = TypeVar("Net", bound=nn.Module)
@@ -50,9 +51,11 @@ class ReleasedOrder(TemporalModule):
 
 
 def in_released_order(net: Net) -> Net:
-    """A copy of a network with every gate-shift module computing as the release does."""
+    """A copy of a network with every gate-shift module, and every average pool, computing as the release does."""
     other = copy.deepcopy(net)
     for name, module in list(other.named_modules()):
         if type(module) is GateShift:
             other.set_submodule(name, ReleasedOrder(module))
+        elif isinstance(module, AveragePool):
+            other.set_submodule(name, nn.AvgPool2d(3, stride=1, padding=1))
     return other
