@@ -1,7 +1,7 @@
 """Sum up filled tables: python benchmarks/accuracy/summary.py [--results DIR]
 
-For each TABLE.csv in DIR, TABLE.md gets a line for each row and test list, with mean and spread over the seeds, and
-TABLE.png a dot for each seed: the accuracy within pairs where every class is in one, else top-1.
+For each TABLE.csv in DIR, TABLE.md gets a line for each row and test list, in the order of the table, with mean and
+spread over the seeds, and TABLE.png a dot for each seed: the accuracy within pairs where every class is in one, else top-1.
 """
 
 import argparse
@@ -84,10 +84,11 @@ def main() -> None:
     for file in sorted(given.results.glob("*.csv")):
         if file.stem.endswith(NOT_RESULTS):
             continue
-        title = read_table(file.stem, {}).title
-        lines = read_lines(file)
-        file.with_suffix(".md").write_text(table_text(title, lines), encoding="utf-8")
-        draw(title, lines).savefig(file.with_suffix(".png"), dpi=120)
+        table = read_table(file.stem, {})
+        rows = [row.name for row in table.rows]
+        lines = sorted(read_lines(file), key=lambda line: rows.index(line["row"]))
+        file.with_suffix(".md").write_text(table_text(table.title, lines), encoding="utf-8")
+        draw(table.title, lines).savefig(file.with_suffix(".png"), dpi=120)
         print(file.with_suffix(".md"))
 
 
