@@ -1,7 +1,8 @@
 """Sum up filled tables: python benchmarks/accuracy/summary.py [--results DIR]
 
 For each TABLE.csv in DIR, TABLE.md gets a line for each row and test list, in the order of the table, with mean and
-spread over the seeds, and TABLE.png a dot for each seed: the accuracy within pairs where every class is in one, else top-1.
+spread over the seeds, and TABLE.png a dot for each seed: the accuracy within pairs where every class is in one, else
+top-1.
 """
 
 import argparse
