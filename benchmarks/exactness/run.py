@@ -93,7 +93,7 @@ def main() -> None:
             done = {(line["network"], int(line["frames"])) for line in csv.DictReader(file)}
     with given.out.open("a", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        if not done:
+        if not file.tell():
             writer.writerow(FIELDS)
         for name, num_frames in itertools.product(given.networks, LENGTHS):
             if (name, num_frames) in done:

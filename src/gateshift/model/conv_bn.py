@@ -48,7 +48,7 @@ class AveragePool(nn.AvgPool2d):
 
 
 class _AveragePool(torch.autograd.Function):
-    """The pool with a backward pass that is the pool again, being symmetric: torch's own takes five times as long."""
+    """The pool with a backward pass that is the pool again, being symmetric: torch's own is slow on CPUs."""
 
     @staticmethod
     def forward(_: Any, x: Tensor) -> Tensor:

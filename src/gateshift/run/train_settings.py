@@ -86,7 +86,7 @@ class OptimOptions:
     the backbone starts from ImageNet or the training is short."""
     gates_lr: float | None = None
     """Learning rate of the gates' convolutions, as a multiple of lr; None: new-layers-lr. With adamw they have hundreds
-    of inputs that all move at once: 0.01 keeps them from being fully open or shut for good within a few updates."""
+    of inputs that all move at once: 0.02 keeps them from being nearly open after an epoch, and so for good."""
     layer_decay: float = 1.0
     """Learning rate of each layer of the backbone as a multiple of that of the next; 0.7 to 0.9 keeps what a
     pretrained backbone knows, mostly with adamw."""
