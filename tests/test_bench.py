@@ -65,6 +65,16 @@ def test_the_bench_times_every_form_of_the_model_and_a_tsn(bench: Bench) -> None
     assert "GFLOP/s in bf16" in bench.printed
 
 
+def test_without_the_extra_the_bench_leaves_exported_files_out_and_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
+    main(["bench", "test_resnet", "--rounds", "1", "--segments", "2"])
+    said = capsys.readouterr().out
+    assert "ONNX Runtime and OpenVINO are left out: openvino is not installed; pip install 'gateshift[export]'" in said
+    assert "TSN deployed" in said and "deployed, O" not in said
+
+
 @pytest.mark.slow
 def test_the_bench_compares_torchvisions_networks_and_says_what_they_ran_on(bench: Bench) -> None:
     others = {name: row for name, row in bench.programs("inference").items() if kind_of(name) == "other"}

@@ -93,7 +93,7 @@ def test_the_commands_of_the_first_page_run_as_they_stand(
     assert [words[0] for words in found] == ["scan", "prepare", "train", "test", "predict"]
     for words in found:
         main(words)
-    assert (tmp_path / "report.html").is_file()
+    assert (tmp_path / "first_report.html").is_file()
     assert "new_clip.mp4" in capsys.readouterr().out
 
 

@@ -423,6 +423,24 @@ def test_a_split_folder_keeps_its_split(val: str, root: Path, out: Path, clips: 
     assert [Path(row["path"]).parts[-3:] for row in rows(out / "val.csv")] == [(val, "wave", "0.mp4")]
 
 
+@pytest.mark.parametrize("stored", [[], ["--pack", "8"]])
+def test_what_scan_found_is_left_out(
+    stored: list[str], root: Path, out: Path, clips: Clips, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lay_folder(root, clips, wave=4, clap=3)
+    (root / "wave/broken.mp4").write_bytes(b"no video")
+    found, other = root.parent / "bad.csv", root.parent / "other.csv"
+    with pytest.raises(SystemExit):
+        main(["scan", str(root), "--out", str(found), "--workers", "1"])
+    assert run("folder", root, "--out", out, *stored) == 1
+    assert run("folder", root, "--out", out, *stored, "--exclude", found) == 0
+    assert f"left out by {found}: " in capsys.readouterr().out
+    assert len(split_of(out)) == 8 - len(rows(found)) and not any("broken" in name for name in split_of(out))
+    other.write_text("path\nelsewhere.mp4\n")
+    assert run("folder", root, "--out", out, *stored, "--exclude", other, "--overwrite") == 2
+    assert "none of its 1 paths is a video of the data set" in capsys.readouterr().err
+
+
 def test_faults_of_class_folders_are_named(
     root: Path, out: Path, clips: Clips, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -166,7 +166,7 @@ def test_without_nncf_there_is_a_line_that_says_how_to_get_it(
     with pytest.raises(SystemExit) as stop:
         main([*command(saved, clips / "val.csv"), "--precision", "int8", "--out", str(tmp_path / "new.xml")])
     assert stop.value.code == 2
-    assert "needs nncf, which is not installed; pip install 'gateshift[export]'" in capsys.readouterr().err
+    assert "--precision int8: nncf is not installed; pip install 'gateshift[export]'" in capsys.readouterr().err
 
 
 def test_nothing_is_told_to_the_makers_of_openvino_and_nncf(

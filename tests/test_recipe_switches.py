@@ -349,6 +349,19 @@ def test_excluded_videos_go_by_their_path_in_the_list_or_whole(
     assert json.loads((flawed / "run/settings.json").read_text())["classes"] == ["a", "b"]
 
 
+def test_videos_to_validate_on_that_are_learned_from_are_counted(
+    flawed: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    err = said(capsys, start(flawed, flawed / "run", "--epochs", 1, "--skip-bad", 2))
+    assert "learned from too" not in err
+    (flawed / "lists").mkdir()
+    (flawed / "lists/train.csv").write_text("path,label\n../2.mp4,a\n../3.mp4,b\n../4.mp4,b\n")
+    (flawed / "val.csv").write_text("path,label\n3.mp4,b\n5.mp4,a\n")
+    words = [*start(flawed, flawed / "next", "--epochs", 1)]
+    words[words.index(str(flawed / "train.csv"))] = str(flawed / "lists/train.csv")
+    assert f"1 of the 2 videos to validate on are learned from too, such as {flawed / '3.mp4'}: " in said(capsys, words)
+
+
 MISTAKES = {
     "--exclude missing.csv": "missing.csv: no such file; give a CSV with a column path",
     "--exclude train.txt": "columns nothing; one must be path; add it",

@@ -125,6 +125,22 @@ def test_videos_that_show_the_same_are_found_in_whichever_container(tmp_path: Pa
     assert found.problems[0].detail == f"shows the same as {tmp_path / 'train/open/a.mp4'}"
 
 
+def test_a_video_of_two_lists_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    encode(Path("a.mp4"))
+    Path("train.csv").write_text("path,label\na.mp4,open\n")
+    Path("lists").mkdir()
+    Path("lists/val.csv").write_text("path,label\n../a.mp4,open\n")
+    Path("parts.csv").write_text("path,label,start,end\na.mp4,open,0,0.1\na.mp4,open,0.2,0.3\n")
+    main(["scan", "train.csv", "parts.csv", ".", "--out", "bad.csv"])
+    assert "1 videos: nothing wrong" in capsys.readouterr().out
+    main(["scan", "train.csv", "lists/val.csv", "--out", "bad.csv", "--overwrite"])
+    said = capsys.readouterr().out.replace("\n", " ")
+    assert "1 videos: 1 listed-twice" in said and "with 0 to leave out" in said
+
+
 def test_a_video_that_takes_too_long_is_given_up(tmp_path: Path) -> None:
     encode(tmp_path / "long.mp4", scene(40, 480, 640), options={"preset": "ultrafast"})
     (tmp_path / "empty.mp4").touch()

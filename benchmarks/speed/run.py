@@ -93,7 +93,7 @@ def inference(
     rates = {False: matrix_rate(torch.float32), True: matrix_rate(torch.bfloat16)}
     clips = random_clips(model, count)
     with tempfile.TemporaryDirectory() as folder:
-        programs = inference_programs(model, clips, Path(folder), compiled=compiled)
+        programs = inference_programs(model, clips, Path(folder), compiled=compiled, exported=True)
         programs = {each: run for each, run in programs.items() if each == "release" or only in each}
         timings = time_programs(programs, rounds=rounds, alike=lambda program: "TSN" not in program)
 

@@ -47,6 +47,7 @@ def run_prepare(settings: PrepareSettings) -> None:
         extract_frames=settings.extract_frames,
         pack_px=settings.pack,
         overwrite=settings.overwrite,
+        exclude=settings.exclude,
         workers=settings.workers,
     )
     try:

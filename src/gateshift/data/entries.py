@@ -131,6 +131,12 @@ class Entries(Sequence[Entry]):
         """The id of each entry, without making the rest of it."""
         return (self._paths[place] + self._parts[place] for place in range(len(self)))
 
+    def whole_names(self) -> Iterator[str]:
+        """The absolute path of each entry, with its part: the same from whichever list it is reached."""
+        for place in range(len(self)):
+            path = os.path.abspath(self._base / self._paths[place])  # noqa: PTH100 - links stay as they are
+            yield path + self._parts[place]
+
     def without(self, names: Collection[str]) -> Entries:
         """The entries less those that go by one of ``names``; labels stay.
 

@@ -11,11 +11,11 @@ from threading import Event
 from typing import Any, Protocol, TypeVar
 
 from gateshift.data.annotations import read_annotations
+from gateshift.data.dataset_files import FoundClip, clips_without, find_clips
 from gateshift.data.frames import FRAME_FOLDERS, WHOLE, FrameStore, extract_frames, find_frames, in_threads
 from gateshift.data.list_files import ListedClip, Problem, check_out, check_sources_stay, write_lists
-from gateshift.data.listing import DatasetName, Item, Source, Split
+from gateshift.data.listing import DatasetName, Source, Split
 from gateshift.data.packed import PackedFiles
-from gateshift.data.video import VIDEO_SUFFIXES
 from gateshift.errors import GateShiftError, ManifestError, SettingsError, VideoError
 
 # Indexing gains nothing from more threads, as it returns to Python for each packet; extracting does.
@@ -41,6 +41,7 @@ class PrepareOptions:
         pack_px: Write the frames of each video to one file, their short side at most so many pixels, and list
             these files; None to leave the videos as they are.
         overwrite: Replace lists that are there.
+        exclude: A table whose column ``path`` names videos to leave out; None to leave out none.
         workers: How many videos are worked on at a time; None for as many as there are cores.
     """
 
@@ -48,6 +49,7 @@ class PrepareOptions:
     extract_frames: bool = False
     pack_px: int | None = None
     overwrite: bool = False
+    exclude: Path | None = None
     workers: int | None = None
 
     @property
@@ -108,16 +110,6 @@ class Prepared:
     notes: tuple[str, ...]
 
 
-@dataclass(slots=True)
-class _Clip:
-    """What is known of an item so far."""
-
-    item: Item
-    path: Path | None = None
-    frames: range = range(0)
-    problem: str = ""
-
-
 def prepare(
     dataset: DatasetName,
     source: Source,
@@ -150,7 +142,8 @@ def prepare(
         raise SettingsError(f"--extract-frames to {out}, which is in {source.root}; choose a folder outside of it")
     listing = read_annotations(dataset, replace(source, skip=out))
     check_sources_stay(out, listing.files)
-    clips = _find_videos(listing.items, source.root)
+    found = find_clips(listing.items, source.root)
+    clips = found if options.exclude is None else clips_without(found, options.exclude)
     if options.extract_frames:
         _check_no_folders(clips)
     _count_frames(clips, min(workers, _MAX_COUNTING_THREADS), stage)
@@ -166,48 +159,15 @@ def prepare(
         problems=problems,
         num_extracted=num_extracted,
         num_already_there=0 if store is None else len(listed) - num_extracted,
-        notes=listing.notes,
+        notes=(*listing.notes, *_count_excluded(options, len(found), len(clips))),
     )
 
 
-def _find_videos(items: Iterable[Item], root: Path) -> list[_Clip]:
-    """Look for each item's file or frame folder; each folder is listed once."""
-    places: dict[str, dict[str, str]] = {}
-    clips = []
-    for item in items:
-        clip = _Clip(item)
-        for name, folder in ((name, folder) for name in item.names for folder in item.folders):
-            if folder not in places:
-                places[folder] = _names_in(root / folder)
-            found = places[folder].get(name) or places[folder].get(_without_suffix(name))
-            if found is not None:
-                clip.path = root / folder / found
-                break
-        else:
-            looked = ", ".join(str(root / folder) for folder in item.folders)
-            clip.problem = f"not there: no {' or '.join(item.names)} in {looked}"
-        clips.append(clip)
-    return clips
+def _count_excluded(options: PrepareOptions, num_found: int, num_kept: int) -> tuple[str, ...]:
+    return () if options.exclude is None else (f"left out by {options.exclude}: {num_found - num_kept} of {num_found}",)
 
 
-def _names_in(folder: Path) -> dict[str, str]:
-    """What lies in a folder, by its name and, for a video in whatever container, by its name without suffix."""
-    try:
-        names = sorted(name for name in os.listdir(folder) if not name.startswith("."))  # noqa: PTH208 - is faster
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
-    found = {name: name for name in names}
-    for name in names:
-        found.setdefault(_without_suffix(name), name)
-    return found
-
-
-def _without_suffix(name: str) -> str:
-    stem, suffix = os.path.splitext(name)  # noqa: PTH122 - is faster
-    return stem if suffix.lower() in VIDEO_SUFFIXES else name
-
-
-def _check_no_folders(clips: Iterable[_Clip]) -> None:
+def _check_no_folders(clips: Iterable[FoundClip]) -> None:
     for clip in clips:
         if clip.path is not None and clip.path.is_dir():
             raise SettingsError(
@@ -215,10 +175,10 @@ def _check_no_folders(clips: Iterable[_Clip]) -> None:
             )
 
 
-def _count_frames(clips: Iterable[_Clip], workers: int, stage: Stage) -> None:
+def _count_frames(clips: Iterable[FoundClip], workers: int, stage: Stage) -> None:
     """Find the frames of each clip, or what is wrong with it. A file with many parts is gone through once."""
 
-    def find(path: Path, members: Sequence[_Clip], _: Event) -> Sequence[range | Exception]:
+    def find(path: Path, members: Sequence[FoundClip], _: Event) -> Sequence[range | Exception]:
         parts = [(clip.item.start_s, clip.item.end_s) for clip in members]
         if len(parts) > 1 and WHOLE in parts:
             ids = " and ".join(clip.item.id for clip in members)
@@ -234,13 +194,13 @@ def _count_frames(clips: Iterable[_Clip], workers: int, stage: Stage) -> None:
             clip.problem = f"{clip.path}: no frame is from {clip.item.start_s} s to {clip.item.end_s} s of it"
 
 
-def _extract(clips: Iterable[_Clip], folder: Path, store: FrameStore, workers: int, stage: Stage) -> int:
+def _extract(clips: Iterable[FoundClip], folder: Path, store: FrameStore, workers: int, stage: Stage) -> int:
     """Write the frames of each clip to a folder or file of its own; returns how many were not yet there."""
 
-    def target(clip: _Clip) -> Path:
+    def target(clip: FoundClip) -> Path:
         return folder / f"{clip.item.id}{store.suffix}"
 
-    def write(path: Path, members: Sequence[_Clip], stop: Event) -> Sequence[bool | Exception]:
+    def write(path: Path, members: Sequence[FoundClip], stop: Event) -> Sequence[bool | Exception]:
         try:
             return extract_frames(path, [(target(clip), clip.frames) for clip in members], stop, store)
         except VideoError as error:
@@ -256,13 +216,13 @@ def _extract(clips: Iterable[_Clip], folder: Path, store: FrameStore, workers: i
 
 def _work_through(
     name: str,
-    clips: Iterable[_Clip],
-    work: Callable[[Path, Sequence[_Clip], Event], Sequence[_Result | Exception]],
+    clips: Iterable[FoundClip],
+    work: Callable[[Path, Sequence[FoundClip], Event], Sequence[_Result | Exception]],
     workers: int,
     stage: Stage,
-) -> Iterator[tuple[_Clip, _Result]]:
+) -> Iterator[tuple[FoundClip, _Result]]:
     """Do the work for the clips of each file, side by side. An error becomes the clip's problem."""
-    groups: dict[Path, list[_Clip]] = {}
+    groups: dict[Path, list[FoundClip]] = {}
     for clip in clips:
         if not clip.problem and clip.path is not None:
             groups.setdefault(clip.path, []).append(clip)
@@ -279,11 +239,11 @@ def _work_through(
             advance(len(members))
 
 
-def _problems(clips: Iterable[_Clip]) -> tuple[Problem, ...]:
+def _problems(clips: Iterable[FoundClip]) -> tuple[Problem, ...]:
     return tuple(Problem(clip.item.id, clip.item.split, clip.problem) for clip in clips if clip.problem)
 
 
-def _check_problems(clips: Sequence[_Clip], options: PrepareOptions) -> None:
+def _check_problems(clips: Sequence[FoundClip], options: PrepareOptions) -> None:
     problems = _problems(clips)
     if problems and not options.allow_missing:
         raise MissingVideosError(problems, len(clips))

@@ -23,6 +23,7 @@ Fault = Literal[
     "unreadable",
     "wrong-length",
     "duplicate",
+    "listed-twice",
     "rotated",
     "variable-rate",
     "time-out",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +17,7 @@ from gateshift.data.quarantine import Problem
 from gateshift.data.video import VIDEO_SUFFIXES, find_videos
 from gateshift.errors import ManifestError, SettingsError
 
-Listed = dict[Path, list[Part]]
+Listed = dict[Path, list[Part]]  # videos, and what lists say of each
 
 
 @dataclass(frozen=True)
@@ -42,10 +44,16 @@ def find_listed(sources: Sequence[Path], *, root: Path | None = None) -> Listed:
         ManifestError: If a list cannot be read, or a folder has no video.
     """
     listed: Listed = {}
+    first: dict[str, Path] = {}  # by which path a video was first reached
+
+    def parts_of(path: Path) -> list[Part]:
+        absolute = os.path.abspath(path)  # noqa: PTH100 - links stay as they are
+        return listed.setdefault(first.setdefault(absolute, path), [])
+
     for source in sources:
         if source.suffix.lower() in (".csv", ".txt") and not source.is_dir():
             for entry in read_videos(source, root=root).entries:
-                listed.setdefault(entry.path, []).append(_part(entry))
+                parts_of(entry.path).append(_part(entry))
             continue
         videos = find_videos(source) if source.is_dir() else [source]
         if not videos:
@@ -53,7 +61,7 @@ def find_listed(sources: Sequence[Path], *, root: Path | None = None) -> Listed:
                 f"{source}: no video in it or below; give a folder of {' '.join(sorted(VIDEO_SUFFIXES))}"
             )
         for video in videos:
-            listed.setdefault(video, []).append(Part())
+            parts_of(video)
     return listed
 
 
@@ -87,7 +95,7 @@ def scan(
             answer = Finding((Problem(path, "crash", "ended the process that decoded it; write it again"),))
         findings[number] = answer
         on_video()
-    return Scan(len(videos), tuple(_with_duplicates(videos, findings)))
+    return Scan(len(videos), tuple(_with_repeats(listed, findings)))
 
 
 def _part(entry: Entry) -> Part:
@@ -100,11 +108,14 @@ def _check(task: tuple[Path, list[Part]]) -> Finding:
     return check_video(*task)
 
 
-def _with_duplicates(videos: Sequence[Path], findings: Sequence[Finding | None]) -> Iterator[Problem]:
+def _with_repeats(listed: Listed, findings: Sequence[Finding | None]) -> Iterator[Problem]:
     first: dict[bytes, Path] = {}
-    for path, finding in zip(videos, findings, strict=True):
+    for (path, parts), finding in zip(listed.items(), findings, strict=True):
         if finding is None:
             continue
         yield from finding.problems
+        for part, count in Counter(part.name for part in parts).items():
+            if count > 1:
+                yield Problem(path, "listed-twice", f"is listed {count} times, in one list or in several", part)
         if finding.digest is not None and first.setdefault(finding.digest, path) != path:
             yield Problem(path, "duplicate", f"shows the same as {first[finding.digest]}")

@@ -8,7 +8,6 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
@@ -22,7 +21,7 @@ from gateshift.model.classifier import VideoClassifier, create_model
 from gateshift.model.depthwise import keep_depthwise_float32
 from gateshift.model.gates import GateShift
 from gateshift.run.cost import count_cost
-from gateshift.run.export import FORMAT_SUFFIXES, ExportPrecision, Format, export
+from gateshift.run.export import EXPORTERS, FORMAT_SUFFIXES, ExportPrecision, Format, export, missing_package
 from gateshift.run.released_order import in_released_order
 from gateshift.run.runtime import Runtime
 
@@ -97,7 +96,9 @@ def _difference(answers: Mapping[str, Tensor], base: str, name: str, alike: bool
     return float((answers[name] - answers[base]).float().norm() / answers[base].float().norm())
 
 
-def inference_programs(model: VideoClassifier, clips: Tensor, folder: Path, *, compiled: bool) -> dict[str, Program]:
+def inference_programs(
+    model: VideoClassifier, clips: Tensor, folder: Path, *, compiled: bool, exported: bool
+) -> dict[str, Program]:
     """A model's forms, and a network of the same backbone that averages frames, on the same clips.
 
     Args:
@@ -105,6 +106,7 @@ def inference_programs(model: VideoClassifier, clips: Tensor, folder: Path, *, c
         clips: uint8 [B, T, 3, H, W].
         folder: Where exported files may be written.
         compiled: Whether torch.compile is among them, which takes minutes to get ready.
+        exported: Whether ONNX Runtime and OpenVINO are among them.
     """
     config = model.config
     torch.manual_seed(0)
@@ -120,7 +122,8 @@ def inference_programs(model: VideoClassifier, clips: Tensor, folder: Path, *, c
         if compiled:
             programs[f"{name}, compiled"] = _answering(torch.compile(each.deploy()), clips)
             programs[f"{name}, compiled, bf16"] = _answering(torch.compile(each.deploy(dtype=torch.bfloat16)), clips)
-        programs |= _exported(name, each, clips, folder)
+        if exported:
+            programs |= _exported(name, each, clips, folder)
     return programs
 
 
@@ -153,8 +156,8 @@ def int8_programs(
         folder: Where exported files may be written.
         say: Is told why there is none.
     """
-    if find_spec("nncf") is None:
-        say("int8 is left out: nncf is not installed; pip install 'gateshift[export]'")
+    if (missing := missing_package("nncf")) is not None:
+        say(f"int8 is left out: {missing}")
         return {}
     try:
         return {"deployed, OpenVINO, int8": _export(model, clips, folder, "openvino", "int8")}
@@ -277,8 +280,12 @@ def bench(
         say: Is told in a line what had to be left out.
     """
     with tempfile.TemporaryDirectory() as folder:
-        programs = inference_programs(model.eval(), clips, Path(folder), compiled=compiled)
-        programs |= int8_programs(model, clips, Path(folder), say=say)
+        missing = missing_package(*EXPORTERS)
+        programs = inference_programs(model.eval(), clips, Path(folder), compiled=compiled, exported=missing is None)
+        if missing is None:
+            programs |= int8_programs(model, clips, Path(folder), say=say)
+        else:
+            say(f"ONNX Runtime and OpenVINO are left out: {missing}")
         if others:
             programs |= other_programs(len(clips))
         ordered = {name: programs[name] for name in sorted(programs, key=lambda name: KINDS.index(kind_of(name)))}

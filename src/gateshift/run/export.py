@@ -26,6 +26,7 @@ from gateshift.run.runtime import METADATA_KEY, Runtime, describe_export, read_d
 
 Format = Literal["torch", "onnx", "openvino"]
 ExportPrecision = Literal["float32", "bf16", "int8"]
+EXPORTERS = ("onnx", "onnxscript", "onnxruntime", "openvino")  # packages that writing and running files takes
 FORMAT_SUFFIXES: dict[Format, str] = {"torch": ".pt2", "onnx": ".onnx", "openvino": ".xml"}
 # Largest relative error of the logits: rounding alone in float32, eight bits of mantissa in bfloat16. Trained networks
 # lose 0.02 to 0.07 to int8, single clips 0.3; more than that over several clips is no loss but a broken file.
@@ -129,8 +130,8 @@ def check_export(path: Path, kind: Format, precision: ExportPrecision, *, overwr
         raise SettingsError("--precision bf16 with --format onnx, which has no such kernels on CPUs; take openvino")
     if kind != "openvino" and precision == "int8":
         raise SettingsError(f"--precision int8 with --format {kind}; int8 is for openvino; take that")
-    if precision == "int8" and find_spec("nncf") is None:
-        raise SettingsError("--precision int8 needs nncf, which is not installed; pip install 'gateshift[export]'")
+    if precision == "int8" and (missing := missing_package("nncf")) is not None:
+        raise SettingsError(f"--precision int8: {missing}")
 
 
 @torch.no_grad()
@@ -191,6 +192,12 @@ def _write_program(program: torch.export.ExportedProgram, path: Path, descriptio
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of weights in channels-last memory, which it saves all the same
         torch.export.save(program, path, extra_files={METADATA_KEY: description})
+
+
+def missing_package(*names: str) -> str | None:
+    """The first of these packages of the extra that is not installed, in words with what to do; None if all are."""
+    missing = next((name for name in names if find_spec(name) is None), None)
+    return None if missing is None else f"{missing} is not installed; pip install 'gateshift[export]'"
 
 
 @contextmanager

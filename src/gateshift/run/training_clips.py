@@ -47,6 +47,12 @@ def read_lists(settings: TrainSettings, reporter: Reporter) -> tuple[Manifest, M
     for manifest in (learned, validation):
         manifest.check_files()
     validation.check_unique()
+    shared = set(validation.entries.whole_names()).intersection(learned.entries.whole_names())
+    if shared:
+        reporter.say(
+            f"{len(shared)} of the {len(validation)} videos to validate on are learned from too, such as "
+            f"{min(shared)}: the accuracy on them says nothing of new videos"
+        )
     return learned, validation
 
 
