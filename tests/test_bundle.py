@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 import gateshift as gs
 from gateshift.errors import ModelError
 from gateshift.model.bundle import METADATA_KEY
+from gateshift.model.causal import make_causal
 from gateshift.model.classifier import VideoClassifier
 from gateshift.model.config import ModelConfig
 
@@ -59,8 +60,33 @@ def test_a_model_file_must_have_its_suffix_and_a_folder(model: VideoClassifier, 
 
 def test_a_model_whose_modules_were_taken_out_is_not_saved(model: VideoClassifier, tmp_path: Path) -> None:
     gs.remove_temporal(model)
-    with pytest.raises(ModelError, match="made with temporal='gsm' has no temporal modules now"):
+    with pytest.raises(ModelError, match="modules were changed .before: 4 sites, GateShift; now: 0 sites, none."):
         gs.save_model(model, tmp_path / "model.safetensors")
+
+
+@pytest.mark.parametrize("change", [{"num_sites": 2}, {"ratio": 0.5}, {"interleave": True}, {"temporal": "gsf"}])
+def test_a_model_whose_modules_were_changed_is_not_saved(
+    change: dict[str, object], model: VideoClassifier, tmp_path: Path
+) -> None:
+    gs.remove_temporal(model)
+    gs.insert_temporal(model.backbone, **{"temporal": "gsm", **change})
+    with pytest.raises(ModelError, match="temporal modules were changed"):
+        gs.save_model(model, tmp_path / "model.safetensors")
+    gs.remove_temporal(model)
+    gs.insert_temporal(model.backbone, "gsm")
+    gs.save_model(model, tmp_path / "model.safetensors")
+
+
+def test_a_model_made_causal_later_is_not_saved(model: VideoClassifier, tmp_path: Path) -> None:
+    make_causal(model.backbone)
+    with pytest.raises(ModelError, match="now: 4 sites, CausalGateShift"):
+        gs.save_model(model, tmp_path / "model.safetensors")
+
+
+def test_a_model_is_read_by_whom_other_files_are(model: VideoClassifier, tmp_path: Path) -> None:
+    (tmp_path / "other").touch()
+    gs.save_model(model, tmp_path / "model.safetensors")
+    assert (tmp_path / "model.safetensors").stat().st_mode == (tmp_path / "other").stat().st_mode
 
 
 @pytest.mark.parametrize(

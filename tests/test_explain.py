@@ -3,6 +3,7 @@
 import base64
 import csv
 import re
+import shutil
 from pathlib import Path
 
 import av
@@ -323,6 +324,16 @@ def test_the_verb_writes_pictures_films_and_a_page(
     printed = capsys.readouterr().out
     assert "layer1.0.conv2" in printed
     assert f"page: {out / 'explain.html'}" in printed
+
+
+def test_names_that_look_like_formulas_are_names(clips: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = gs.create_model("test_resnet", "gsm", classes=["pay $_$", "b_$", "c"], size_px=32, num_segments=2).eval()
+    gs.save_model(model, tmp_path / "model.safetensors")
+    shutil.copy(clips / "unseen" / "pick_up.mp4", tmp_path / "a$_$b.mp4")
+    words = ["explain", str(tmp_path / "model.safetensors"), str(tmp_path / "a$_$b.mp4"), "--class", "pay $_$"]
+    main([*words, "--out", str(tmp_path / "out"), "--animation", "gif", "--reversal"])
+    assert "pay $_$" in (tmp_path / "out" / "explain.html").read_text()
 
 
 def test_the_table_of_a_data_set_is_what_its_clips_give(saved: Path, clips: Path, tmp_path: Path) -> None:

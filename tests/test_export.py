@@ -94,6 +94,13 @@ def test_a_runtime_does_without_torch(
         assert relative_error(np.load(tmp_path / "logits.npy"), model(some)) <= 1e-5
 
 
+def test_weights_of_others_beside_an_export_stay(tmp_path: Path) -> None:
+    (tmp_path / "model.bin").write_text("of somebody else")
+    with pytest.raises(SettingsError, match=r"model[.]bin exists; choose another name, or add --overwrite"):
+        check_export(tmp_path / "model.xml", "openvino", "float32", overwrite=False)
+    check_export(tmp_path / "model.onnx", "onnx", "float32", overwrite=False)
+
+
 def test_bfloat16_is_written_as_such_and_told_apart(model: VideoClassifier, tmp_path: Path) -> None:
     some = golden_clips(0, count=2, num_frames=SEGMENTS, size_px=32)
     for kind in ("torch", "openvino"):

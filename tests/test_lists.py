@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from gateshift.data.manifest import read_manifest
 from gateshift.data.mirror import find_mirror_pairs, may_mirror, mirror_map, parse_pairs
@@ -162,6 +164,32 @@ def test_something_somethings_three_pairs_are_found() -> None:
 def test_the_map_swaps_pairs_and_keeps_the_rest() -> None:
     names = ["left", "up", "right"]
     assert mirror_map(names, (("left", "right"),)).tolist() == [2, 1, 0]
+
+
+def test_hands_and_turns_are_mirrored_at_once() -> None:
+    names = [f"{hand} hand {turn}" for hand in ("left", "right") for turn in ("clockwise", "counterclockwise")]
+    assert mirror_map(names, find_mirror_pairs(names)).tolist() == [3, 2, 1, 0]
+    assert find_mirror_pairs(["left cw", "right cw"]) == ()  # which are mirrored into what is no class
+    three = ["turn anticlockwise", "turn clockwise", "turn counterclockwise"]
+    assert find_mirror_pairs(three) == (("turn clockwise", "turn counterclockwise"),)
+    assert may_mirror(three, find_mirror_pairs(three), "all").tolist() == [False, True, True]
+
+
+@given(
+    st.lists(st.lists(st.sampled_from(("left", "right", "cw", "ccw", "clockwise", "anticlockwise", "a")), max_size=3))
+)
+def test_a_mirror_image_of_a_mirror_image_is_the_class(words: list[list[str]]) -> None:
+    names = sorted({" ".join(each) or "none" for each in words})
+    mapped = mirror_map(names, find_mirror_pairs(names))
+    assert mapped[mapped].tolist() == list(range(len(names)))
+
+
+def test_a_class_folder_of_images_is_no_class(
+    tmp_path: Path, write_folder: Callable, counting_frames: Callable
+) -> None:
+    write_folder(tmp_path / "clips" / "open", counting_frames(3))
+    with pytest.raises(ManifestError, match=r"open: holds images, as a video does; .* put it in a class folder"):
+        read_manifest(tmp_path / "clips")
 
 
 def test_a_side_without_counterpart_is_never_mirrored() -> None:

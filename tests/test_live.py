@@ -8,8 +8,10 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -239,6 +241,19 @@ def test_where_frames_were_dropped_the_nearest_ones_stand_for_them(model: VideoC
         stream.push(scene[:1], number=4)
 
 
+@pytest.mark.parametrize("causal", [False, True])
+def test_frames_of_an_exact_stream_keep_their_numbers_where_some_were_dropped(causal: bool) -> None:
+    stream = gs.Stream(tiny_model("gsm", causal=causal), exact=True)
+    scene = moving_scene(30, 12, 16)
+    answers = stream.push(scene[:10])
+    answers += stream.push(scene[10:], number=100)
+    answers += stream.finish()
+    assert [answer.start for answer in answers] == [*range(10), *range(100, 120)]
+    assert all(answer.end == answer.start + 1 for answer in answers)
+    with pytest.raises(SettingsError, match="frame 4 after frame 119"):
+        stream.push(scene[:1], number=4)
+
+
 def test_smoothing_is_the_mean_of_the_last_answers() -> None:
     smoothing = Smoothing(2)
     found = [smoothing.add(torch.tensor([value])).item() for value in (1.0, 0.0, 0.0, 1.0)]
@@ -443,6 +458,9 @@ def test_predict_says_when_what_happens_changes(
         (["/dev/video0", "--timeline", "a.json"], "/dev/video0 is a camera or an address"),
         (["a.mp4", "--exact"], "--exact was given without --stream"),
         (["a.mp4", "--stream", "--timeline", "a.json"], "--stream and --timeline were both given"),
+        (["a.mp4", "--hop", "2"], "--hop was given without --stream or --timeline; add one of them"),
+        (["a.mp4", "--timeout", "5"], "--timeout 5 was given without --engine ray; leave it out"),
+        (["a.mp4", "--stream", "--top", "0"], "--top 0; name at least 1 class"),
         (["a.mp4", "--stream", "--hop", "0"], "--hop 0.0; it is above 0"),
         (["a.mp4", "--stream", "--crops", "3"], "--crops 3 was given, but a window is one clip"),
         (["a.mp4", "--stream", "--exact", "--segments", "3"], "--segments 3 was given, but an exact stream"),
@@ -460,6 +478,27 @@ def test_mistakes_end_in_one_line(
     assert stopped.value.code == 2
     printed = capsys.readouterr().err
     assert message in printed and "Traceback" not in printed
+
+
+def test_a_file_whose_rate_changes_is_streamed_by_its_own_clock(
+    model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, times_ms = tmp_path / "slower.mkv", [*range(0, 400, 40), *range(400, 2400, 200)]
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        stream.codec_context.time_base = Fraction(1, 1000)
+        for pixels, time_ms in zip(moving_scene(20, 48, 64), times_ms, strict=True):
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            frame.pts, frame.time_base = time_ms, Fraction(1, 1000)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    main(["predict", str(model_file), str(path), "--stream", "--exact", "--json"])
+    records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [record["start_s"] for record in records] == pytest.approx([time_ms / 1000 for time_ms in times_ms])
+    assert [record["end_s"] for record in records[:-1]] == [record["start_s"] for record in records[1:]]
+    main(["predict", str(model_file), str(path), "--stream", "--exact", "--json", "--fps", "10"])
+    assert json.loads(capsys.readouterr().out.splitlines()[15])["start_s"] == pytest.approx(1.5)
 
 
 def test_images_need_to_be_told_their_rate(

@@ -1,8 +1,13 @@
 """Usual mistakes end in one clear line on stderr and exit code 2, by the real program."""
 
+import json
+import os
+import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +36,7 @@ def place(tmp_path: Path, write_video: Callable, counting_frames: Callable, monk
         (tmp_path / name).write_text("path,label\n" + text)
     (tmp_path / "numbers.txt").write_text("a.mp4 6 0\nb.mp4 6 2\n")
     (tmp_path / "exists").mkdir()
+    (tmp_path / "latin.toml").write_bytes("title = 'für mich'".encode("latin-1"))
     gs.save_model(gs.create_model("test_resnet", classes=["close", "open"], num_segments=2), "model.safetensors")
     whole = (tmp_path / "model.safetensors").read_bytes()
     (tmp_path / "corrupt.safetensors").write_bytes(whole[: len(whole) // 2])
@@ -74,6 +80,7 @@ MISTAKES = {
         "vit_tiny_patch16_224 does not take an input of 60 px: its patches are 16 px wide",
     ),
     "demo workers": ("demo --workers -1", "--workers -1; it must be 0 or more"),
+    "recipe in another encoding": (TRAIN + " --recipe latin.toml", "latin.toml: not a text file in UTF-8"),
     "nothing to resume": (TRAIN + " --resume", "--resume: run holds no saved run"),
     "warm-up too long": (TRAIN.replace("--warmup-epochs 0", "--warmup-epochs 1"), "--warmup-epochs 1 of --epochs 1"),
     "wrong weights": (TRAIN + " --weights model.safetensors", "model.safetensors: not weights of test_resnet"),
@@ -120,6 +127,59 @@ def test_a_released_checkpoint_needs_the_number_of_frames(place: Path, capsys: p
         main(["predict", "no_segments.safetensors", "a.mp4"])
     assert stop.value.code == 2
     assert "give --segments, such as 8" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform == "darwin", reason="macOS has no names of files that are not UTF-8")
+def test_names_of_files_that_are_no_text_are_read_and_printed(place: Path) -> None:
+    name = b"b\xff.mp4".decode("utf-8", "surrogateescape")
+    (place / "class").mkdir()
+    (place / "a.mp4").rename(place / "class" / name)
+    environment = {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}
+    listed = TRAIN.replace("good.csv good.csv", ". .")
+    for words in ("scan .", "predict model.safetensors class", "predict model.safetensors class --json", listed):
+        command = [sys.executable, "-m", "gateshift", *words.split()]
+        done = subprocess.run(command, cwd=place, env=environment, capture_output=True, timeout=300, check=False)
+        assert b"Traceback" not in done.stderr, done.stderr.decode("utf-8", "replace")
+        assert done.returncode == (words == "scan .")  # which finds the empty video
+
+
+@contextmanager
+def as_somebody_else() -> Iterator[None]:
+    """Without the rights of root, who may read everything."""
+    if os.geteuid():
+        yield
+        return
+    os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
+def test_what_may_not_be_read_is_said_and_the_others_are(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = Path(tempfile.mkdtemp())  # of which others may enter every parent
+    try:
+        for name in ("open", "locked"):
+            shutil.copytree(place, folder / name, ignore=shutil.ignore_patterns("empty.mp4"))
+        shutil.copy(place / "model.safetensors", folder / "locked.safetensors")
+        for readable in (folder, folder / "open"):
+            readable.chmod(0o755)
+        (folder / "locked").chmod(0)
+        (folder / "locked.safetensors").chmod(0)
+        main(["predict", "model.safetensors", "a.mp4"])  # imports what somebody else may not
+        capsys.readouterr()
+        with as_somebody_else(), pytest.raises(SystemExit, match="2"):
+            main(["predict", str(folder / "open/model.safetensors"), str(folder), "--json"])
+        records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        assert [Path(record["video"]).name for record in records] == ["locked", "a.mp4", "b.mp4"]
+        assert "locked: may not be looked into" in records[0]["error"]
+        with as_somebody_else(), pytest.raises(SystemExit, match="2"):
+            main(["predict", str(folder / "locked.safetensors"), str(folder / "open/a.mp4")])
+        assert "locked.safetensors: may not be read by you" in capsys.readouterr().err
+    finally:
+        (folder / "locked").chmod(0o700)
+        shutil.rmtree(folder)
 
 
 def test_an_unknown_flag_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -423,6 +423,14 @@ def test_a_split_folder_keeps_its_split(val: str, root: Path, out: Path, clips: 
     assert [Path(row["path"]).parts[-3:] for row in rows(out / "val.csv")] == [(val, "wave", "0.mp4")]
 
 
+def test_frames_of_a_video_beside_a_folder_of_its_name_stay(root: Path, out: Path, clips: Clips) -> None:
+    for name in ("train/wave/a.mp4", "train/wave/a/b.mp4", "val/wave/c.mp4"):
+        clips.put(root / name, 4)
+    assert run("folder", root, "--out", out, "--extract-frames", "--workers", "1") == 0
+    listed = [out / row["path"] for row in (*rows(out / "train.csv"), *rows(out / "val.csv"))]
+    assert [len([*folder.glob("*.jpg")]) for folder in listed] == [4, 4, 4]
+
+
 @pytest.mark.parametrize("stored", [[], ["--pack", "8"]])
 def test_what_scan_found_is_left_out(
     stored: list[str], root: Path, out: Path, clips: Clips, capsys: pytest.CaptureFixture[str]

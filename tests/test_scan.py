@@ -21,7 +21,7 @@ from gateshift.data.file_headers import missing_bytes
 from gateshift.data.manifest import read_manifest
 from gateshift.data.processes import LONGEST_TEMP_CHARS, in_processes
 from gateshift.data.quarantine import Fault
-from gateshift.data.scan import Scan, find_listed, scan
+from gateshift.data.scan import Scan, _check, find_listed, scan
 from gateshift.data.text_files import read_paths
 
 FAULTS = {
@@ -86,6 +86,25 @@ def test_the_bytes_that_were_cut_off_are_counted(name: str, tmp_path: Path) -> N
     for num_cut in (1, 30):
         (tmp_path / file).write_bytes(data[:-num_cut])
         assert missing_bytes(tmp_path / file) == num_cut
+
+
+def test_a_stream_that_appears_after_the_beginning_does_no_harm(tmp_path: Path) -> None:
+    path = tmp_path / "a.flv"
+    encode(path, scene(1, 32, 32).repeat(400, 0), codec="flv1")
+    sound = bytes([0x36]) + bytes(400)
+    tag = bytes([8]) + len(sound).to_bytes(3, "big") + bytes(7) + sound
+    path.write_bytes(path.read_bytes() + 20 * (tag + len(tag).to_bytes(4, "big")))
+    assert faults_of(path) == []
+
+
+def test_a_video_that_a_library_stumbles_over_ends_no_scan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stumble(*_: object) -> None:
+        raise IndexError("list index out of range\nor so")
+
+    encode(tmp_path / "a.mp4")
+    monkeypatch.setattr("gateshift.data.checkup.durations_s", stumble)
+    (problem,) = _check((tmp_path / "a.mp4", [])).problems
+    assert (problem.problem, problem.detail) == ("unreadable", "IndexError: list index out of range or so")
 
 
 def test_a_video_without_frames_is_empty(tmp_path: Path) -> None:

@@ -234,6 +234,54 @@ def test_a_signal_to_the_command_and_its_loaders_saves_and_ends_it(
     assert_same_run(tmp_path / "run", tmp_path / "whole")
 
 
+def test_resume_auto_deletes_nothing_but_a_run_that_saved_nothing(clips: Path, whole: Path, tmp_path: Path) -> None:
+    project, finished = tmp_path / "project", tmp_path / "finished"
+    (project / "src").mkdir(parents=True)
+    (project / "settings.json").write_text("{}")
+    (project / "src" / "thesis.tex").touch()
+    shutil.copytree(whole, finished)
+    for state in finished.glob("state*"):  # to save room
+        shutil.rmtree(state)
+    for folder in (project, finished):
+        files = sorted(folder.rglob("*"))
+        with pytest.raises(Exception, match="exists; choose another folder"):
+            train(settings_for(clips, folder, resume="auto"))
+        assert sorted(folder.rglob("*")) == files
+
+
+def test_two_trainings_do_not_meet_in_one_folder(tmp_path: Path) -> None:
+    folders = [RunFolder(tmp_path / "run") for _ in range(2)]
+    assert [folder.choose_start(False) for folder in folders] == [False, False]
+    folders[0].create({"seed": 0})
+    with pytest.raises(Exception, match="exists; choose another folder"):
+        folders[1].create({"seed": 1})
+    assert json.loads((tmp_path / "run" / "settings.json").read_text()) == {"seed": 0}
+
+
+def test_a_run_goes_on_without_a_bad_video_to_validate_on(
+    clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(clips, tmp_path / "clips")
+    rows = (tmp_path / "clips" / "val.csv").read_text().splitlines()
+    bad = rows[1].split(",")[0]
+    whole = (tmp_path / "clips" / bad).read_bytes()
+    (tmp_path / "clips" / bad).write_bytes(b"no video")
+    words = command(tmp_path / "clips", tmp_path / "run", "--workers", "0", "--save-minutes", "0")
+    with pytest.raises(SystemExit):
+        main(words)
+    assert bad in capsys.readouterr().err
+    (tmp_path / "bad.csv").write_text(f"path\n{bad}\n")
+    words += ["--exclude", str(tmp_path / "bad.csv"), "--resume"]
+    main(words)
+    assert "validated on other videos than before" in capsys.readouterr().err
+    main(words)
+    assert "validated on other videos" not in capsys.readouterr().err
+    (tmp_path / "clips" / bad).write_bytes(whole)
+    main(command(tmp_path / "clips", tmp_path / "whole", "--workers", "0"))
+    one, other = (load_file(tmp_path / name / "last.safetensors") for name in ("run", "whole"))
+    assert all(torch.equal(one[key], other[key]) for key in one)
+
+
 def wait_for(path: Path, timeout_s: float = 120) -> None:
     end_s = time.monotonic() + timeout_s
     while not path.exists():

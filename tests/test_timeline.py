@@ -103,9 +103,9 @@ def test_nothing_is_no_segment() -> None:
     assert find_segments(torch.full((2, 3), 1 / 3), spans, range(7), "abc", thresholds=Thresholds()) == []
 
 
-@given(st.lists(st.integers(0, 2), min_size=1, max_size=30))
-def test_segments_follow_each_other_and_stay_in_the_video(classes: list[int]) -> None:
-    spans = Windows(4, 3, 2).covering(4 + 3 * (len(classes) - 1))
+@given(st.lists(st.integers(0, 2), min_size=1, max_size=30), st.integers(1, 4))
+def test_segments_follow_each_other_and_stay_in_the_video(classes: list[int], hop: int) -> None:
+    spans = Windows(4, hop, 2).covering(4 + hop * (len(classes) - 1))
     answers = torch.nn.functional.one_hot(torch.tensor(classes), 3).float()
     end = spans[-1].stop
     found = find_segments(answers, spans, range(end + 1), "abc", thresholds=Thresholds())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -108,6 +109,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if words == ["--version"]:
         print_line(f"gateshift {__version__}")
         return
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files may hold what is no text
     try:
         run(words)
     except StoppedError as error:

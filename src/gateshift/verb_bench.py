@@ -35,7 +35,7 @@ def run_bench(settings: BenchSettings) -> None:
     from gateshift.run.bench_files import check_files, draw_ratios, write_table
 
     _check(settings)
-    check_files(table=settings.csv, plot=settings.plot)
+    check_files(table=settings.csv, plot=settings.plot, overwrite=settings.overwrite)
     manifest = _read_list(settings)
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)

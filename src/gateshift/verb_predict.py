@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
-from contextlib import closing, redirect_stdout
+from collections.abc import Callable, Sequence
+from contextlib import closing, redirect_stdout, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,12 +20,14 @@ from gateshift.run.predict_settings import PredictSettings
 from gateshift.terminal import make_bar, print_line
 
 if TYPE_CHECKING:
+    from gateshift.data.live import FileFrames, NewestFrames
     from gateshift.model.classifier import VideoClassifier
     from gateshift.run.export import ExportedModel
     from gateshift.run.stream import Answer, Stream
     from gateshift.run.timeline import Segment
 
     AnyModel = VideoClassifier | ExportedModel
+    Clock = Callable[[int], float | None]  # seconds, by frame number
 
 EXACT_CAPACITY = 16  # frames of a live source that wait for an exact stream, and then go through it together
 
@@ -81,8 +83,11 @@ def _predict_videos(settings: PredictSettings, model: AnyModel) -> None:
     table = Table("video", "class", "probability", title=f"{settings.model.name}, {protocol}")
     for prediction in predict(model, videos, protocol, top=settings.top):
         failed += prediction.error is not None
+        if prediction.error is not None:
+            sys.stderr.write(f"gateshift: {prediction.error}\n")
         if settings.json:
             _print_record(prediction.to_dict())
+            continue
         none = "unsure" if prediction.unsure else "none" if prediction.top and prediction.label is None else None
         if none is not None:
             table.add_row(prediction.video, none, "")
@@ -91,7 +96,6 @@ def _predict_videos(settings: PredictSettings, model: AnyModel) -> None:
             table.add_row(video, name, f"{probability:.3f}", end_section=False)
         if prediction.error is not None:
             table.add_row(prediction.video, "not read", "")
-            sys.stderr.write(f"gateshift: {prediction.error}\n")
     if not settings.json:
         Console(markup=False).print(table)  # class names may have brackets
     if failed:
@@ -134,15 +138,16 @@ def _stream(settings: PredictSettings, model: AnyModel) -> None:
     try:
         stream = _make_stream(settings, model, source.rate)
         rate = options.fps or source.rate
+        clock = _clock(source, options.fps)
         if isinstance(source, NewestFrames):
             source.start(EXACT_CAPACITY if options.exact else options.frames_in(options.window, rate))
         sys.stderr.write(f"gateshift: answers come {stream.delay} frames late\n" if options.exact else "")
         label: str | None = None
         for answer in run_stream(stream, source, report, newest=is_live(address)):
             if settings.json:
-                _print_record(_record(settings, model.config.classes, answer, rate))
+                _print_record(_record(settings, model.config.classes, answer, clock))
             elif answer.label != label:
-                print_line(_line(answer, rate))
+                print_line(_line(answer, clock))
             label = answer.label
     except VideoError as error:
         _fail(settings, error)
@@ -171,13 +176,26 @@ def _make_stream(settings: PredictSettings, model: AnyModel, rate: float | None)
     )
 
 
-def _record(settings: PredictSettings, classes: Sequence[str], answer: Answer, rate: float | None) -> dict[str, Any]:
+def _clock(source: FileFrames | NewestFrames, fps: float | None) -> Clock:
+    """When a frame begins, by its number: as a file says of each, or by the rate."""
+    from gateshift.data.live import FileFrames
+    from gateshift.data.video import VideoFile
+    from gateshift.run.timeline import end_times
+
+    rate = fps or source.rate
+    if fps is None and isinstance(source, FileFrames) and isinstance(source.video, VideoFile):
+        with suppress(VideoError):  # a file may have no times
+            return end_times(source.video).__getitem__
+    return lambda number: None if rate is None else number / rate
+
+
+def _record(settings: PredictSettings, classes: Sequence[str], answer: Answer, clock: Clock) -> dict[str, Any]:
     from gateshift.run.windows import top_classes
 
     return {
         "video": settings.videos[0],
-        "start_s": None if rate is None else answer.start / rate,
-        "end_s": None if rate is None else answer.end / rate,
+        "start_s": clock(answer.start),
+        "end_s": clock(answer.end),
         "start_frame": answer.start,
         "end_frame": answer.end,
         "label": answer.label,
@@ -186,10 +204,10 @@ def _record(settings: PredictSettings, classes: Sequence[str], answer: Answer, r
     }
 
 
-def _line(answer: Answer, rate: float | None) -> str:
-    place = f"frames {answer.start}-{answer.end}"
-    if rate is not None:
-        place = f"{answer.start / rate:.2f}-{answer.end / rate:.2f} s"
+def _line(answer: Answer, clock: Clock) -> str:
+    start_s, end_s = clock(answer.start), clock(answer.end)
+    known = start_s is not None and end_s is not None
+    place = f"{start_s:.2f}-{end_s:.2f} s" if known else f"frames {answer.start}-{answer.end}"
     return f"{place}: {answer.label or 'nothing'} ({float(answer.probabilities.max()):.3f})"
 
 

@@ -161,9 +161,10 @@ def _listing(
 ) -> Listing:
     plain = [path if path.is_dir() else path.with_suffix("") for path, _, _ in videos]
     times = Counter(plain)
+    folders = {folder for path, _, _ in videos for folder in path.parents}  # a.mp4 beside a/b.mp4 keeps its suffix
     items = []
     for (path, label, split), short in zip(videos, plain, strict=True):
-        name = (short if times[short] == 1 else path).relative_to(root).as_posix()
+        name = (short if times[short] == 1 and short not in folders else path).relative_to(root).as_posix()
         if not name.isprintable() or any(part != part.strip() for part in Path(name).parts):
             raise ManifestError(
                 f"{str(path)!r}: a list cannot hold this name; rename it, without odd characters and outer spaces"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -93,8 +94,9 @@ def durations_s(path: Path) -> tuple[float, float] | None:
     with readable(path), av.open(str(path.absolute()), metadata_errors="replace") as container:
         if not container.duration or not any(name in container.format.name for name in _FORMATS_WITH_DURATION):
             return None
-        for packet in container.demux():
-            if packet.pts is not None and packet.time_base is not None and packet.size:
-                start_s = min(start_s, float(packet.pts * packet.time_base))
-                end_s = max(end_s, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+        with suppress(IndexError):  # of PyAV in the end, where streams have appeared on the way
+            for packet in container.demux():
+                if packet.pts is not None and packet.time_base is not None and packet.size:
+                    start_s = min(start_s, float(packet.pts * packet.time_base))
+                    end_s = max(end_s, float((packet.pts + (packet.duration or 0)) * packet.time_base))
         return (container.duration / av.time_base, end_s - min(start_s, 0.0)) if end_s > start_s else None

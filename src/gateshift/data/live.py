@@ -60,7 +60,8 @@ class FileFrames:
     """Every frame of a video file or a folder of images, as fast as they are taken.
 
     Attributes:
-        rate: Frames a second; None for images, which have no clock.
+        video: The file.
+        rate: Frames a second in the mean; None for images, which have no clock.
         dropped: Always 0.
     """
 
@@ -72,8 +73,8 @@ class FileFrames:
         Raises:
             VideoError: If it cannot be opened.
         """
-        self._video = open_video(Path(path))
-        self.rate = self._video.rate if isinstance(self._video, VideoFile) else None
+        self.video = open_video(Path(path))
+        self.rate = self.video.rate if isinstance(self.video, VideoFile) else None
 
     def __iter__(self) -> Iterator[list[LiveFrame]]:
         """Frames, one at a time in a list.
@@ -81,13 +82,13 @@ class FileFrames:
         Raises:
             VideoError: If a frame cannot be decoded.
         """
-        for number in range(self._video.num_frames):
-            pixels = self._video.read([number])[0].permute(1, 2, 0).numpy()  # [H, W, 3]
+        for number in range(self.video.num_frames):
+            pixels = self.video.read([number])[0].permute(1, 2, 0).numpy()  # [H, W, 3]
             yield [LiveFrame(number, partial(_given, pixels), time.perf_counter())]
 
     def close(self) -> None:
         """Free the file. Closing twice is harmless."""
-        self._video.close()
+        self.video.close()
 
 
 class NewestFrames:

@@ -219,9 +219,13 @@ def read_names(path: Path) -> list[str]:
 def _class_folders(source: Path) -> Entries:
     entries = Entries(source)
     for folder in sorted(path for path in source.iterdir() if path.is_dir() and not path.name.startswith(".")):
-        for video in find_videos(folder):
-            if video != folder:
-                entries.add(video.relative_to(source).as_posix(), folder.name)
+        found = find_videos(folder)
+        if found == [folder]:
+            raise ManifestError(
+                f"{folder}: holds images, as a video does; expected CLASS/VIDEO in {source}; put it in a class folder"
+            )
+        for video in found:
+            entries.add(video.relative_to(source).as_posix(), folder.name)
     if not entries:
         raise ManifestError(f"{source}: no class folders with videos in it; expected {source.name}/CLASS/VIDEO.mp4")
     return entries

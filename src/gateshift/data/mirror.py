@@ -6,7 +6,7 @@ In a mirror "to the left" turns into "to the right"; backwards "open" turns into
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import torch
@@ -17,34 +17,44 @@ from gateshift.errors import SettingsError
 Mirroring = Literal["all", "pairs", "none"]
 Pairs = tuple[tuple[str, str], ...]
 
-_OPPOSITES = (
-    ("left", "right"),
-    ("counterclockwise", "clockwise"),
-    ("anticlockwise", "clockwise"),
-    ("ccw", "cw"),
-)
-_SIDE = re.compile("|".join(word for pair in _OPPOSITES for word in pair), re.IGNORECASE)
+# What each word becomes; the longer first, as counterclockwise holds clockwise.
+_TURNED = {
+    "counterclockwise": ("clockwise",),
+    "anticlockwise": ("clockwise",),
+    "clockwise": ("counterclockwise", "anticlockwise"),
+    "ccw": ("cw",),
+    "cw": ("ccw",),
+    "left": ("right",),
+    "right": ("left",),
+}
+_SIDE = re.compile("|".join(_TURNED), re.IGNORECASE)
 
 
 def find_mirror_pairs(classes: Sequence[str]) -> Pairs:
-    """Pairs of classes whose names differ by left and right, or by the sense of a turn, alone.
+    """Pairs of classes whose names differ by left and right, and by the sense of a turn, alone.
+
+    Each of the two is what the other becomes where every such word of its name is turned.
 
     >>> find_mirror_pairs(["swipe_left", "swipe_right", "turn left", "wave"])
     (('swipe_left', 'swipe_right'),)
+    >>> find_mirror_pairs(["left hand cw", "left hand ccw", "right hand cw", "right hand ccw"])
+    (('left hand cw', 'right hand ccw'), ('left hand ccw', 'right hand cw'))
     """
     known = {name.lower(): name for name in classes}
-    pairs: list[tuple[str, str]] = []
-    for name in classes:
-        for first, second in _OPPOSITES:
-            other = known.get(_swap_words(name.lower(), first, second))
-            if other is not None and name < other and (name, other) not in pairs:
-                pairs.append((name, other))
-    return tuple(pairs)
+    other = {name: _counterpart(name.lower(), known) for name in classes}
+    return tuple((name, twin) for name, twin in other.items() if twin and name < twin and other[twin] == name)
 
 
-def _swap_words(text: str, first: str, second: str) -> str:
-    # The first word goes first: it may hold the second, as counterclockwise does.
-    return re.sub(f"{first}|{second}", lambda word: second if word[0] == first else first, text)
+def _counterpart(text: str, known: Mapping[str, str]) -> str | None:
+    """The class that a name becomes with every word turned, if it is another one that is known."""
+    for turned in (_turn(text, 0), _turn(text, -1)):
+        if turned != text and turned in known:
+            return known[turned]
+    return None
+
+
+def _turn(text: str, choice: int) -> str:
+    return _SIDE.sub(lambda word: _TURNED[word[0]][choice], text)
 
 
 def parse_pairs(texts: Sequence[str], classes: Sequence[str], *, kind: Literal["mirror", "reversal"]) -> Pairs:

@@ -105,7 +105,11 @@ def _part(entry: Entry) -> Part:
 
 
 def _check(task: tuple[Path, list[Part]]) -> Finding:
-    return check_video(*task)
+    try:
+        return check_video(*task)
+    except Exception as error:  # whatever a damaged file brings about in a library is a row of the table
+        detail = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        return Finding((Problem(task[0], "unreadable", detail),))
 
 
 def _with_repeats(listed: Listed, findings: Sequence[Finding | None]) -> Iterator[Problem]:

@@ -81,10 +81,11 @@ def find_videos(folder: str | PathLike[str]) -> list[Path]:
         folder: Where to search.
 
     Returns:
-        Video files and folders of images, sorted; ``[folder]`` if it is itself a folder of images.
+        Video files and folders of images, sorted; ``[folder]`` if it is itself a folder of images. A folder that may
+        not be read stands for itself, as a video that cannot be.
 
     Raises:
-        VideoError: If ``folder`` is not a folder.
+        VideoError: If ``folder`` is not a folder, or may not be read.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -95,7 +96,13 @@ def find_videos(folder: str | PathLike[str]) -> list[Path]:
         if place.resolve() in seen:  # links may lead round in a circle
             return
         seen.add(place.resolve())
-        files = _visible_files(place, VIDEO_SUFFIXES)
+        try:
+            files = _visible_files(place, VIDEO_SUFFIXES)
+        except VideoError:
+            if place == folder:
+                raise
+            yield place  # reading it says what is wrong
+            return
         if not files and _visible_files(place, IMAGE_SUFFIXES):
             yield place
             return
@@ -224,14 +231,17 @@ def _check_file(path: Path) -> None:
 
 
 def _visible_files(folder: Path, suffixes: frozenset[str]) -> list[str]:
-    with os.scandir(folder) as entries:  # asks for no more than the names and kinds, unlike a list of paths
-        return [
-            entry.name
-            for entry in entries
-            if os.path.splitext(entry.name)[1].lower() in suffixes  # noqa: PTH122
-            and not entry.name.startswith(".")
-            and _is_file(entry)
-        ]
+    try:
+        with os.scandir(folder) as entries:  # asks for no more than the names and kinds, unlike a list of paths
+            return [
+                entry.name
+                for entry in entries
+                if os.path.splitext(entry.name)[1].lower() in suffixes  # noqa: PTH122
+                and not entry.name.startswith(".")
+                and _is_file(entry)
+            ]
+    except PermissionError:
+        raise VideoError(f"{folder}: may not be looked into; ask for the permission to read this folder") from None
 
 
 def _is_file(entry: os.DirEntry[str]) -> bool:

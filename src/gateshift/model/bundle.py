@@ -11,9 +11,9 @@ from gateshift.model.backbones import create_backbone, fit_size
 from gateshift.model.causal import make_causal
 from gateshift.model.classifier import DeployedClassifier, VideoClassifier
 from gateshift.model.config import ModelConfig
-from gateshift.model.gates import TemporalModule
 from gateshift.model.released import find_state, read_released
 from gateshift.model.surgery import insert_temporal
+from gateshift.model.temporal_site import describe_sites
 from gateshift.model.weights import read_weights
 
 METADATA_KEY = "gateshift"
@@ -26,7 +26,7 @@ def save_model(model: VideoClassifier, path: str | Path) -> None:
 
     Raises:
         ModelError: If the name does not end in .safetensors, the folder does not exist, or temporal modules
-            were put in or taken out since the model was created.
+            were put in, taken out or changed since the model was created, also by :func:`make_causal`.
     """
     from safetensors.torch import save_file
 
@@ -37,15 +37,20 @@ def save_model(model: VideoClassifier, path: str | Path) -> None:
         raise ModelError(f"{path}: a model file is named .safetensors; rename it")
     if not path.parent.is_dir():
         raise ModelError(f"{path.parent}: no such folder to save a model in; create it")
-    gated = any(isinstance(module, TemporalModule) for module in model.modules())
-    if gated != (model.config.temporal != "none"):
+    if (found := describe_sites(model.backbone)) != model.made_with:
+        before, now = (
+            " and ".join(sorted({kind for kind, *_ in sites})) or "none" for sites in (model.made_with, found)
+        )
         raise ModelError(
-            f"model made with temporal={model.config.temporal!r} {'has' if gated else 'has no'} temporal modules now; "
-            "create it with the module that it is to be saved with"
+            f"temporal modules were changed (before: {len(model.made_with)} sites, {before}; now: {len(found)} sites, "
+            f"{now}) since the model was created, which its file would not tell; create it as it is to be saved"
         )
     tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in model.state_dict().items()}
     partial = path.with_name(f".{path.name}.partial")
+    partial.touch()
+    mode = partial.stat().st_mode  # as of any other file: save_file gives it to its owner alone
     save_file(tensors, partial, metadata={METADATA_KEY: model.config.to_json()})
+    partial.chmod(mode)
     partial.replace(path)
 
 

@@ -15,6 +15,7 @@ from gateshift.model.causal import make_causal
 from gateshift.model.config import ModelConfig
 from gateshift.model.fold import fold_backbone
 from gateshift.model.surgery import check_temporal, insert_temporal, set_num_frames
+from gateshift.model.temporal_site import describe_sites
 from gateshift.model.weights import load_imagenet
 
 
@@ -33,6 +34,7 @@ class VideoClassifier(nn.Module):
     Attributes:
         config: Everything needed to build this model again and to feed it.
         backbone: The 2D network, temporal modules inside.
+        made_with: What stood at each of its sites when it was created; see :func:`describe_sites`.
         head: The classifier on each frame's features.
     """
 
@@ -43,6 +45,7 @@ class VideoClassifier(nn.Module):
         super().__init__()
         self.config = config
         self.backbone = backbone
+        self.made_with = describe_sites(backbone)
         self.dropout = nn.Dropout(config.dropout)
         self.head = nn.Linear(num_features, len(config.classes))
         nn.init.normal_(self.head.weight, std=0.001)

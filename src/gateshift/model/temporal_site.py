@@ -42,6 +42,15 @@ class TemporalSite(nn.Module):
         return on_share(self.temporal, self.layer(x), self.num_gated, in_place=isinstance(self.layer, nn.Conv2d))
 
 
+def describe_sites(net: nn.Module) -> tuple[tuple[str, str, int, bool], ...]:
+    """What stands at each site of a network, in order: kind of module, side, channels that it takes, and interleave."""
+    return tuple(
+        (type(site.temporal).__name__, site.side, site.num_gated, getattr(site.temporal, "interleave", False))
+        for site in net.modules()
+        if isinstance(site, TemporalSite)
+    )
+
+
 def on_share(temporal: Callable[[Tensor], Tensor], x: Tensor, num_gated: int, *, in_place: bool) -> Tensor:
     """Send the first channels through a module and let the others pass.
 

@@ -24,6 +24,7 @@ def read_weights(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise ModelError(f"{path}: no such model file; give a .safetensors file or a released .pth.tar")
     try:
+        path.open("rb").close()  # safetensors does not say why it cannot open a file
         if path.suffix == ".safetensors":
             from safetensors.torch import load_file
 
@@ -38,6 +39,8 @@ def read_weights(path: Path) -> dict[str, Any]:
                 "ask its author for a plain state_dict"
             ) from error
         raise _damaged(path) from error
+    except PermissionError:
+        raise ModelError(f"{path}: may not be read by you; ask its owner to let you") from None
     except Exception as error:  # torch and safetensors raise many kinds on damaged bytes
         raise _damaged(path) from error
     if not isinstance(content, dict):

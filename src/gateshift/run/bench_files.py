@@ -18,13 +18,15 @@ MEANINGS = {"model": "forms of the model", "TSN": "TSN: no temporal module", "ot
 BAR_INCHES = 0.28
 
 
-def check_files(*, table: Path | None, plot: Path | None) -> None:
+def check_files(*, table: Path | None, plot: Path | None, overwrite: bool) -> None:
     """Raise SettingsError unless these can be written, before any time is spent."""
     if plot is not None and plot.suffix not in PLOT_SUFFIXES:
         raise SettingsError(f"--plot {plot}; a plot is named {' or '.join(PLOT_SUFFIXES)}; rename it")
     for name, path in (("csv", table), ("plot", plot)):
         if path is not None and not path.parent.is_dir():
             raise SettingsError(f"--{name} {path}: no folder {path.parent}; create it")
+        if path is not None and path.exists() and not overwrite:
+            raise SettingsError(f"--{name} {path}: it exists; choose another name, or add --overwrite")
 
 
 def write_table(
@@ -78,7 +80,7 @@ def draw_ratios(path: Path, found: Mapping[str, Sequence[Timing]], *, title: str
     kinds = dict.fromkeys(kind_of(row.name) for timings in found.values() for row in timings)
     patches = [Patch(color=COLOURS[kind], label=MEANINGS[kind]) for kind in kinds]
     figure.legend(handles=patches, loc="outside lower center", ncols=len(patches), frameon=False, fontsize=9)
-    figure.suptitle(title, fontsize=10, wrap=True)
+    figure.suptitle(title, fontsize=10, wrap=True, parse_math=False)
     partial = path.with_name(f".{path.name}.partial")
     figure.savefig(partial, dpi=120, format=path.suffix[1:])
     partial.replace(path)

@@ -28,7 +28,8 @@ from gateshift.errors import ManifestError, ModelError, SettingsError, VideoErro
 from gateshift.model.classifier import VideoClassifier
 from gateshift.run.export import ExportedModel, load_any
 from gateshift.run.job_folder import FINISHED, JobFolder
-from gateshift.run.predict import Prediction, check_top, classify, collect_videos, put_on_device, unread
+from gateshift.run.predict import Prediction, classify, collect_videos, put_on_device, unread
+from gateshift.run.predict_settings import check_top
 
 LIST_SUFFIXES = (".csv", ".txt")
 CONNECT_S = 10.0  # a cluster that does not answer by then is not there

@@ -66,7 +66,7 @@ def draw_gates(
     rows = gate_rows(gates, directions)
     figure = _figure(len(clip), len(rows) + 1)
     _fill_grid(figure, clip, rows, numbers)
-    figure.suptitle(title)
+    figure.suptitle(title, parse_math=False)
     save_png(figure, path)
 
 
@@ -93,7 +93,7 @@ def draw_evidence(
     axes[1].set_ylabel("evidence", fontsize=8)
     bar = figure.colorbar(_opaque(shown), ax=axes, shrink=0.5, label="evidence, in logits", format="%.2g")
     bar.ax.tick_params(labelsize=8)
-    figure.suptitle(title)
+    figure.suptitle(title, parse_math=False)
     save_png(figure, path)
 
 
@@ -117,10 +117,11 @@ def draw_prediction(
     _fill_grid(frames_part, clip, rows)
     bars = bars_part.subplots()
     names, values = zip(*reversed(top), strict=True)
-    bars.barh(names, values, color="#4477aa")
+    bars.barh(range(len(names)), values, color="#4477aa")
+    bars.set_yticks(range(len(names)), names, parse_math=False)
     bars.set_xlim(0, 1)
     bars.set_xlabel("probability")
-    figure.suptitle(title)
+    figure.suptitle(title, parse_math=False)
     save_png(figure, path)
 
 
@@ -149,7 +150,7 @@ def draw_reversal(
     ]
     figure = _figure(len(clip), len(rows) + 1)
     _fill_grid(figure, clip, rows, numbers)
-    figure.suptitle(title)
+    figure.suptitle(title, parse_math=False)
     save_png(figure, path)
 
 
@@ -173,7 +174,7 @@ def draw_openness(openness: Mapping[str, Tensor], path: Path, *, title: str, dir
     axis.set_xlim(0, 1)
     axis.set_xlabel("mean absolute gate")
     figure.legend(loc="outside right upper", frameon=False)
-    figure.suptitle(title)
+    figure.suptitle(title, parse_math=False)
     save_png(figure, path)
 
 

@@ -63,7 +63,7 @@ def film_layers(
         bar.set_label("gate" if layer.signed else "evidence, in logits", fontsize=8)
         bar.ax.tick_params(labelsize=8)
     covered = [clip.permute(0, 2, 3, 1).float() / 255, *(_cover(clip, layer) for layer in layers)]  # [T, H, W, 3]
-    heading = figure.suptitle(title, fontsize=10)
+    heading = figure.suptitle(title, fontsize=10, parse_math=False)
     for _ in range(2):  # the first time, the heading is not yet where it will be, and has no room of its own
         figure.draw_without_rendering()
     figure.set_layout_engine("none")  # places are found; again for each frame it would take most of the time
@@ -87,7 +87,7 @@ def write_film(film: NDArray[np.uint8], path: Path) -> None:
 
 
 def _show(axis: Any, title: str) -> Any:
-    axis.set_title(title, fontsize=9)
+    axis.set_title(title, fontsize=9, parse_math=False)
     axis.set_xticks([])
     axis.set_yticks([])
     return axis.imshow(np.zeros((1, 1, 3)), extent=(0, 1, 0, 1))

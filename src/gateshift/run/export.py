@@ -124,8 +124,9 @@ def check_export(path: Path, kind: Format, precision: ExportPrecision, *, overwr
         raise SettingsError(f"--out {path}; a file of --format {kind} is named {suffix}; rename it")
     if not path.parent.is_dir():
         raise SettingsError(f"--out {path}: no folder {path.parent}; create it")
-    if path.exists() and not overwrite:
-        raise SettingsError(f"--out {path}: exists; choose another name, or add --overwrite")
+    for file in (path, *_files(path)):
+        if file.exists() and not overwrite:
+            raise SettingsError(f"--out {path}: {file} exists; choose another name, or add --overwrite")
     if kind == "onnx" and precision == "bf16":
         raise SettingsError("--precision bf16 with --format onnx, which has no such kernels on CPUs; take openvino")
     if kind != "openvino" and precision == "int8":

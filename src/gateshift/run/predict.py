@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -14,11 +15,12 @@ from gateshift.data.dataset import read_views
 from gateshift.data.mirror import mirror_map
 from gateshift.data.video import find_videos, open_video
 from gateshift.data.views import Protocol
-from gateshift.errors import SettingsError, VideoError
+from gateshift.errors import VideoError
 from gateshift.model.classifier import VideoClassifier
 from gateshift.model.config import ModelConfig
 from gateshift.run.evaluate import score_views
 from gateshift.run.export import ExportedModel
+from gateshift.run.predict_settings import check_top
 
 
 @dataclass(frozen=True)
@@ -55,11 +57,15 @@ class Prediction:
 def collect_videos(paths: Iterable[Path]) -> list[Path]:
     """The videos meant by files, frame folders and folders of videos, in the order given.
 
-    A path that is nothing, or a folder without videos, stands for itself: reading it says what is wrong.
+    A path that is nothing, or a folder without videos or that may not be read, stands for itself: reading it says what
+    is wrong.
     """
     videos: list[Path] = []
     for path in paths:
-        videos += (find_videos(path) if path.is_dir() else []) or [path]
+        found: list[Path] = []
+        with suppress(VideoError):
+            found = find_videos(path) if path.is_dir() else []
+        videos += found or [path]
     return videos
 
 
@@ -99,12 +105,6 @@ def predict(
             yield unread(str(path), config, error)
             continue
         yield classify(model, views, protocol, video=str(path), top=top)
-
-
-def check_top(top: int) -> None:
-    """Raise SettingsError unless at least one class is to be named."""
-    if top < 1:
-        raise SettingsError(f"--top {top}; name at least 1 class")
 
 
 def unread(video: str, config: ModelConfig, error: VideoError) -> Prediction:

@@ -6,13 +6,21 @@ This module imports nothing heavy, so that ``gateshift --help`` is quick.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
 from gateshift.errors import SettingsError
+
+_TIMEOUT_S = 300.0
+
+
+def check_top(top: int) -> None:
+    """Raise SettingsError unless at least one class is to be named."""
+    if top < 1:
+        raise SettingsError(f"--top {top}; name at least 1 class")
 
 
 @dataclass(frozen=True)
@@ -48,6 +56,11 @@ class StreamOptions:
             raise SettingsError("--stream and --timeline were both given; a timeline is of a file; leave one out")
         if self.exact and not self.stream:
             raise SettingsError("--exact was given without --stream; it is a kind of stream; add --stream")
+        given = [option.name for option in fields(self) if getattr(self, option.name) != option.default]
+        if given and not self.stream and self.timeline is None:
+            raise SettingsError(
+                f"--{given[0]} was given without --stream or --timeline; add one of them, or leave it out"
+            )
         for name, value in (("window", self.window), ("hop", self.hop), ("fps", self.fps)):
             if value is not None and not 0 < value < math.inf:
                 raise SettingsError(f"--{name} {value}; it is above 0; correct it")
@@ -74,7 +87,7 @@ class ClusterOptions:
     line, a .csv with a column path) or an address (s3://, http://, file:// and others of fsspec)."""
     out: Annotated[Path | None, arg(metavar="FOLDER")] = None
     """The job's folder, with Ray: what is done, and in the end predictions.jsonl, with the records of --json."""
-    timeout: Annotated[float, arg(metavar="SECONDS")] = 300.0
+    timeout: Annotated[float, arg(metavar="SECONDS")] = _TIMEOUT_S
     """How long fetching and decoding one video may take, with Ray."""
 
     def check(self) -> None:
@@ -85,6 +98,8 @@ class ClusterOptions:
             )
         if self.engine == "here" and self.out is not None:
             raise SettingsError(f"--out {self.out} was given without --engine ray; add it, or use --json > FILE")
+        if self.engine == "here" and self.timeout != _TIMEOUT_S:
+            raise SettingsError(f"--timeout {self.timeout:g} was given without --engine ray; leave it out")
         if not self.timeout > 0:
             raise SettingsError(f"--timeout {self.timeout:g}; it is above 0 seconds; correct it")
 
@@ -120,6 +135,7 @@ class PredictSettings:
 
     def check(self) -> None:
         """Raise SettingsError if options contradict each other, or are out of range."""
+        check_top(self.top)
         self.live.check()
         self.cluster.check()
         if self.cluster.engine == "ray":

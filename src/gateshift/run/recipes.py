@@ -15,6 +15,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from gateshift.data.text_files import read_text
 from gateshift.errors import SettingsError
 from gateshift.run.train_settings import AugmentOptions, ModelOptions, OptimOptions, SkewOptions
 
@@ -132,7 +133,7 @@ def read_recipe(name: str) -> str:
     if path.suffix == ".toml":
         if not path.is_file():
             raise SettingsError(f"--recipe {name}: no such file; give a .toml file, or the name of a published row")
-        return path.read_text(encoding="utf-8")
+        return read_text(path)
     if name in recipe_names():
         return (_HOME / f"{name}.toml").read_text(encoding="utf-8")
     close = difflib.get_close_matches(name, recipe_names(), n=3, cutoff=0.3) or recipe_names()

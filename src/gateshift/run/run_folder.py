@@ -42,6 +42,7 @@ class RunFolder:
         self.page = path / "training.html"
         self.curves = path / "curves.png"
         self.first_batch = path / "first_batch.png"
+        self._may_begin_anew = False
 
     def choose_start(self, resume: bool | Literal["auto"]) -> bool:
         """Whether to go on with the run in the folder, rather than to begin one.
@@ -59,34 +60,69 @@ class RunFolder:
             if saved:
                 return True
             raise SettingsError(f"--resume: {self.path} holds no saved run; delete it and leave --resume out")
-        if self.path.exists() and not (resume == "auto" and self._is_unsaved_run()):
-            raise SettingsError(f"{self.path} exists; choose another folder, or go on with a saved run by --resume")
+        self._may_begin_anew = resume == "auto" and self._is_unsaved_run()
+        if self.path.exists() and not self._may_begin_anew:
+            raise self._exists()
         return False
 
-    def _is_unsaved_run(self) -> bool:
-        """Whether it is of a training that was killed before its first save."""
-        return self.path.is_dir() and (self.settings.is_file() or not any(self.path.iterdir()))
+    def _exists(self) -> SettingsError:
+        return SettingsError(f"{self.path} exists; choose another folder, or go on with a saved run by --resume")
 
-    def check_description(self, new: Mapping[str, Any]) -> None:
-        """Raise SettingsError if a run to go on with was started with other settings, classes or videos."""
+    def _is_unsaved_run(self) -> bool:
+        """Whether it is empty, or of a training that was killed before the first save, at the end of an epoch."""
+        if not self.path.is_dir():
+            return False
+        names = {path.name.removeprefix(".").removesuffix(".partial") for path in self.path.iterdir()}
+        if not names:
+            return True
+        try:
+            settings = json.loads(self.settings.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return False
+        files = (self.best, self.last, self.table, self.lines, self.settings, self.skipped, self.page, self.curves)
+        known = {file.name for file in (*files, self.first_batch)} | {"tensorboard", "state.new"}
+        is_ours = isinstance(settings, dict) and "train_videos" in settings
+        return is_ours and names <= known and len(self.read_log()) <= 1
+
+    def check_description(self, new: Mapping[str, Any]) -> bool:
+        """Compare a run to go on with and what it was started with.
+
+        Returns:
+            Whether it was validated on the same videos. It may go on with others, which change no weight: without one
+            that turned out to be bad, for example.
+
+        Raises:
+            SettingsError: If it was started with other settings, classes or videos to learn from.
+        """
         try:
             old = json.loads(self.settings.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             raise SettingsError(f"--resume: {self.settings} is missing or damaged; start a new run") from None
         changed = [name for name in new if old.get(name) != new[name]]
-        if changed:
-            name = changed[0]
+        for name in (name for name in changed if name not in ("val", "val_videos")):
             raise SettingsError(
                 f"--resume with {name} {new[name]!r}, but the run has {old.get(name)!r}; "
                 "give the same settings, or start a new run"
             )
+        return not changed
+
+    def describe(self, description: Mapping[str, Any]) -> None:
+        """Note what is run in the folder."""
+        write_text(self.settings, json.dumps(description, indent=2) + "\n")
 
     def create(self, description: Mapping[str, Any]) -> None:
-        """Make the folder and note what is run in it. What a run that saved nothing left there is deleted."""
-        if self._is_unsaved_run():
+        """Make the folder and note what is run in it. What a run that saved nothing left there is deleted.
+
+        Raises:
+            SettingsError: If another training has made it meanwhile.
+        """
+        if self._may_begin_anew:
             shutil.rmtree(self.path)
-        self.path.mkdir(parents=True)
-        write_text(self.settings, json.dumps(description, indent=2) + "\n")
+        try:
+            self.path.mkdir(parents=True)
+        except FileExistsError:
+            raise self._exists() from None
+        self.describe(description)
 
     def save_models(self, model: VideoClassifier, *, best: bool) -> None:
         """Write ``last.safetensors``, and ``best.safetensors`` where it is the best so far."""
@@ -197,7 +233,7 @@ def describe(
 
 def _digest(manifest: Manifest) -> str:
     lines = "\n".join(f"{entry.video_id}\t{entry.label}" for entry in manifest.entries)
-    return hashlib.sha256(lines.encode()).hexdigest()
+    return hashlib.sha256(lines.encode("utf-8", "surrogatepass")).hexdigest()  # names of files may hold what is no text
 
 
 def _plain(value: Any) -> Any:

@@ -161,6 +161,8 @@ class BenchSettings:
     """Write the table to this .csv too."""
     plot: Annotated[Path | None, arg(metavar="FILE")] = None
     """Draw the ratios to this .png or .svg too."""
+    overwrite: bool = False
+    """Replace these files if there are some."""
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -86,6 +87,7 @@ class Stream:
         self._smoothing, self._thresholds = Smoothing(smooth), Thresholds(enter, leave)
         self._state: int | None = None
         self._next = 0  # number of the next frame
+        self._unanswered: deque[int] = deque()  # numbers of frames that have come and have no answer of an exact stream
         self._exact = ExactStream(model) if exact and isinstance(model, VideoClassifier) else None
         self.delay = self._exact.delay if self._exact else 0
         if self._exact is None:
@@ -100,7 +102,8 @@ class Stream:
 
         Args:
             frames: uint8 RGB [H, W, 3], or several of them: [k, H, W, 3], or one after the other.
-            number: Of the first of them, where frames were dropped before it.
+            number: Of the first of them, where frames were dropped before it. An exact stream closes the gap: to it the
+                frames are those of a recording without the dropped ones; its answers have the frames' own numbers.
             newest: Of several windows that are due, classify the last one alone. Nothing to an exact stream.
 
         Returns:
@@ -116,7 +119,9 @@ class Stream:
         pixels: Iterable[NDArray[np.uint8]] = (frames,) if single else frames  # type: ignore[assignment]
         if self._exact is not None:
             crops = [self._crop(frame) for frame in pixels]
-            self._next += len(crops)
+            first = self._next if number is None else number
+            self._next = first + len(crops)
+            self._unanswered.extend(range(first, self._next))
             return self._frame_answers(self._exact.push(torch.stack(crops).to(self._device))) if crops else []
         first, is_gap = (self._next, False) if number is None else (number, number > self._next)
         due: list[range] = []
@@ -162,8 +167,8 @@ class Stream:
         return number if number in self._kept else min(self._kept, key=lambda kept: abs(kept - number))
 
     def _frame_answers(self, found: FrameFeatures) -> list[Answer]:
-        places = range(found.first, found.first + len(found))
-        return [self._answer(range(i, i + 1), row) for i, row in zip(places, found.logits, strict=True)]
+        numbers = [self._unanswered.popleft() for _ in range(len(found))]
+        return [self._answer(range(i, i + 1), row) for i, row in zip(numbers, found.logits, strict=True)]
 
     def _answer(self, place: range, logits: Tensor) -> Answer:
         probabilities = self._smoothing.add(self._model.config.probabilities(logits).cpu())

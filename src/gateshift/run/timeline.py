@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
@@ -150,7 +151,8 @@ def find_segments(
     """
     smoothed = smooth_over_time(probabilities, smooth)
     middles = [(window.start + window.stop) / 2 for window in windows]
-    borders = [0, *(round((a + b) / 2) for a, b in pairwise(middles)), windows[-1].stop]
+    # Halves always upwards: rounded to even, a border would fall on the one before it where windows are a frame apart.
+    borders = [0, *(math.floor((a + b) / 2 + 0.5) for a, b in pairwise(middles)), windows[-1].stop]
     if not apart:
         runs = _runs(smoothed, thresholds)
     else:

@@ -68,8 +68,7 @@ def prepare(settings: TrainSettings, folder: RunFolder, reporter: Reporter) -> T
     classes = learned.class_names()
     backwards = choose_reversal_pairs(augment, learned, classes)
     description = describe(settings, classes, learned, validation, backwards)
-    if settings.resume:
-        folder.check_description(description)
+    same_validation = not settings.resume or folder.check_description(description)
     for each in (learned, validation):  # a label that is not learned is found before the training, not after
         each.targets(classes)
     model = _begin(settings, learned, classes, accelerator.process_index, reporter)
@@ -88,6 +87,11 @@ def prepare(settings: TrainSettings, folder: RunFolder, reporter: Reporter) -> T
     called = torch.compile(model) if settings.compile else model
     wrapped, optimizer, loader = accelerator.prepare(called, optimizer, loader)
     progress = _enter_folder(settings, folder, accelerator, description, reporter)
+    if not same_validation:
+        progress.best_accuracy = -1.0
+        reporter.say("validated on other videos than before: the best model is chosen anew from here on")
+        if accelerator.is_main_process:
+            folder.describe(description)
     mixing = Mixing(len(classes), augment.mixup, augment.cutmix, settings.seed)
     run = Training(
         settings,
