@@ -60,7 +60,7 @@ def test_a_model_file_must_have_its_suffix_and_a_folder(model: VideoClassifier, 
 
 def test_a_model_whose_modules_were_taken_out_is_not_saved(model: VideoClassifier, tmp_path: Path) -> None:
     gs.remove_temporal(model)
-    with pytest.raises(ModelError, match="modules were changed .before: 4 sites, GateShift; now: 0 sites, none."):
+    with pytest.raises(ModelError, match="site 1 has no temporal module, and had GateShift after it on"):
         gs.save_model(model, tmp_path / "model.safetensors")
 
 
@@ -70,7 +70,7 @@ def test_a_model_whose_modules_were_changed_is_not_saved(
 ) -> None:
     gs.remove_temporal(model)
     gs.insert_temporal(model.backbone, **{"temporal": "gsm", **change})
-    with pytest.raises(ModelError, match="temporal modules were changed"):
+    with pytest.raises(ModelError, match="when the model was created, which its file would say"):
         gs.save_model(model, tmp_path / "model.safetensors")
     gs.remove_temporal(model)
     gs.insert_temporal(model.backbone, "gsm")
@@ -79,7 +79,7 @@ def test_a_model_whose_modules_were_changed_is_not_saved(
 
 def test_a_model_made_causal_later_is_not_saved(model: VideoClassifier, tmp_path: Path) -> None:
     make_causal(model.backbone)
-    with pytest.raises(ModelError, match="now: 4 sites, CausalGateShift"):
+    with pytest.raises(ModelError, match="site 1 has CausalGateShift after it on"):
         gs.save_model(model, tmp_path / "model.safetensors")
 
 

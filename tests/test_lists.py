@@ -170,6 +170,8 @@ def test_hands_and_turns_are_mirrored_at_once() -> None:
     names = [f"{hand} hand {turn}" for hand in ("left", "right") for turn in ("clockwise", "counterclockwise")]
     assert mirror_map(names, find_mirror_pairs(names)).tolist() == [3, 2, 1, 0]
     assert find_mirror_pairs(["left cw", "right cw"]) == ()  # which are mirrored into what is no class
+    lamps = ["turn bright lamp clockwise", "turn bright lamp counterclockwise"]
+    assert find_mirror_pairs(lamps) == (tuple(lamps),)
     three = ["turn anticlockwise", "turn clockwise", "turn counterclockwise"]
     assert find_mirror_pairs(three) == (("turn clockwise", "turn counterclockwise"),)
     assert may_mirror(three, find_mirror_pairs(three), "all").tolist() == [False, True, True]

@@ -131,16 +131,27 @@ def test_a_released_checkpoint_needs_the_number_of_frames(place: Path, capsys: p
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="macOS has no names of files that are not UTF-8")
 def test_names_of_files_that_are_no_text_are_read_and_printed(place: Path) -> None:
-    name = b"b\xff.mp4".decode("utf-8", "surrogateescape")
-    (place / "class").mkdir()
-    (place / "a.mp4").rename(place / "class" / name)
+    odd = b"odd\xff".decode("utf-8", "surrogateescape")
+    for split in ("learn", "check"):
+        (place / split / odd).mkdir(parents=True)
+        shutil.copy(place / "a.mp4", place / split / odd / f"{odd}.mp4")
+    (place / "learn" / odd / f"empty {odd}.mp4").touch()
     environment = {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}
-    listed = TRAIN.replace("good.csv good.csv", ". .")
-    for words in ("scan .", "predict model.safetensors class", "predict model.safetensors class --json", listed):
-        command = [sys.executable, "-m", "gateshift", *words.split()]
+    commands = {
+        "scan learn": 1,  # there is something to leave out
+        "predict model.safetensors VIDEO": 0,
+        "predict model.safetensors VIDEO --json": 0,
+        "predict model.safetensors VIDEO --timeline t.json": 0,
+        "explain model.safetensors VIDEO --out explained": 0,
+        TRAIN.replace("good.csv good.csv", "learn check") + " --skip-bad 9": 0,
+    }
+    for words, code in commands.items():
+        given = words.replace("VIDEO", f"check/{odd}/{odd}.mp4").split()
+        command = [sys.executable, "-m", "gateshift", *given]
         done = subprocess.run(command, cwd=place, env=environment, capture_output=True, timeout=300, check=False)
         assert b"Traceback" not in done.stderr, done.stderr.decode("utf-8", "replace")
-        assert done.returncode == (words == "scan .")  # which finds the empty video
+        assert done.returncode == code, done.stderr.decode("utf-8", "replace")
+    assert os.fsencode(f"empty {odd}.mp4") in (place / "run" / "skipped.csv").read_bytes()
 
 
 @contextmanager
@@ -166,13 +177,21 @@ def test_what_may_not_be_read_is_said_and_the_others_are(place: Path, capsys: py
         for readable in (folder, folder / "open"):
             readable.chmod(0o755)
         (folder / "locked").chmod(0)
+        shutil.copytree(folder / "open", folder / "unlocked" / "below")
+        (folder / "unlocked").chmod(0o744)  # its names may be seen, and nothing more
         (folder / "locked.safetensors").chmod(0)
         main(["predict", "model.safetensors", "a.mp4"])  # imports what somebody else may not
         capsys.readouterr()
+        with as_somebody_else():
+            if not os.path.exists(folder / "open" / "a.mp4"):  # noqa: PTH110 - Path.exists raises
+                pytest.skip("others may not enter the folder for temporary files")
         with as_somebody_else(), pytest.raises(SystemExit, match="2"):
-            main(["predict", str(folder / "open/model.safetensors"), str(folder), "--json"])
+            hidden = folder / "locked" / "a.mp4"
+            main(["predict", str(folder / "open/model.safetensors"), str(folder), str(hidden), "--json"])
         records = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-        assert [Path(record["video"]).name for record in records] == ["locked", "a.mp4", "b.mp4"]
+        names = [Path(record["video"]).name for record in records]
+        assert names == ["locked", "a.mp4", "b.mp4", "below", "a.mp4"]
+        assert [record["error"] is None for record in records] == [False, True, True, False, False]
         assert "locked: may not be looked into" in records[0]["error"]
         with as_somebody_else(), pytest.raises(SystemExit, match="2"):
             main(["predict", str(folder / "locked.safetensors"), str(folder / "open/a.mp4")])

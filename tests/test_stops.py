@@ -249,13 +249,26 @@ def test_resume_auto_deletes_nothing_but_a_run_that_saved_nothing(clips: Path, w
         assert sorted(folder.rglob("*")) == files
 
 
-def test_two_trainings_do_not_meet_in_one_folder(tmp_path: Path) -> None:
+@pytest.mark.parametrize("resume", [False, "auto"])
+def test_what_another_training_has_saved_meanwhile_is_not_deleted(resume: Any, tmp_path: Path) -> None:
+    begun = {"train_videos": "", "epochs": 2}
+    if resume == "auto":
+        RunFolder(tmp_path / "run").create(begun)
     folders = [RunFolder(tmp_path / "run") for _ in range(2)]
-    assert [folder.choose_start(False) for folder in folders] == [False, False]
-    folders[0].create({"seed": 0})
+    assert [folder.choose_start(resume) for folder in folders] == [False, False]
+    folders[0].create(begun)
+    folders[0].state.mkdir()
     with pytest.raises(Exception, match="exists; choose another folder"):
-        folders[1].create({"seed": 1})
-    assert json.loads((tmp_path / "run" / "settings.json").read_text()) == {"seed": 0}
+        folders[1].create(begun)
+    assert folders[0].state.is_dir()
+
+
+def test_a_finished_run_of_one_epoch_is_no_unsaved_one(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.create({"train_videos": "", "epochs": 1})
+    folder.log({"epoch": 1})
+    with pytest.raises(Exception, match="exists; choose another folder"):
+        RunFolder(tmp_path / "run").choose_start("auto")
 
 
 def test_a_run_goes_on_without_a_bad_video_to_validate_on(
@@ -274,7 +287,9 @@ def test_a_run_goes_on_without_a_bad_video_to_validate_on(
     words += ["--exclude", str(tmp_path / "bad.csv"), "--resume"]
     main(words)
     assert "validated on other videos than before" in capsys.readouterr().err
-    main(words)
+    other_spelling = [word.replace("val.csv", "../clips/val.csv") for word in words]
+    assert other_spelling != words
+    main(other_spelling)
     assert "validated on other videos" not in capsys.readouterr().err
     (tmp_path / "clips" / bad).write_bytes(whole)
     main(command(tmp_path / "clips", tmp_path / "whole", "--workers", "0"))

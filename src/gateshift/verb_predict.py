@@ -183,7 +183,7 @@ def _clock(source: FileFrames | NewestFrames, fps: float | None) -> Clock:
     from gateshift.run.timeline import end_times
 
     rate = fps or source.rate
-    if fps is None and isinstance(source, FileFrames) and isinstance(source.video, VideoFile):
+    if fps is None and rate is not None and isinstance(source, FileFrames) and isinstance(source.video, VideoFile):
         with suppress(VideoError):  # a file may have no times
             return end_times(source.video).__getitem__
     return lambda number: None if rate is None else number / rate

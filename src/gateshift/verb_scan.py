@@ -31,7 +31,7 @@ def run_scan(settings: ScanSettings) -> None:
     with make_bar(Console(stderr=True)) as bar:
         task = bar.add_task("scan", total=len(listed), note=f"{len(listed)} videos")
         found = scan(listed, timeout_s=settings.timeout, workers=settings.workers, on_video=lambda: bar.advance(task))
-    bad = [problem for problem in found.problems if problem.problem not in settings.keep]
+    bad = [problem for problem in found.problems if problem.problem not in (*settings.keep, "listed-twice")]
     write_quarantine(settings.out, bad)
     _print_problems(found.problems)
     counts = Counter(problem.problem for problem in found.problems)

@@ -68,13 +68,13 @@ def _without_suffix(name: str) -> str:
 
 
 def clips_without(clips: Sequence[FoundClip], exclude: Path) -> list[FoundClip]:
-    """The clips less those whose video a table names in its column ``path``, absolute or from here.
+    """The clips less those whose whole video a table names in its column ``path``, absolute or from here.
 
     Raises:
         ManifestError: If there is no such table, or it names videos and none of them is among the clips.
     """
-    names = read_paths(exclude)
-    kept = [clip for clip in clips if clip.path is None or names.isdisjoint(_own_names(clip.path))]
+    names = {_absolute(name) for name in read_paths(exclude)}
+    kept = [clip for clip in clips if clip.path is None or _absolute(clip.path) not in names]
     if names and len(kept) == len(clips):
         raise ManifestError(
             f"--exclude {exclude}: none of its {len(names)} paths is a video of the data set; give absolute paths"
@@ -82,5 +82,5 @@ def clips_without(clips: Sequence[FoundClip], exclude: Path) -> list[FoundClip]:
     return kept
 
 
-def _own_names(path: Path) -> tuple[str, str]:
-    return str(path), os.path.abspath(path)  # noqa: PTH100 - links stay as they are
+def _absolute(path: str | Path) -> str:
+    return os.path.abspath(path)  # noqa: PTH100 - links stay as they are

@@ -28,6 +28,7 @@ _TURNED = {
     "right": ("left",),
 }
 _SIDE = re.compile("|".join(_TURNED), re.IGNORECASE)
+_SIDE_ALONE = re.compile(f"(?<![a-z])(?:{_SIDE.pattern})(?![a-z])", re.IGNORECASE)  # not the right of bright
 
 
 def find_mirror_pairs(classes: Sequence[str]) -> Pairs:
@@ -47,14 +48,14 @@ def find_mirror_pairs(classes: Sequence[str]) -> Pairs:
 
 def _counterpart(text: str, known: Mapping[str, str]) -> str | None:
     """The class that a name becomes with every word turned, if it is another one that is known."""
-    for turned in (_turn(text, 0), _turn(text, -1)):
+    for turned in (_turn(text, words, choice) for words in (_SIDE, _SIDE_ALONE) for choice in (0, -1)):
         if turned != text and turned in known:
             return known[turned]
     return None
 
 
-def _turn(text: str, choice: int) -> str:
-    return _SIDE.sub(lambda word: _TURNED[word[0]][choice], text)
+def _turn(text: str, words: re.Pattern[str], choice: int) -> str:
+    return words.sub(lambda word: _TURNED[word[0]][choice], text)
 
 
 def parse_pairs(texts: Sequence[str], classes: Sequence[str], *, kind: Literal["mirror", "reversal"]) -> Pairs:

@@ -39,6 +39,11 @@ def read_text(path: Path) -> str:
         raise ManifestError(f"{path}: not a text file in UTF-8; save it as one") from None
 
 
+def printable(text: str) -> str:
+    """A name as it can be written and drawn: what is no text in a name of a file becomes ``\\udc..``."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
 def parsed_rows(rows: csv.DictReader[str], source: Path) -> Iterator[Row]:
     """The rows of a table; a fault of its form is a ManifestError that names the line."""
     try:

@@ -10,6 +10,7 @@ import math
 import os
 import stat
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 
@@ -88,7 +89,7 @@ def find_videos(folder: str | PathLike[str]) -> list[Path]:
         VideoError: If ``folder`` is not a folder, or may not be read.
     """
     folder = Path(folder)
-    if not folder.is_dir():
+    if not os.path.isdir(folder):  # noqa: PTH112 - Path.is_dir raises where it may not look
         raise VideoError(f"{folder} is not a folder; give an existing folder to search for videos")
     seen: set[Path] = set()
 
@@ -97,7 +98,7 @@ def find_videos(folder: str | PathLike[str]) -> list[Path]:
             return
         seen.add(place.resolve())
         try:
-            files = _visible_files(place, VIDEO_SUFFIXES)
+            files, folders = _visible_files(place, VIDEO_SUFFIXES), _visible_folders(place)
         except VideoError:
             if place == folder:
                 raise
@@ -107,9 +108,8 @@ def find_videos(folder: str | PathLike[str]) -> list[Path]:
             yield place
             return
         yield from (place / name for name in files)
-        for entry in place.iterdir():
-            if entry.is_dir() and not entry.name.startswith("."):
-                yield from search(entry)
+        for name in folders:
+            yield from search(place / name)
 
     return sorted(search(folder))
 
@@ -231,15 +231,28 @@ def _check_file(path: Path) -> None:
 
 
 def _visible_files(folder: Path, suffixes: frozenset[str]) -> list[str]:
+    with _entries(folder) as entries:
+        return [
+            entry.name
+            for entry in entries
+            if os.path.splitext(entry.name)[1].lower() in suffixes  # noqa: PTH122
+            and not entry.name.startswith(".")
+            and _is_file(entry)
+        ]
+
+
+def _visible_folders(folder: Path) -> list[str]:
+    with _entries(folder) as entries:
+        visible = (entry for entry in entries if not entry.name.startswith("."))
+        return [each.name for each in visible if each.is_dir(follow_symlinks=False) or os.path.isdir(each)]  # noqa: PTH112
+
+
+@contextmanager
+def _entries(folder: Path) -> Iterator[Iterator[os.DirEntry[str]]]:
+    """What lies in a folder, asked for no more than names and kinds, unlike a list of paths."""
     try:
-        with os.scandir(folder) as entries:  # asks for no more than the names and kinds, unlike a list of paths
-            return [
-                entry.name
-                for entry in entries
-                if os.path.splitext(entry.name)[1].lower() in suffixes  # noqa: PTH122
-                and not entry.name.startswith(".")
-                and _is_file(entry)
-            ]
+        with os.scandir(folder) as entries:
+            yield entries
     except PermissionError:
         raise VideoError(f"{folder}: may not be looked into; ask for the permission to read this folder") from None
 

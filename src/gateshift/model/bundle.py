@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import zip_longest
 from pathlib import Path
 
 from torch import Tensor
@@ -13,7 +14,7 @@ from gateshift.model.classifier import DeployedClassifier, VideoClassifier
 from gateshift.model.config import ModelConfig
 from gateshift.model.released import find_state, read_released
 from gateshift.model.surgery import insert_temporal
-from gateshift.model.temporal_site import describe_sites
+from gateshift.model.temporal_site import SiteDescription, describe_sites
 from gateshift.model.weights import read_weights
 
 METADATA_KEY = "gateshift"
@@ -28,7 +29,7 @@ def save_model(model: VideoClassifier, path: str | Path) -> None:
         ModelError: If the name does not end in .safetensors, the folder does not exist, or temporal modules
             were put in, taken out or changed since the model was created, also by :func:`make_causal`.
     """
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     path = Path(path)
     if isinstance(model, DeployedClassifier):
@@ -37,21 +38,24 @@ def save_model(model: VideoClassifier, path: str | Path) -> None:
         raise ModelError(f"{path}: a model file is named .safetensors; rename it")
     if not path.parent.is_dir():
         raise ModelError(f"{path.parent}: no such folder to save a model in; create it")
-    if (found := describe_sites(model.backbone)) != model.made_with:
-        before, now = (
-            " and ".join(sorted({kind for kind, *_ in sites})) or "none" for sites in (model.made_with, found)
-        )
-        raise ModelError(
-            f"temporal modules were changed (before: {len(model.made_with)} sites, {before}; now: {len(found)} sites, "
-            f"{now}) since the model was created, which its file would not tell; create it as it is to be saved"
-        )
+    for number, (before, now) in enumerate(zip_longest(model.made_with, describe_sites(model.backbone)), start=1):
+        if before != now:
+            raise ModelError(
+                f"site {number} has {_told(now)}, and had {_told(before)} when the model was created, which its file "
+                "would say; create the model with the modules that it is to be saved with"
+            )
     tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in model.state_dict().items()}
     partial = path.with_name(f".{path.name}.partial")
-    partial.touch()
-    mode = partial.stat().st_mode  # as of any other file: save_file gives it to its owner alone
-    save_file(tensors, partial, metadata={METADATA_KEY: model.config.to_json()})
-    partial.chmod(mode)
+    # Not save_file, which leaves the file to its owner alone, and another one beside it if it is killed.
+    partial.write_bytes(save(tensors, metadata={METADATA_KEY: model.config.to_json()}))
     partial.replace(path)
+
+
+def _told(site: SiteDescription | None) -> str:
+    if site is None:
+        return "no temporal module"
+    kind, side, channels, interleave = site
+    return f"{kind} {side} it on {channels} channels{', interleaved' if interleave else ''}"
 
 
 def load_model(path: str | Path) -> VideoClassifier:

@@ -42,8 +42,11 @@ class TemporalSite(nn.Module):
         return on_share(self.temporal, self.layer(x), self.num_gated, in_place=isinstance(self.layer, nn.Conv2d))
 
 
-def describe_sites(net: nn.Module) -> tuple[tuple[str, str, int, bool], ...]:
-    """What stands at each site of a network, in order: kind of module, side, channels that it takes, and interleave."""
+SiteDescription = tuple[str, str, int, bool]  # kind of module, side of the layer, channels that it takes, interleave
+
+
+def describe_sites(net: nn.Module) -> tuple[SiteDescription, ...]:
+    """What stands at each site of a network, in order."""
     return tuple(
         (type(site.temporal).__name__, site.side, site.num_gated, getattr(site.temporal, "interleave", False))
         for site in net.modules()

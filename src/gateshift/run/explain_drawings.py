@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gateshift.data.text_files import printable
 from gateshift.run.explain import DIRECTIONS
 from gateshift.run.explain_reversal import ReversalMaps
 
@@ -66,7 +67,7 @@ def draw_gates(
     rows = gate_rows(gates, directions)
     figure = _figure(len(clip), len(rows) + 1)
     _fill_grid(figure, clip, rows, numbers)
-    figure.suptitle(title, parse_math=False)
+    figure.suptitle(printable(title), parse_math=False)
     save_png(figure, path)
 
 
@@ -93,7 +94,7 @@ def draw_evidence(
     axes[1].set_ylabel("evidence", fontsize=8)
     bar = figure.colorbar(_opaque(shown), ax=axes, shrink=0.5, label="evidence, in logits", format="%.2g")
     bar.ax.tick_params(labelsize=8)
-    figure.suptitle(title, parse_math=False)
+    figure.suptitle(printable(title), parse_math=False)
     save_png(figure, path)
 
 
@@ -118,10 +119,10 @@ def draw_prediction(
     bars = bars_part.subplots()
     names, values = zip(*reversed(top), strict=True)
     bars.barh(range(len(names)), values, color="#4477aa")
-    bars.set_yticks(range(len(names)), names, parse_math=False)
+    bars.set_yticks(range(len(names)), map(printable, names), parse_math=False)
     bars.set_xlim(0, 1)
     bars.set_xlabel("probability")
-    figure.suptitle(title, parse_math=False)
+    figure.suptitle(printable(title), parse_math=False)
     save_png(figure, path)
 
 
@@ -150,7 +151,7 @@ def draw_reversal(
     ]
     figure = _figure(len(clip), len(rows) + 1)
     _fill_grid(figure, clip, rows, numbers)
-    figure.suptitle(title, parse_math=False)
+    figure.suptitle(printable(title), parse_math=False)
     save_png(figure, path)
 
 
@@ -174,7 +175,7 @@ def draw_openness(openness: Mapping[str, Tensor], path: Path, *, title: str, dir
     axis.set_xlim(0, 1)
     axis.set_xlabel("mean absolute gate")
     figure.legend(loc="outside right upper", frameon=False)
-    figure.suptitle(title, parse_math=False)
+    figure.suptitle(printable(title), parse_math=False)
     save_png(figure, path)
 
 

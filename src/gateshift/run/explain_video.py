@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gateshift.data.text_files import printable
 from gateshift.run.explain_drawings import (
     EVIDENCE_COLOURS,
     GATE_COLOURS,
@@ -63,7 +64,7 @@ def film_layers(
         bar.set_label("gate" if layer.signed else "evidence, in logits", fontsize=8)
         bar.ax.tick_params(labelsize=8)
     covered = [clip.permute(0, 2, 3, 1).float() / 255, *(_cover(clip, layer) for layer in layers)]  # [T, H, W, 3]
-    heading = figure.suptitle(title, fontsize=10, parse_math=False)
+    heading = figure.suptitle(printable(title), fontsize=10, parse_math=False)
     for _ in range(2):  # the first time, the heading is not yet where it will be, and has no room of its own
         figure.draw_without_rendering()
     figure.set_layout_engine("none")  # places are found; again for each frame it would take most of the time
@@ -71,7 +72,7 @@ def film_layers(
     for place, number in enumerate(numbers or range(len(clip))):
         for picture, frames in zip(pictures, covered, strict=True):
             picture.set_data(frames[place].numpy())
-        heading.set_text(f"{title}, frame {number}")
+        heading.set_text(printable(f"{title}, frame {number}"))
         figure.canvas.draw()
         drawn.append(np.asarray(figure.canvas.buffer_rgba())[..., :3].copy())
     film = np.stack(drawn)
@@ -87,7 +88,7 @@ def write_film(film: NDArray[np.uint8], path: Path) -> None:
 
 
 def _show(axis: Any, title: str) -> Any:
-    axis.set_title(title, fontsize=9, parse_math=False)
+    axis.set_title(printable(title), fontsize=9, parse_math=False)
     axis.set_xticks([])
     axis.set_yticks([])
     return axis.imshow(np.zeros((1, 1, 3)), extent=(0, 1, 0, 1))

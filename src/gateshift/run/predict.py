@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -64,7 +65,7 @@ def collect_videos(paths: Iterable[Path]) -> list[Path]:
     for path in paths:
         found: list[Path] = []
         with suppress(VideoError):
-            found = find_videos(path) if path.is_dir() else []
+            found = find_videos(path) if os.path.isdir(path) else []  # noqa: PTH112 - Path.is_dir raises
         videos += found or [path]
     return videos
 

@@ -52,6 +52,7 @@ class Progress:
         epoch: Epochs that are finished.
         so_far: Of the epoch after these.
         best_accuracy: Highest validation accuracy so far, in 0..1; -1 before the first.
+        validated_on: Digest of the videos that the best accuracy is of; empty before the first.
         skipped: Why videos could not be read and were left out, by their place in the list.
     """
 
@@ -59,16 +60,19 @@ class Progress:
         self.epoch = 0
         self.so_far = EpochSoFar()
         self.best_accuracy = -1.0
+        self.validated_on = ""
         self.skipped: dict[int, str] = {}
 
     def state_dict(self) -> dict[str, Any]:
         """For accelerate's state saving."""
         so_far = dataclasses.asdict(self.so_far)
-        return {"epoch": self.epoch, "so_far": so_far, "best_accuracy": self.best_accuracy, "skipped": self.skipped}
+        best = {"best_accuracy": self.best_accuracy, "validated_on": self.validated_on}
+        return {"epoch": self.epoch, "so_far": so_far, **best, "skipped": self.skipped}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """For accelerate's state saving."""
         self.epoch, self.best_accuracy = int(state["epoch"]), float(state["best_accuracy"])
+        self.validated_on = str(state.get("validated_on", ""))  # older states do not say
         self.so_far = EpochSoFar(**state["so_far"])
         self.skipped = dict(state["skipped"])
 

@@ -82,17 +82,13 @@ class RunFolder:
         files = (self.best, self.last, self.table, self.lines, self.settings, self.skipped, self.page, self.curves)
         known = {file.name for file in (*files, self.first_batch)} | {"tensorboard", "state.new"}
         is_ours = isinstance(settings, dict) and "train_videos" in settings
-        return is_ours and names <= known and len(self.read_log()) <= 1
+        # A run that is finished may have been rid of its states.
+        return is_ours and names <= known and len(self.read_log()) < min(2, settings.get("epochs", 0))
 
-    def check_description(self, new: Mapping[str, Any]) -> bool:
-        """Compare a run to go on with and what it was started with.
+    def check_description(self, new: Mapping[str, Any]) -> None:
+        """Raise SettingsError if a run to go on with was started with other settings, classes or videos to learn from.
 
-        Returns:
-            Whether it was validated on the same videos. It may go on with others, which change no weight: without one
-            that turned out to be bad, for example.
-
-        Raises:
-            SettingsError: If it was started with other settings, classes or videos to learn from.
+        It may go on with other videos to validate on, which change no weight: without one that turned out to be bad.
         """
         try:
             old = json.loads(self.settings.read_text(encoding="utf-8"))
@@ -104,7 +100,6 @@ class RunFolder:
                 f"--resume with {name} {new[name]!r}, but the run has {old.get(name)!r}; "
                 "give the same settings, or start a new run"
             )
-        return not changed
 
     def describe(self, description: Mapping[str, Any]) -> None:
         """Note what is run in the folder."""
@@ -116,7 +111,7 @@ class RunFolder:
         Raises:
             SettingsError: If another training has made it meanwhile.
         """
-        if self._may_begin_anew:
+        if self._may_begin_anew and self._is_unsaved_run():
             shutil.rmtree(self.path)
         try:
             self.path.mkdir(parents=True)
@@ -245,7 +240,7 @@ def _plain(value: Any) -> Any:
 def write_text(path: Path, text: str) -> None:
     """Write a text file that appears when it is whole."""
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
+    partial.write_text(text, encoding="utf-8", errors="surrogateescape")  # names of files may hold what is no text
     partial.replace(path)
 
 

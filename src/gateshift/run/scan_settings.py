@@ -27,12 +27,9 @@ class ScanSettings:
     find what is in both."""
     out: Annotated[Path, arg(metavar="FILE")] = Path("quarantine.csv")
     """The CSV to write: path, problem, detail."""
-    keep: Annotated[tuple[Fault, ...], arg(metavar="PROBLEM ...")] = (
-        "listed-twice",
-        "variable-rate",
-        "rotated",
-    )
-    """Problems that are told, but do not put a video into the CSV: these read well, and may be meant."""
+    keep: Annotated[tuple[Fault, ...], arg(metavar="PROBLEM ...")] = ("variable-rate", "rotated")
+    """Problems that are told, but do not put a video into the CSV: these read well, and may be meant. listed-twice
+    never does, as leaving the video out would take it from both lists."""
     root: Path | None = None
     """Where relative paths of the lists start; each list's own folder by default."""
     timeout: Annotated[float, arg(metavar="SECONDS")] = 300.0

@@ -251,7 +251,7 @@ class PrepareSettings:
     allow_missing: bool = False
     """Leave out videos that are missing or broken, and list them in missing.csv."""
     exclude: Annotated[Path | None, arg(metavar="FILE.csv")] = None
-    """Leave out the videos in its column path, as scan writes it."""
+    """Leave out the videos in its column path, as scan writes it; parts of videos stay."""
     extract_frames: bool = False
     """Write every frame as JPEG to DIR/frames/ID/00001.jpg, and list these folders. A run that was stopped
     goes on where it was."""

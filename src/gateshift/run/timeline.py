@@ -211,7 +211,7 @@ def write_timeline(segments: Sequence[Segment], path: Path, *, video: Path) -> N
         video: What they are of, told in the JSON.
     """
     partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(_FORMATS[path.suffix](segments, video), encoding="utf-8", newline="")
+    partial.write_text(_FORMATS[path.suffix](segments, video), encoding="utf-8", errors="backslashreplace", newline="")
     partial.replace(path)
 
 

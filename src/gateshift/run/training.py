@@ -68,7 +68,8 @@ def prepare(settings: TrainSettings, folder: RunFolder, reporter: Reporter) -> T
     classes = learned.class_names()
     backwards = choose_reversal_pairs(augment, learned, classes)
     description = describe(settings, classes, learned, validation, backwards)
-    same_validation = not settings.resume or folder.check_description(description)
+    if settings.resume:
+        folder.check_description(description)
     for each in (learned, validation):  # a label that is not learned is found before the training, not after
         each.targets(classes)
     model = _begin(settings, learned, classes, accelerator.process_index, reporter)
@@ -87,11 +88,6 @@ def prepare(settings: TrainSettings, folder: RunFolder, reporter: Reporter) -> T
     called = torch.compile(model) if settings.compile else model
     wrapped, optimizer, loader = accelerator.prepare(called, optimizer, loader)
     progress = _enter_folder(settings, folder, accelerator, description, reporter)
-    if not same_validation:
-        progress.best_accuracy = -1.0
-        reporter.say("validated on other videos than before: the best model is chosen anew from here on")
-        if accelerator.is_main_process:
-            folder.describe(description)
     mixing = Mixing(len(classes), augment.mixup, augment.cutmix, settings.seed)
     run = Training(
         settings,
@@ -137,9 +133,13 @@ def _enter_folder(
         reporter.say(f"going on from {state}, saved {saved} {progress} of {settings.optim.epochs}")
         if not accelerator.is_main_process:
             progress.so_far.forget_counts()  # those saved are of all processes together, and count once
+        if progress.validated_on not in ("", description["val_videos"]):
+            progress.best_accuracy = -1.0
+            reporter.say("validated on other videos than before: the best model is chosen anew from here on")
+    progress.validated_on = description["val_videos"]
     accelerator.wait_for_everyone()  # until every process has seen that the folder is new
-    if accelerator.is_main_process and not settings.resume:
-        folder.create(description)
+    if accelerator.is_main_process:
+        (folder.describe if settings.resume else folder.create)(description)
     return progress
 
 

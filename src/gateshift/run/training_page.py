@@ -11,6 +11,7 @@ from torch import Tensor
 
 from gateshift.data.dataset import TestViews
 from gateshift.data.manifest import Manifest
+from gateshift.data.text_files import printable
 from gateshift.data.views import Protocol
 from gateshift.model.classifier import VideoClassifier
 from gateshift.run.explain import gate_openness
@@ -65,7 +66,7 @@ def draw_batch(clips: Tensor, labels: Sequence[str], path: Path) -> None:
     figure = new_figure(1.1 * num_frames + 0.3, 1.1 * num_clips * height / width + 0.25 * num_clips)
     for axis, clip, label in zip(figure.subplots(num_clips, squeeze=False)[:, 0], pixels, labels, strict=False):
         axis.imshow(clip.permute(2, 0, 3, 1).reshape(height, num_frames * width, 3).numpy())  # side by side
-        axis.set_title(label, loc="left", fontsize=8, pad=2, parse_math=False)
+        axis.set_title(printable(label), loc="left", fontsize=8, pad=2, parse_math=False)
         axis.set_axis_off()
     save_png(figure, path)
 
