@@ -77,6 +77,13 @@ def test_a_model_whose_modules_were_changed_is_not_saved(
     gs.save_model(model, tmp_path / "model.safetensors")
 
 
+def test_a_model_whose_config_is_of_another_network_is_not_saved(model: VideoClassifier, tmp_path: Path) -> None:
+    gs.remove_temporal(model)
+    made = VideoClassifier(model.backbone, model.head.in_features, model.config)
+    with pytest.raises(ModelError, match="says temporal='gsm', and it was made with 0 temporal modules"):
+        gs.save_model(made, tmp_path / "model.safetensors")
+
+
 def test_a_model_made_causal_later_is_not_saved(model: VideoClassifier, tmp_path: Path) -> None:
     make_causal(model.backbone)
     with pytest.raises(ModelError, match="site 1 has CausalGateShift after it on"):

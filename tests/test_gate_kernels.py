@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.library import opcheck
 
 from gateshift.errors import ModelError
 from gateshift.model import gate_kernels, shift
@@ -165,9 +166,9 @@ def test_gradients_are_the_same_bits_every_time() -> None:
 def test_torch_accepts_the_operators(memory_format: torch.memory_format) -> None:
     features, gate, upstream = inputs(3, 8, (4, 3))
     features = features.to(memory_format=memory_format).requires_grad_()
-    torch.library.opcheck(gate_kernels._gate_shift, (features, gate.requires_grad_(), 3, True))
+    opcheck(gate_kernels._gate_shift, (features, gate.requires_grad_(), 3, True))
     plain = features.detach(), gate.detach(), upstream
-    torch.library.opcheck(gate_kernels._gate_shift_backward, (*plain, 3, True))
+    opcheck(gate_kernels._gate_shift_backward, (*plain, 3, True))
 
 
 @on_kernels

@@ -251,4 +251,7 @@ def _check_problems(clips: Sequence[FoundClip], options: PrepareOptions) -> None
         if all(clip.problem for clip in clips if clip.item.split == split):
             first = next((problem for problem in problems if problem.split == split), None)
             why = f", such as {first.id}: {first.reason}" if first else ""
-            raise ManifestError(f"no video is left for {split}{why}; check where the videos are, and --exclude")
+            where = (
+                "where the videos are" if options.exclude is None else f"{options.exclude}, and where the videos are"
+            )
+            raise ManifestError(f"no video is left for {split}{why}; check {where}")

@@ -38,6 +38,11 @@ def save_model(model: VideoClassifier, path: str | Path) -> None:
         raise ModelError(f"{path}: a model file is named .safetensors; rename it")
     if not path.parent.is_dir():
         raise ModelError(f"{path.parent}: no such folder to save a model in; create it")
+    if bool(model.made_with) != (model.config.temporal != "none"):
+        raise ModelError(
+            f"its config says temporal={model.config.temporal!r}, and it was made with {len(model.made_with)} temporal "
+            "modules; make it by create_model"
+        )
     for number, (before, now) in enumerate(zip_longest(model.made_with, describe_sites(model.backbone)), start=1):
         if before != now:
             raise ModelError(

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torch.library import custom_op
 
 if TYPE_CHECKING:
     import triton.language as tl
@@ -70,14 +71,14 @@ def _next_power_of_2(number: int) -> int:
     return 1 << (number - 1).bit_length()
 
 
-@torch.library.custom_op("gateshift::gate_shift", mutates_args=())
+@custom_op("gateshift::gate_shift", mutates_args=())
 def _gate_shift(features: Tensor, gates: Tensor, num_frames: int, interleave: bool) -> Tensor:
     result = _empty_like(features)
     _launch(_forward_kernel, features, gates, result, num_frames=num_frames, interleave=interleave)
     return result
 
 
-@torch.library.custom_op("gateshift::gate_shift_backward", mutates_args=())
+@custom_op("gateshift::gate_shift_backward", mutates_args=())
 def _gate_shift_backward(
     features: Tensor, gates: Tensor, upstream: Tensor, num_frames: int, interleave: bool
 ) -> tuple[Tensor, Tensor]:

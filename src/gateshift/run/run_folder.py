@@ -94,8 +94,10 @@ class RunFolder:
             old = json.loads(self.settings.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             raise SettingsError(f"--resume: {self.settings} is missing or damaged; start a new run") from None
-        changed = [name for name in new if old.get(name) != new[name]]
-        for name in (name for name in changed if name not in ("val", "val_videos")):
+        decisive = new.keys() - {"val", "val_videos"}
+        changed = [name for name in new if name in decisive and old.get(name) != new[name]]
+        if changed:
+            name = changed[0]
             raise SettingsError(
                 f"--resume with {name} {new[name]!r}, but the run has {old.get(name)!r}; "
                 "give the same settings, or start a new run"
