@@ -183,7 +183,7 @@ def test_videos_at_addresses_are_fetched_by_workers_and_a_finished_job_is_left_a
 
 
 def wanted(video: str | Path, folder: Path) -> WantedViews:
-    return WantedViews(str(video), folder, Protocol(4), 32, 36, folder)
+    return WantedViews(str(video), folder, Protocol(4), 32, 36, False, folder)
 
 
 def test_a_fetched_video_has_the_views_of_the_file_and_its_copy_is_removed(place: Path, tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from gateshift.data.video import VideoFile, open_video
 from gateshift.data.views import Protocol
 from gateshift.errors import SettingsError
 from gateshift.model.classifier import VideoClassifier
-from gateshift.run.timeline import Segment, end_times, find_segments, score_windows, write_timeline
+from gateshift.run.timeline import Segment, find_segments, score_windows, write_timeline
 from gateshift.run.windows import Thresholds, Windows
 
 FPS = 25
@@ -117,7 +117,7 @@ def test_segments_follow_each_other_and_stay_in_the_video(classes: list[int], ho
 
 def test_the_last_frame_lasts_as_long_as_the_others(video: Path) -> None:
     with open_video(video) as opened:
-        times_s = end_times(opened)
+        times_s = opened.ends_s()
     assert times_s == pytest.approx([t / FPS for t in range(NUM_FRAMES + 1)])
 
 

@@ -9,6 +9,10 @@ class GateShiftError(Exception):
     """Base of every error that gateshift raises about what it was given."""
 
 
+class GateShiftWarning(UserWarning):
+    """What a user should know, and may want: nothing is wrong."""
+
+
 class VideoError(GateShiftError):
     """A video that cannot be opened, has no frames, or lacks a frame that was asked for."""
 

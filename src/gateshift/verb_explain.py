@@ -79,7 +79,14 @@ def _measure(settings: ExplainSettings, model: VideoClassifier, videos: Path) ->
     manifest = read_videos(videos, root=settings.root)
     manifest.check_files()
     protocol = choose_protocol(model.config, segments=settings.segments, clips=1, crops=1)
-    views = TestViews(manifest, protocol, size_px=model.config.size_px, resize_px=model.config.resize_px)
+    config = model.config
+    views = TestViews(
+        manifest,
+        protocol,
+        size_px=config.size_px,
+        resize_px=config.resize_px,
+        square_pixels=config.square_pixels,
+    )
     device = next(model.parameters()).device
     with make_bar(Console(stderr=True)) as bar:
         task = bar.add_task("measuring gates", total=len(manifest), note=f"{len(manifest)} videos")
@@ -101,7 +108,7 @@ def _explain(settings: ExplainSettings, model: VideoClassifier, path: Path) -> E
     from gateshift.run.explain_files import explain_clip
 
     protocol = choose_protocol(model.config, segments=settings.segments, clips=1, crops=1)
-    with open_video(path) as video:
+    with open_video(path, square_pixels=model.config.square_pixels) as video:
         clip = read_views(video, protocol, size_px=model.config.size_px, resize_px=model.config.resize_px)[0]
         numbers = protocol.frame_indices(video.num_frames)[0]
     return explain_clip(

@@ -131,7 +131,8 @@ def _stream(settings: PredictSettings, model: AnyModel) -> None:
     address, options = settings.videos[0], settings.live
     source: FileFrames | NewestFrames
     try:
-        source = NewestFrames(address) if is_live(address) else FileFrames(address)
+        kind = NewestFrames if is_live(address) else FileFrames
+        source = kind(address, square_pixels=model.config.square_pixels)
     except VideoError as error:
         _fail(settings, error)
     report = StreamReport()
@@ -180,12 +181,11 @@ def _clock(source: FileFrames | NewestFrames, fps: float | None) -> Clock:
     """When a frame begins, by its number: as a file says of each, or by the rate."""
     from gateshift.data.live import FileFrames
     from gateshift.data.video import VideoFile
-    from gateshift.run.timeline import end_times
 
     rate = fps or source.rate
     if fps is None and rate is not None and isinstance(source, FileFrames) and isinstance(source.video, VideoFile):
         with suppress(VideoError):  # a file may have no times
-            return end_times(source.video).__getitem__
+            return source.video.ends_s().__getitem__
     return lambda number: None if rate is None else number / rate
 
 
@@ -214,7 +214,7 @@ def _line(answer: Answer, clock: Clock) -> str:
 def _timeline(settings: PredictSettings, model: AnyModel, path: Path) -> None:
     """``predict --timeline``: the segments of one file, written and printed."""
     from gateshift.run.evaluate import choose_protocol
-    from gateshift.run.timeline import end_times, find_segments, open_recording, score_windows, write_timeline
+    from gateshift.run.timeline import find_segments, open_recording, score_windows, write_timeline
     from gateshift.run.windows import Thresholds, Windows
 
     options, video = settings.live, Path(settings.videos[0])
@@ -223,14 +223,14 @@ def _timeline(settings: PredictSettings, model: AnyModel, path: Path) -> None:
         raise SettingsError(f"--smooth {options.smooth}; a timeline takes an odd number; try --smooth 3")
     protocol = choose_protocol(model.config, segments=settings.segments)
     try:
-        with closing(open_recording(video)) as recording:
+        with closing(open_recording(video, square_pixels=model.config.square_pixels)) as recording:
             size, hop = (options.frames_in(time_s, recording.rate) for time_s in (options.window, options.hop))
             windows = Windows(size, hop, protocol.num_segments)
             spans = windows.covering(recording.num_frames)
             with make_bar(Console(stderr=True)) as bar:
                 task = bar.add_task("windows", total=len(spans), note=f"{len(spans)} windows")
                 found = score_windows(model, recording, windows, on_window=lambda done: bar.advance(task, done))
-            times_s = end_times(recording)
+            times_s = recording.ends_s()
     except VideoError as error:
         _fail(settings, error)
     classes = model.config.classes

@@ -46,6 +46,7 @@ def run_prepare(settings: PrepareSettings) -> None:
         allow_missing=settings.allow_missing,
         extract_frames=settings.extract_frames,
         pack_px=settings.pack,
+        keep_squashed=settings.keep_squashed,
         overwrite=settings.overwrite,
         exclude=settings.exclude,
         workers=settings.workers,

@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import statistics
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -14,7 +15,7 @@ from gateshift.data.decoding import frames_between
 from gateshift.data.file_headers import durations_s, missing_bytes
 from gateshift.data.quarantine import Fault, Problem
 from gateshift.data.reader import Video
-from gateshift.data.video import VideoFile, open_video
+from gateshift.data.video import LATE_S, VideoFile, open_video
 from gateshift.errors import CutOffVideoError, EmptyVideoError, NoVideoStreamError, VideoError
 
 # A header rounds, and says when the last frame begins or when it ends.
@@ -112,6 +113,29 @@ def _faults_of_file(path: Path, video: VideoFile) -> Iterator[Problem]:
             path, "rotated", f"is to be turned by {video.rotation_deg:g} degrees, and is by the nearest multiple of 90"
         )
     yield from _fault_of_rate(path, video)
+    yield from _oddities(path, video)
+
+
+def _oddities(path: Path, video: VideoFile) -> Iterator[Problem]:
+    """What reads well, and looks or counts otherwise in a program that does not care for it."""
+    if video.is_joined:
+        detail = "its clock is set anew on the way, as where recordings were joined; times come from the frame rate"
+        yield Problem(path, "joined", detail)
+    elif not video.has_times:
+        detail = "does not say when frames are shown; their order comes from decoding, times from the frame rate"
+        yield Problem(path, "no-times", detail)
+    if video.is_mirrored:
+        yield Problem(path, "mirrored", "is stored as in a mirror, and is mirrored back, as players do")
+    if video.pixel_aspect != 1:
+        width, height = video.pixel_aspect.numerator, video.pixel_aspect.denominator
+        detail = f"its pixels are {width}:{height}; frames are resized to square ones, unless with --keep-squashed"
+        yield Problem(path, "not-square", detail)
+    if video.changes_size:
+        yield Problem(path, "changing-size", "its frames differ in size, and are resized to the size of the first")
+    with suppress(VideoError):  # without times it is not known
+        first_s = video.times_s()[0]
+        if first_s >= LATE_S:
+            yield Problem(path, "late", f"its pictures begin at {first_s:.3f} s on its clock, after its sound")
 
 
 def _fault_of_rate(path: Path, video: VideoFile) -> Iterator[Problem]:
@@ -140,9 +164,8 @@ def _faults_of_parts(path: Path, video: Video, parts: Sequence[Part]) -> Iterato
             times_s = video.times_s()
             num_frames = len(frames_between(times_s, part.start_s, part.end_s))
             if not num_frames:
-                detail = (
-                    f"its list names a part in which no frame is, as there are {len(times_s)} to {times_s[-1]:.2f} s"
-                )
+                there = f"{len(times_s)} from {times_s[0]:.2f} to {times_s[-1]:.2f} s"
+                detail = f"its list names a part in which no frame is, as there are {there}"
                 yield Problem(path, "wrong-length", detail, part.name)
                 continue
         if part.num_frames is not None and part.num_frames > num_frames:

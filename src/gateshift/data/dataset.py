@@ -48,6 +48,7 @@ class Augmentation:
         erasing: Probability that a rectangle is greyed out.
         smallest_crop: Smallest side of the crop, as a share of the frame's short side, up to 1.
         whole_frame: Whether these are shares of the frame's height and width, as the network sees whole frames.
+        square_pixels: Whether pixels that are not square are made so before, see ``open_video``.
     """
 
     size_px: int
@@ -60,6 +61,7 @@ class Augmentation:
     erasing: float = 0.0
     smallest_crop: float = CROP_SCALES[-1]
     whole_frame: bool = False
+    square_pixels: bool = False
 
     def vary(self, frames: Tensor, label: int | Tensor, *, generator: torch.Generator) -> tuple[Tensor, int | Tensor]:
         """Crop and vary one clip: uint8 [T, 3, H, W] -> [T, 3, size_px, size_px], with the label that it then has.
@@ -114,7 +116,7 @@ class TrainingClips(Dataset[Sample]):
         generator = torch.Generator().manual_seed(spread_seed(self.seed, self.epoch, index))
         index %= len(self)
         try:
-            with open_entry(self.manifest.entries[index]) as video:
+            with open_entry(self.manifest.entries[index], square_pixels=self.augmentation.square_pixels) as video:
                 picked = segment_indices(video.num_frames, self.augmentation.num_segments, jitter=generator)
                 frames = video.read(picked.tolist())  # [T, 3, H, W]
         except VideoError as error:
@@ -133,27 +135,42 @@ class TestViews(Dataset[Sample]):
 
     __test__ = False  # not a test of pytest
 
-    def __init__(self, manifest: Manifest, protocol: Protocol, *, size_px: int, resize_px: int | None) -> None:
+    def __init__(
+        self,
+        manifest: Manifest,
+        protocol: Protocol,
+        *,
+        size_px: int,
+        resize_px: int | None,
+        square_pixels: bool = False,
+    ) -> None:
         self.manifest = manifest
         self.protocol = protocol
         self.size_px = size_px
         self.resize_px = resize_px
+        self.square_pixels = square_pixels
 
     def __len__(self) -> int:
         return len(self.manifest)
 
     def __getitem__(self, index: int) -> Sample:
         try:
-            with open_entry(self.manifest.entries[index]) as video:
+            with open_entry(self.manifest.entries[index], square_pixels=self.square_pixels) as video:
                 views = read_views(video, self.protocol, size_px=self.size_px, resize_px=self.resize_px)
         except VideoError as error:
             return {"failure": str(error), "indices": index}
         return {"views": views, "indices": index}
 
 
-def open_entry(entry: Entry) -> Video:
+def open_entry(entry: Entry, *, square_pixels: bool = False) -> Video:
     """Open the video, or the part of it, that a manifest's entry names."""
-    return open_video(entry.path, start_s=entry.start_s, end_s=entry.end_s, num_frames=entry.num_frames)
+    return open_video(
+        entry.path,
+        start_s=entry.start_s,
+        end_s=entry.end_s,
+        num_frames=entry.num_frames,
+        square_pixels=square_pixels,
+    )
 
 
 def read_views(video: Video, protocol: Protocol, *, size_px: int, resize_px: int | None) -> Tensor:

@@ -144,7 +144,12 @@ FRAME_FOLDERS = FrameFolders()
 
 
 def extract_frames(
-    path: Path, clips: Sequence[tuple[Path, range]], stop: Event, store: FrameStore = FRAME_FOLDERS
+    path: Path,
+    clips: Sequence[tuple[Path, range]],
+    stop: Event,
+    store: FrameStore = FRAME_FOLDERS,
+    *,
+    square_pixels: bool = True,
 ) -> list[bool | VideoError]:
     """Write frames of a video as JPEG images, each clip of it to a folder or file of its own.
 
@@ -156,6 +161,7 @@ def extract_frames(
         clips: The folder or file to write, and the numbers of the frames to put there.
         stop: Ends the work between two frames, once it is set.
         store: Whether folders or files are written.
+        square_pixels: As for ``open_video``, as images do not say what their pixels are like.
 
     Returns:
         For each clip True if it was written now, False if it was there already or the work was stopped, and the
@@ -167,7 +173,7 @@ def extract_frames(
     written: list[bool | VideoError] = [False] * len(clips)
     missing = [number for number, (target, frames) in enumerate(clips) if not store.is_whole(target, len(frames))]
     if missing:
-        with open_video(path) as video:
+        with open_video(path, square_pixels=square_pixels) as video:
             for number in missing:
                 target, frames = clips[number]
                 try:

@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from threading import Condition, Thread
@@ -20,9 +21,11 @@ from typing import Any
 import av
 import numpy as np
 from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from gateshift.data.packets import demux
+from gateshift.data.pixels import square_size, to_pixels
 from gateshift.data.video import VideoFile, open_video
 from gateshift.errors import VideoError
 
@@ -67,13 +70,13 @@ class FileFrames:
 
     dropped = 0
 
-    def __init__(self, path: str) -> None:
-        """Open a video.
+    def __init__(self, path: str, *, square_pixels: bool = False) -> None:
+        """Open a video; see ``open_video``.
 
         Raises:
             VideoError: If it cannot be opened.
         """
-        self.video = open_video(Path(path))
+        self.video = open_video(Path(path), square_pixels=square_pixels)
         self.rate = self.video.rate if isinstance(self.video, VideoFile) else None
 
     def __iter__(self) -> Iterator[list[LiveFrame]]:
@@ -99,10 +102,11 @@ class NewestFrames:
         dropped: How many frames were dropped so far, as more came than were taken.
     """
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, *, square_pixels: bool = False) -> None:
         """Open a source.
 
         Args:
+            square_pixels: As for ``open_video``.
             address: /dev/video0 or another camera (Linux), or an address that FFmpeg reads, such as rtsp or http.
 
         Raises:
@@ -118,6 +122,8 @@ class NewestFrames:
         self.rate = float(rate) if rate else None
         self.dropped = 0
         self._stream = stream
+        aspect = stream.sample_aspect_ratio if square_pixels else None
+        self._upright = partial(_upright, pixel_aspect=aspect)
         self._waiting: deque[tuple[int, VideoFrame, float]] = deque()
         self._changed = Condition()
         self._ended = self._closed = False
@@ -140,7 +146,7 @@ class NewestFrames:
             VideoError: If the source fails, after the frames that came before.
         """
         while waiting := self._take():
-            yield [LiveFrame(number, partial(_upright, frame), arrived_s) for number, frame, arrived_s in waiting]
+            yield [LiveFrame(number, partial(self._upright, frame), arrived_s) for number, frame, arrived_s in waiting]
         if self._error is not None:
             raise self._error
 
@@ -213,9 +219,9 @@ def _unreadable(address: str, error: Exception, *, silent_s: float | None = None
     )
 
 
-def _upright(frame: VideoFrame) -> NDArray[np.uint8]:
-    pixels = np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))  # both count counter-clockwise
-    return np.ascontiguousarray(pixels, dtype=np.uint8)
+def _upright(frame: VideoFrame, *, pixel_aspect: Fraction | None) -> NDArray[np.uint8]:
+    size_px = square_size(frame.width, frame.height, pixel_aspect)
+    return np.ascontiguousarray(to_pixels(frame, VideoReformatter(), size_px))
 
 
 def _given(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -1,26 +1,26 @@
-"""The packets of a video file: which frame each one holds, and reading them from any place on.
+"""The packets of a video file: looking at all of them, and reading them from any place on.
 
-A *place* is a position in decoding order, the order in which packets are stored; a *number* is one in the
-order in which frames are shown. One pass over the packets, which decodes nothing, relates the two.
+A *place* is a position in decoding order, the order in which packets are stored.
 """
 
 from __future__ import annotations
 
 import itertools
-from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import cast
 
 import av
+import numpy as np
 from av.container import InputContainer
 from av.packet import Packet
 from av.stream import Disposition
 from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
+from gateshift.data.frame_order import NO_TIME, PacketTable
 from gateshift.errors import CutOffVideoError, NoVideoStreamError, VideoError
 
 # FFmpeg takes any text for these by its suffix alone and draws the letters.
@@ -30,68 +30,31 @@ _FORMATS_OF_OTHERS = frozenset({"concat", "dash", "hls", "imf", "rtsp", "sdp"})
 _FORMATS = ",".join(sorted(av.formats_available - _FORMATS_OF_OTHERS))
 
 
-class PacketInfo(NamedTuple):
-    """What the index needs to know of a packet; times in the stream's own unit."""
-
-    time: int | None
-    decode_time: int | None
-    is_key: bool
-    is_shown: bool
-    is_corrupt: bool
-
-
-@dataclass(frozen=True)
-class PacketIndex:
-    """Where the frames are; see the module for *place* and *number*."""
-
-    times: list[int | None]  # by frame number
-    numbers: dict[int | None, int]  # frame number by time
-    places: dict[int | None, int]  # place by time, of all packets
-    key_times: list[int]  # of the packets at which decoding can start, rising
-    seek_times: dict[int, tuple[int, ...]]  # what to ask the container for, by place of a key packet
-
-    def place_of(self, number: int) -> int:
-        """Find the packet of a frame."""
-        return self.places[self.times[number]]
-
-    def start_for(self, number: int) -> int:
-        """Find the place to start decoding at for a frame."""
-        key = bisect_right(self.key_times, cast(int, self.times[number])) - 1
-        return self.places[self.key_times[key]]
-
-
-def index_packets(infos: Sequence[PacketInfo]) -> PacketIndex | None:
-    """Put the frames of a file in order by their packets alone; None if the packets do not allow it."""
-    times = [info.time for info in infos if info.time is not None]
-    shown = sorted(time for info, time in zip(infos, times, strict=False) if info.is_shown)
-    if len(times) < len(infos) or len(set(times)) < len(times) or not shown:
-        return None
-    key_times: list[int] = []
-    seek_times: dict[int, tuple[int, ...]] = {}
-    for place, (info, time) in enumerate(zip(infos, times, strict=True)):
-        if info.is_key and (not key_times or time > key_times[-1]):
-            key_times.append(time)
-            seek_times[place] = (time,) if info.decode_time is None else (time, info.decode_time)
-    # Frames before the first key frame may or may not decode, as in a recording that starts anywhere.
-    if not infos[0].is_key or shown[0] < key_times[0]:
-        return None
-    return PacketIndex(
-        times=list(shown),
-        numbers={time: number for number, time in enumerate(shown)},
-        places={time: place for place, time in enumerate(times)},
-        key_times=key_times,
-        seek_times=seek_times,
-    )
+class WrongSeekError(Exception):
+    """A container did not go to where it was asked to; the packets are to be asked for again."""
 
 
 class PacketSource:
-    """An open file and its video stream."""
+    """An open file and its video stream.
+
+    Attributes:
+        stream: The video stream.
+        format_name: FFmpeg's names of the container.
+        start_s: When the file's clock begins, in the time of its streams: at the first of its sound and its pictures.
+        has_palette: Whether a frame may need what came with the first packet alone.
+    """
 
     stream: VideoStream
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._open()
+        self.format_name = self._container.format.name
+        self.start_s = (self._container.start_time or 0) / av.time_base
+        codec = self.stream.codec_context
+        self.has_palette = codec.pix_fmt == "pal8" or codec.name == "gif"
+        self._seeks = not self.has_palette
+        self._places: dict[tuple[int, int], int] | None = None  # of packets, by where in the file they stand
 
     def _open(self) -> None:
         with readable(self._path):
@@ -112,44 +75,87 @@ class PacketSource:
         # An empty packet holds no frame and would tell the decoder that the file ends.
         return (packet for packet in demux(self._container, self.stream) if packet.size)
 
-    def scan(self) -> list[PacketInfo]:
+    def scan(self) -> PacketTable:
         """Look at all packets, and check that none of those that the file lists is missing."""
         codec = self.stream.codec_context.name
-        infos = [
-            PacketInfo(
-                time=packet.pts,
-                decode_time=packet.dts,
-                is_key=packet.is_keyframe,
+        rows = [
+            (
+                NO_TIME if packet.pts is None else packet.pts,
+                NO_TIME if packet.dts is None else packet.dts,
+                -1 if packet.pos is None else packet.pos,
+                packet.size,
+                packet.is_keyframe,
                 # VP8 has frames that are only there to be referred to.
-                is_shown=not packet.is_discard and (codec != "vp8" or bool(memoryview(packet)[0] & 0x10)),
-                is_corrupt=is_damaged(packet),
+                not packet.is_discard and (codec != "vp8" or bool(memoryview(packet)[0] & 0x10)),
+                is_damaged(packet),
             )
             for packet in self.packets()
         ]
-        if "mp4" in self._container.format.name:  # only here the list is in the file's header
+        if "mp4" in self.format_name:  # only here the list is in the file's header
             num_listed = sum(entry.size > 0 for entry in self.stream.index_entries)
-            if len(infos) < num_listed:
+            if len(rows) < num_listed:
                 raise CutOffVideoError(
-                    f"{self._path}: is cut off, with {len(infos)} of the {num_listed} frames that its header "
+                    f"{self._path}: is cut off, with {len(rows)} of the {num_listed} frames that its header "
                     "lists; write or download it again"
                 )
-        return infos
+        columns = np.array(rows, np.int64).reshape(len(rows), 7).T
+        return PacketTable(*columns[:4], *columns[4:].astype(bool))
 
-    def packets_from(self, place: int, index: PacketIndex | None) -> Iterator[Packet[VideoStream]]:
-        """Give the packets from a place on, by a seek if the container gets it right."""
-        places = index.places if index else {}
-        for time in index.seek_times[place] if index else ():
+    def packets_from(self, place: int, table: PacketTable) -> Iterator[tuple[int, Packet[VideoStream]]]:
+        """Give the packets from a place on with their places, by a seek if the container gets it right.
+
+        Raises:
+            WrongSeekError: If a packet after a seek is another than stood there when all were looked at. From then on
+                there are no seeks.
+        """
+        for time in self._seek_times(place, table):
             try:
                 self._container.seek(time, stream=self.stream)
             except av.FFmpegError:
                 continue
             packets = self.packets()
-            landed = next((packet for packet in packets if places.get(packet.pts, -1) >= place), None)
-            if landed is not None and places[landed.pts] == place:
-                return itertools.chain([landed], packets)
+            landed = self._land(packets, place, table)
+            if landed is not None:
+                return self._checked(itertools.chain([landed], packets), place, table)
         self.close()
         self._open()
-        return itertools.islice(self.packets(), place, None)
+        return itertools.islice(enumerate(self.packets()), place, None)
+
+    def _seek_times(self, place: int, table: PacketTable) -> list[int]:
+        """What to ask the container for."""
+        if not len(table) or not self._seeks or table.positions[place] < 0:
+            return []
+        times = (int(table.times[place]), int(table.decode_times[place]))
+        return [time for time in dict.fromkeys(times) if time != NO_TIME]
+
+    def _land(
+        self, packets: Iterator[Packet[VideoStream]], place: int, table: PacketTable
+    ) -> Packet[VideoStream] | None:
+        """The wanted packet, if it comes among those after a seek."""
+        if self._places is None:
+            marks = list(zip(table.positions.tolist(), table.sizes.tolist(), strict=True))
+            times = Counter(marks)
+            self._places = {mark: here for here, mark in enumerate(marks) if times[mark] == 1}
+        known = self._places
+        landed = next((packet for packet in packets if known.get(_mark_of(packet), -1) >= place), None)
+        return landed if landed is not None and known[_mark_of(landed)] == place else None
+
+    def _checked(
+        self, packets: Iterator[Packet[VideoStream]], place: int, table: PacketTable
+    ) -> Iterator[tuple[int, Packet[VideoStream]]]:
+        for here, packet in enumerate(packets, start=place):
+            if here >= len(table) or _mark_of(packet) != _mark_in(table, here):
+                self._seeks = False
+                raise WrongSeekError
+            yield here, packet
+
+
+def _mark_of(packet: Packet[VideoStream]) -> tuple[int, int]:
+    return -1 if packet.pos is None else packet.pos, packet.size
+
+
+def _mark_in(table: PacketTable, place: int) -> tuple[int, int]:
+    return int(table.positions[place]), int(table.sizes[place])
 
 
 def demux(container: InputContainer, stream: VideoStream) -> Iterator[Packet[VideoStream]]:
@@ -195,6 +201,7 @@ def _video_stream(path: Path, container: InputContainer) -> VideoStream:
     if codec is None:
         raise VideoError(f"{path}: FFmpeg knows no decoder for its video stream; convert it to mp4 with H.264")
     codec.thread_count = 1  # readers run side by side in the workers of a loader
+    codec.copy_opaque = True  # a frame tells which packet it came from
     return stream
 
 

@@ -40,6 +40,7 @@ class PrepareOptions:
         extract_frames: Write the frames of the videos as images, and list these.
         pack_px: Write the frames of each video to one file, their short side at most so many pixels, and list
             these files; None to leave the videos as they are.
+        keep_squashed: Write frames whose pixels are not square as they are stored, in place of resizing them.
         overwrite: Replace lists that are there.
         exclude: A table whose column ``path`` names videos to leave out; None to leave out none.
         workers: How many videos are worked on at a time; None for as many as there are cores.
@@ -48,6 +49,7 @@ class PrepareOptions:
     allow_missing: bool = False
     extract_frames: bool = False
     pack_px: int | None = None
+    keep_squashed: bool = False
     overwrite: bool = False
     exclude: Path | None = None
     workers: int | None = None
@@ -58,6 +60,10 @@ class PrepareOptions:
         if self.pack_px is not None:
             return PackedFiles(self.pack_px)
         return FRAME_FOLDERS if self.extract_frames else None
+
+    @property
+    def num_workers(self) -> int:
+        return (os.cpu_count() or 1) if self.workers is None else self.workers
 
     def check(self) -> None:
         """Raise SettingsError if a number is out of range, or two options exclude each other."""
@@ -136,7 +142,6 @@ def prepare(
     """
     options.check()
     store = options.store
-    workers = (os.cpu_count() or 1) if options.workers is None else options.workers
     check_out(out, overwrite=options.overwrite, begun=None if store is None else store.folder)
     if options.extract_frames and dataset == "folder" and out.resolve().is_relative_to(source.root.resolve()):
         raise SettingsError(f"--extract-frames to {out}, which is in {source.root}; choose a folder outside of it")
@@ -146,9 +151,9 @@ def prepare(
     clips = found if options.exclude is None else clips_without(found, options.exclude)
     if options.extract_frames:
         _check_no_folders(clips)
-    _count_frames(clips, min(workers, _MAX_COUNTING_THREADS), stage)
+    _count_frames(clips, min(options.num_workers, _MAX_COUNTING_THREADS), stage)
     _check_problems(clips, options)
-    num_extracted = 0 if store is None else _extract(clips, out / store.folder, store, workers, stage)
+    num_extracted = 0 if store is None else _extract(clips, out, store, options, stage)
     _check_problems(clips, options)
     listed = [ListedClip(clip.item, clip.path, len(clip.frames)) for clip in clips if clip.path and not clip.problem]
     problems = _problems(clips)
@@ -194,21 +199,22 @@ def _count_frames(clips: Iterable[FoundClip], workers: int, stage: Stage) -> Non
             clip.problem = f"{clip.path}: no frame is from {clip.item.start_s} s to {clip.item.end_s} s of it"
 
 
-def _extract(clips: Iterable[FoundClip], folder: Path, store: FrameStore, workers: int, stage: Stage) -> int:
+def _extract(clips: Iterable[FoundClip], out: Path, store: FrameStore, options: PrepareOptions, stage: Stage) -> int:
     """Write the frames of each clip to a folder or file of its own; returns how many were not yet there."""
 
     def target(clip: FoundClip) -> Path:
-        return folder / f"{clip.item.id}{store.suffix}"
+        return out / store.folder / f"{clip.item.id}{store.suffix}"
 
     def write(path: Path, members: Sequence[FoundClip], stop: Event) -> Sequence[bool | Exception]:
         try:
-            return extract_frames(path, [(target(clip), clip.frames) for clip in members], stop, store)
+            wanted = [(target(clip), clip.frames) for clip in members]
+            return extract_frames(path, wanted, stop, store, square_pixels=not options.keep_squashed)
         except VideoError as error:
             return [error] * len(members)
 
     num_written = 0
     name = "extracting frames" if store.short_side_px is None else "packing frames"
-    for clip, is_written in _work_through(name, clips, write, workers, stage):
+    for clip, is_written in _work_through(name, clips, write, options.num_workers, stage):
         clip.path = target(clip)
         num_written += is_written
     return num_written

@@ -26,9 +26,26 @@ Fault = Literal[
     "listed-twice",
     "rotated",
     "variable-rate",
+    "no-times",
+    "mirrored",
+    "not-square",
+    "late",
+    "joined",
+    "changing-size",
     "time-out",
     "crash",
 ]
+# These read well, and may be meant.
+HARMLESS: tuple[Fault, ...] = (
+    "rotated",
+    "variable-rate",
+    "no-times",
+    "mirrored",
+    "not-square",
+    "late",
+    "joined",
+    "changing-size",
+)
 COLUMNS = ("path", "problem", "detail")
 
 

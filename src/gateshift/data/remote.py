@@ -33,6 +33,7 @@ class WantedViews:
         protocol: The views.
         size_px: Side of a crop.
         resize_px: Short side that frames are resized to before; None for whole frames, made square.
+        square_pixels: As for ``open_video``.
         folder: Where a video from an address lies while it is decoded.
     """
 
@@ -41,6 +42,7 @@ class WantedViews:
     protocol: Protocol
     size_px: int
     resize_px: int | None
+    square_pixels: bool
     folder: Path
 
 
@@ -103,7 +105,7 @@ def _read(wanted: WantedViews) -> Views | VideoError:
     torch.set_num_threads(1)  # as many processes as there are cores do this side by side
     path = wanted.base / wanted.video
     try:
-        with _local_copy(wanted) as path, open_video(path) as video:
+        with _local_copy(wanted) as path, open_video(path, square_pixels=wanted.square_pixels) as video:
             views = read_views(video, wanted.protocol, size_px=wanted.size_px, resize_px=wanted.resize_px)
     except VideoError as error:
         return VideoError(str(error).replace(str(path), wanted.video))

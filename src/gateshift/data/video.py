@@ -9,8 +9,10 @@ from __future__ import annotations
 import math
 import os
 import stat
+import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from fractions import Fraction
 from os import PathLike
 from pathlib import Path
 
@@ -21,9 +23,10 @@ from numpy.typing import NDArray
 from gateshift.data.decoding import FrameDecoder, frames_between
 from gateshift.data.images import IMAGE_SUFFIXES, read_image
 from gateshift.data.packed import PACKED_SUFFIX, PackedFrames
+from gateshift.data.pixels import is_mirrored, square_size, to_pixels
 from gateshift.data.reader import FrameReader, count_kept, natural_order
 from gateshift.data.reader import Video as Video
-from gateshift.errors import EmptyVideoError, VideoError
+from gateshift.errors import EmptyVideoError, GateShiftWarning, VideoError
 
 # fmt: off
 VIDEO_SUFFIXES = frozenset({
@@ -31,6 +34,11 @@ VIDEO_SUFFIXES = frozenset({
     ".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv",
 })
 # fmt: on
+LATE_S = 0.02  # pictures that begin later than this, but not sounds, are late
+LATE_WARNING = (
+    "the pictures of a video begin after its sound (gateshift scan names it); start and end count on the file's clock, "
+    "as players show it; a list made for gateshift 0.1 counted from the first picture: add the time at which that comes"
+)
 
 
 def open_video(
@@ -39,15 +47,18 @@ def open_video(
     start_s: float | None = None,
     end_s: float | None = None,
     num_frames: int | None = None,
+    square_pixels: bool = False,
 ) -> Video:
     """Open a video file, or images as a video.
 
     Args:
         path: A file that FFmpeg can decode, a folder that directly holds images, or a zip of stored images, as
             ``gateshift prepare --pack`` writes.
-        start_s: Keep the frames from this time on, in seconds after the first frame. Files only.
-        end_s: Keep the frames before this time, in seconds after the first frame. Files only.
+        start_s: Keep the frames from this time on, in seconds on the file's clock, as players show it. Files only.
+        end_s: Keep the frames before this time on that clock. Files only.
         num_frames: Of the frames left by then, keep only the first ones, this many.
+        square_pixels: Resize frames whose pixels are not square, as of DVDs and camcorders, so that they are. Otherwise
+            they are given as they are stored, and look squashed.
 
     Returns:
         The video. Its frame numbers count the frames that were kept.
@@ -60,7 +71,7 @@ def open_video(
     # Of what may not be looked at, unlike Path.is_dir, it says no.
     is_folder, is_packed = os.path.isdir(path), path.suffix.lower() == PACKED_SUFFIX  # noqa: PTH112
     if not is_folder and not is_packed:
-        return VideoFile(path, start_s=start_s, end_s=end_s, num_frames=num_frames)
+        return VideoFile(path, start_s=start_s, end_s=end_s, num_frames=num_frames, square_pixels=square_pixels)
     if start_s is not None or end_s is not None:
         raise VideoError(
             f"{path}: start_s={start_s} and end_s={end_s} were given for a {'folder' if is_folder else 'zip'} of "
@@ -117,13 +128,20 @@ def find_videos(folder: str | PathLike[str]) -> list[Path]:
 class VideoFile(FrameReader):
     """A video file as a ``Video``, decoded by FFmpeg in one thread and turned upright.
 
+    Frames of another size than the first are resized to that.
+
     Attributes:
         num_frames: As in ``Video``.
+        pixel_aspect: Width of a pixel as it is stored, divided by its height.
         rotation_deg: What the file says of how to turn the frame that was read last, counter-clockwise. Frames are
             turned by the nearest multiple of 90.
+        is_mirrored: Whether the frame that was read last is stored as in a mirror. Frames are mirrored back.
+        changes_size: Whether a frame of another size than the first was read.
     """
 
     rotation_deg = 0.0
+    is_mirrored = False
+    changes_size = False
 
     def __init__(
         self,
@@ -132,6 +150,7 @@ class VideoFile(FrameReader):
         start_s: float | None = None,
         end_s: float | None = None,
         num_frames: int | None = None,
+        square_pixels: bool = False,
     ) -> None:
         """Open and index the file; arguments and errors are those of ``open_video``."""
         super().__init__(path)
@@ -139,6 +158,8 @@ class VideoFile(FrameReader):
         self._to_rgb = VideoReformatter()
         self._decoder = FrameDecoder(self._path)
         try:
+            self.pixel_aspect, self._stored_size = self._decoder.pixel_aspect, self._decoder.size_px
+            self._aspect = self.pixel_aspect if square_pixels else Fraction(1)
             kept = self._kept_frames(start_s, end_s)
             self._first = kept.start
             self.num_frames = count_kept(self._path, len(kept), num_frames)
@@ -151,22 +172,40 @@ class VideoFile(FrameReader):
         self._decoder.close()
 
     def times_s(self) -> list[float]:
-        """Say when each frame is shown: seconds after the first one [num_frames], never decreasing.
+        """Say when each frame is shown: seconds on the file's clock, as players show it [num_frames], never decreasing.
+
+        The first frame is at 0 unless the sound begins before the pictures.
 
         Raises:
             VideoError: If the file has neither times nor a frame rate.
         """
-        times = self._decoder.times_s()[self._first : self._first + self.num_frames]
-        return [time - times[0] for time in times]
+        return self._decoder.times_s()[self._first : self._first + self.num_frames]
+
+    def ends_s(self) -> list[float]:
+        """Say when each frame is shown, as ``times_s``, and when the last one ends: [num_frames + 1]."""
+        times = self.times_s()
+        step = (times[-1] - times[0]) / (len(times) - 1) if len(times) > 1 else 0.0
+        return [*times, times[-1] + step]
 
     @property
     def rate(self) -> float | None:
         """Frames a second, on average; None if the file does not say."""
         try:
-            duration_s = self.times_s()[-1]
+            times_s = self.times_s()
         except VideoError:
             return None
+        duration_s = times_s[-1] - times_s[0]
         return (self.num_frames - 1) / duration_s if duration_s else None
+
+    @property
+    def has_times(self) -> bool:
+        """Whether the file says when its frames are shown; otherwise that is worked out from its frame rate."""
+        return self._decoder.has_times
+
+    @property
+    def is_joined(self) -> bool:
+        """Whether the file is several recordings, one after the other, as its clock is set anew on the way."""
+        return self._decoder.is_joined
 
     def _kept_frames(self, start_s: float | None, end_s: float | None) -> range:
         if start_s is None and end_s is None:
@@ -179,20 +218,28 @@ class VideoFile(FrameReader):
                 "end; correct the times"
             )
         times_s = self._decoder.times_s()
+        if times_s[0] >= LATE_S:
+            warnings.warn(LATE_WARNING, GateShiftWarning, stacklevel=2)  # shown once, as it names no file
         kept = frames_between(times_s, start_s, end_s)
         if not kept:
             raise VideoError(
                 f"{self._path}: no frame has a time in start_s={start_s} to end_s={end_s}, as there are "
-                f"{len(times_s)} from 0 to {times_s[-1]:.3f} s; correct the times"
+                f"{len(times_s)} from {times_s[0]:.3f} to {times_s[-1]:.3f} s; correct the times"
             )
         return kept
 
     def _pixels(self, numbers: Sequence[int]) -> Iterator[NDArray[np.uint8]]:
         for frame in self._decoder.decode([self._first + number for number in numbers]):
-            rgb = self._to_rgb.reformat(frame, format="rgb24", threads=1).to_ndarray()  # [H, W, 3]
-            self.rotation_deg = frame.rotation
-            # Both count counter-clockwise.
-            yield np.rot90(rgb, round(frame.rotation / 90)).astype(np.uint8, copy=False)
+            if (frame.width, frame.height) != self._stored_size:
+                self._stored_size = self._first_size()  # headers may say another than the frames have
+                self.changes_size = (frame.width, frame.height) != self._stored_size
+            self.rotation_deg, self.is_mirrored = frame.rotation, is_mirrored(frame)
+            yield to_pixels(frame, self._to_rgb, square_size(*self._stored_size, self._aspect))
+
+    def _first_size(self) -> tuple[int, int]:
+        with closing(FrameDecoder(self._path)) as decoder:
+            (frame,) = decoder.decode([0])
+            return frame.width, frame.height
 
 
 class FrameFolder(FrameReader):

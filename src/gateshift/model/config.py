@@ -45,6 +45,8 @@ class ModelConfig:
         abstain_below: Probability in 0..1 below which an answer is no answer; None where every one is.
         multi_label: Whether a video may be of several classes at once, or of none.
         whole_frame: Whether the square is the whole frame, its sides resized apart, and not cut out of it.
+        square_pixels: Whether frames whose pixels are not square are resized first, so that they are. Those of released
+            models and of earlier versions were not.
     """
 
     backbone: str
@@ -67,6 +69,7 @@ class ModelConfig:
     abstain_below: float | None = None
     multi_label: bool = False
     whole_frame: bool = False
+    square_pixels: bool = False
 
     @property
     def resize_px(self) -> int | None:
@@ -131,9 +134,9 @@ class ModelConfig:
             value = getattr(self, name)
             if not (type(value) is int and 0 < value <= most) and (name not in MAY_BE_NONE or value is not None):
                 raise ValueError(f"{name} {value!r} is not a whole number from 1 to {most}")
-        flags = (self.interleave, self.bgr, self.named, self.causal, self.multi_label, self.whole_frame)
-        if not all(isinstance(flag, bool) for flag in flags):
-            raise ValueError("interleave, bgr, named, causal, multi_label and whole_frame must be true or false")
+        for name in ("interleave", "bgr", "named", "causal", "multi_label", "whole_frame", "square_pixels"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(f"{name} must be true or false")
         if self.abstain_below is not None and not (_is_number(self.abstain_below) and 0 <= self.abstain_below <= 1):
             raise ValueError(f"abstain_below {self.abstain_below!r} is no probability")
         pairs = self.mirror_pairs

@@ -249,7 +249,15 @@ class _Scorer:
         found: dict[int, Prediction] = {}
         with TemporaryDirectory(prefix="gateshift-") as folder:
             wanted = [
-                WantedViews(video, self._base, scoring.protocol, config.size_px, config.resize_px, Path(folder))
+                WantedViews(
+                    video,
+                    self._base,
+                    scoring.protocol,
+                    config.size_px,
+                    config.resize_px,
+                    config.square_pixels,
+                    Path(folder),
+                )
                 for video in videos
             ]
             # The next video is decoded while the model is at this one.

@@ -146,7 +146,9 @@ def evaluate_views(
         raise SettingsError(f"--skip-bad {skip_bad}; it must be 0 or more; try the default")
     check_classes(config, manifest)
     manifest.check_unique()
-    views = TestViews(manifest, protocol, size_px=config.size_px, resize_px=config.resize_px)
+    views = TestViews(
+        manifest, protocol, size_px=config.size_px, resize_px=config.resize_px, square_pixels=config.square_pixels
+    )
     loader = accelerator.prepare(make_loader(views, batch_size=batch_size, workers=workers))
     swap = mirror_map(config.classes, config.mirror_pairs).to(accelerator.device)
     model.eval()

@@ -112,7 +112,8 @@ def read_clips(manifest: Manifest, config: ModelConfig, protocol: Protocol, *, c
     views = []
     count = max(2, min(count, len(manifest)))
     for number in range(count):
-        with open_entry(manifest.entries[number * len(manifest) // count]) as video:
+        entry = manifest.entries[number * len(manifest) // count]
+        with open_entry(entry, square_pixels=config.square_pixels) as video:
             views.append(read_views(video, protocol, size_px=config.size_px, resize_px=config.resize_px)[0])
     return torch.stack(views)
 

@@ -100,7 +100,7 @@ def predict(
     config = model.config
     for path in videos:
         try:
-            with open_video(path) as video:
+            with open_video(path, square_pixels=config.square_pixels) as video:
                 views = read_views(video, protocol, size_px=config.size_px, resize_px=config.resize_px)
         except VideoError as error:
             yield unread(str(path), config, error)

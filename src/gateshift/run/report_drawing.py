@@ -38,7 +38,7 @@ class Strip:
 def draw_strip(entry: Entry) -> Strip:
     """Read at most eight frames of a video, each from the middle of an equal part of it."""
     try:
-        with open_entry(entry) as video:
+        with open_entry(entry, square_pixels=True) as video:
             indices = segment_indices(video.num_frames, min(STRIP_FRAMES, video.num_frames))
             frames = video.read(indices.tolist())  # [T, 3, H, W]
     except VideoError as error:

@@ -259,6 +259,9 @@ class PrepareSettings:
     """Write the frames of each video, their short side at most PX pixels (256 suits most networks), to one file,
     DIR/packed/ID.zip, and list these: several times faster to train from than videos. A run that was stopped goes
     on where it was."""
+    keep_squashed: bool = False
+    """With --pack or --extract-frames: write frames whose pixels are not square as they are stored. Otherwise they are
+    resized, so that they look as players show them."""
     overwrite: bool = False
     """Replace the lists in DIR. Whole folders and files of frames stay; delete DIR/frames or DIR/packed to write
     them anew."""

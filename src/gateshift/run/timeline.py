@@ -29,7 +29,7 @@ class Segment:
     """A stretch of a recording in which one class happens.
 
     Attributes:
-        start_s: When it begins, in seconds after the first frame.
+        start_s: When it begins, in seconds on the recording's clock.
         end_s: When it ends.
         label: The class.
         score: Mean probability of the class in it.
@@ -51,13 +51,13 @@ def check_timeline(path: Path, *, overwrite: bool) -> None:
         raise SettingsError(f"--timeline {path}: it exists; choose another name, or add --overwrite")
 
 
-def open_recording(path: Path) -> VideoFile:
+def open_recording(path: Path, *, square_pixels: bool = False) -> VideoFile:
     """Open a video file for a timeline.
 
     Raises:
         VideoError: If it cannot be opened, or has no clock, as images have none.
     """
-    video = open_video(path)
+    video = open_video(path, square_pixels=square_pixels)
     if not isinstance(video, VideoFile):
         video.close()
         raise VideoError(f"{path}: images have no clock, which a timeline needs; give the video that they came from")
@@ -193,13 +193,6 @@ def smooth_over_time(probabilities: Tensor, size: int) -> Tensor:
     reach = size // 2
     around = (probabilities[max(i - reach, 0) : i + reach + 1] for i in range(len(probabilities)))
     return torch.stack([part.mean(0) for part in around])
-
-
-def end_times(video: VideoFile) -> list[float]:
-    """When each frame is shown and when the last one ends, in seconds after the first one: [num_frames + 1]."""
-    times = video.times_s()
-    step = times[-1] / (len(times) - 1) if len(times) > 1 else 0.0
-    return [*times, times[-1] + step]
 
 
 def write_timeline(segments: Sequence[Segment], path: Path, *, video: Path) -> None:

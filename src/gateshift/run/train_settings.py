@@ -46,6 +46,9 @@ class ModelOptions:
     whole_frame: bool = False
     """Show the network whole frames, made square, in place of squares cut out of them: where what matters comes near
     the edges of the picture. Random crops are then shares of height and width."""
+    keep_squashed: bool = False
+    """Take frames whose pixels are not square, as of DVDs and camcorders, as they are stored, as the released code
+    does. Otherwise they are resized first, so that they look as players show them."""
     interleave: bool | None = None
     """Whether gate-shift mixes channels; by default as in the family's published networks."""
     causal: bool = False

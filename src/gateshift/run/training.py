@@ -217,7 +217,9 @@ def _create(settings: TrainSettings, learned: Manifest, classes: list[str]) -> V
     )
     test = load_recipe(settings.recipe).test if settings.recipe else TestOptions()
     given = parse_pairs(augment.mirror_pairs, classes, kind="mirror")
-    model.config = dataclasses.replace(model.config, whole_frame=options.whole_frame)
+    model.config = dataclasses.replace(
+        model.config, whole_frame=options.whole_frame, square_pixels=not options.keep_squashed
+    )
     protocol = choose_protocol(model.config, clips=test.clips, crops=test.crops)
     model.config = dataclasses.replace(
         model.config,

@@ -105,6 +105,7 @@ def create_augmentation(
         erasing=augment.erasing,
         smallest_crop=augment.smallest_crop,
         whole_frame=config.whole_frame,
+        square_pixels=config.square_pixels,
     )
 
 

@@ -35,7 +35,13 @@ Rows = Sequence[Mapping[str, float]]
 def watched_clips(model: VideoClassifier, validation: Manifest, num_segments: int) -> Tensor | None:
     """A few validation clips, from all over the list, to watch gates on: [B, T, 3, H, W]; None if none can be read."""
     config = model.config
-    views = TestViews(validation, Protocol(num_segments), size_px=config.size_px, resize_px=config.resize_px)
+    views = TestViews(
+        validation,
+        Protocol(num_segments),
+        size_px=config.size_px,
+        resize_px=config.resize_px,
+        square_pixels=config.square_pixels,
+    )
     chosen = range(0, len(views), -(-len(views) // WATCHED_VIDEOS))
     clips = [sample["views"][0] for sample in (views[index] for index in chosen) if "views" in sample]
     return torch.stack(clips) if clips else None

@@ -114,6 +114,7 @@ class Scorer:
             protocol=self.protocol,
             size_px=config.size_px,
             resize_px=config.resize_px,
+            square_pixels=config.square_pixels,
             timeline_s=(settings.window, settings.hop) if timeline else None,
             limits=settings.limits,
         )

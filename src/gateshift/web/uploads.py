@@ -30,6 +30,7 @@ class Wanted:
         protocol: One clip, one crop.
         size_px: Side of the crop.
         resize_px: Short side that frames are resized to first; None for whole frames, made square.
+        square_pixels: As for ``open_video``.
         timeline_s: Length and hop of the windows whose frames are wanted too; None for none.
         limits: Of the video, and of the process.
     """
@@ -38,6 +39,7 @@ class Wanted:
     protocol: Protocol
     size_px: int
     resize_px: int | None
+    square_pixels: bool
     timeline_s: tuple[float, float] | None
     limits: Limits
 
@@ -88,7 +90,7 @@ def _decode(wanted: Wanted) -> Decoded:
     _limit_this_process(wanted.limits)
     torch.set_num_threads(1)
     try:
-        with closing(VideoFile(wanted.path)) as video:
+        with closing(VideoFile(wanted.path, square_pixels=wanted.square_pixels)) as video:
             _check_size(wanted)
             return _read(video, wanted)
     except MemoryError:
@@ -110,9 +112,8 @@ def _check_size(wanted: Wanted) -> None:
 
 
 def _read(video: VideoFile, wanted: Wanted) -> Decoded:
-    times_s = video.times_s()
-    step_s = times_s[-1] / (len(times_s) - 1) if len(times_s) > 1 else 0.0
-    duration_s = times_s[-1] + step_s
+    times_s = video.ends_s()
+    duration_s = times_s[-1]
     if duration_s > wanted.limits.max_duration:
         raise VideoError(
             f"the video lasts {duration_s:.1f} s; the longest is {wanted.limits.max_duration:g} s; send a part of it"
@@ -121,7 +122,7 @@ def _read(video: VideoFile, wanted: Wanted) -> Decoded:
     windows = None
     numbers = set(clip)
     if wanted.timeline_s is not None:
-        size, hop = (max(round(time_s / step_s), 1) if step_s else 1 for time_s in wanted.timeline_s)
+        size, hop = (max(round(time_s * (video.rate or 0.0)), 1) for time_s in wanted.timeline_s)
         windows = Windows(size, hop, wanted.protocol.num_segments)
         numbers.update(number for window in windows.covering(video.num_frames) for number in windows.frames_of(window))
     side = wanted.size_px
@@ -129,7 +130,7 @@ def _read(video: VideoFile, wanted: Wanted) -> Decoded:
     for place, number in enumerate(sorted(numbers)):
         frame = video.read([number])  # [1, 3, H, W]
         frames[place] = wanted.protocol.crops(frame, size_px=side, resize_px=wanted.resize_px)[0, 0].numpy()
-    return Decoded([*times_s, duration_s], sorted(numbers), frames, clip, windows)
+    return Decoded(times_s, sorted(numbers), frames, clip, windows)
 
 
 def _limit_this_process(limits: Limits) -> None:
