@@ -1019,7 +1019,7 @@ def test_a_folder_of_another_length_is_extracted_again(
     lay_something_v2(root, clips)
     assert run("something-v2", root, "--out", out, "--extract-frames") == 0
     (out / "frames" / "78687" / "00002.jpg").unlink()
-    left = out / "frames" / ".42326.partial"  # as a run that was killed leaves it
+    left = out / "frames" / ".partial-42326"  # as a run that was killed leaves it
     left.mkdir()
     shutil.rmtree(out / "frames" / "42326")
     (left / "00009.jpg").write_bytes(b"")
