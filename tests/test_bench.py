@@ -106,7 +106,7 @@ def test_the_bench_draws_a_picture(bench: Bench) -> None:
     with Image.open(bench.plot) as picture:
         assert picture.format == "PNG"
         assert min(picture.size) > 500
-    assert not list(bench.plot.parent.glob(".*.partial"))
+    assert not list(bench.plot.parent.glob(".partial-*"))
 
 
 def test_a_model_slower_than_the_data_is_the_bottleneck() -> None:

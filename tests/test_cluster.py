@@ -289,7 +289,7 @@ def test_parts_that_are_there_are_not_missing_and_make_one_file_in_order(tmp_pat
     assert [list(job.videos_of(part)) for part in (0, 1, 2)] == [videos[:16], videos[16:32], videos[32:]]
     job.write(2, "c\n")
     job.write(0, "a\n")
-    (tmp_path / "job" / "parts" / ".000001.jsonl.partial").write_text("half of")
+    (tmp_path / "job" / "parts" / ".partial-000001.jsonl").write_text("half of")
     again = JobFolder(tmp_path / "job", videos, ABOUT)
     assert again.missing() == [1]
     again.write(1, "b\n")

@@ -136,6 +136,8 @@ def test_names_of_files_that_are_no_text_are_read_and_printed(place: Path) -> No
         (place / split / odd).mkdir(parents=True)
         shutil.copy(place / "a.mp4", place / split / odd / f"{odd}.mp4")
     (place / "learn" / odd / f"empty {odd}.mp4").touch()
+    (place / "learn" / "other").mkdir()
+    shutil.copy(place / "b.mp4", place / "learn" / "other" / "b.mp4")
     environment = {**os.environ, "PYTHONIOENCODING": "utf-8:strict"}
     commands = {
         "scan learn": 1,  # there is something to leave out

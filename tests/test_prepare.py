@@ -424,11 +424,11 @@ def test_a_split_folder_keeps_its_split(val: str, root: Path, out: Path, clips: 
 
 
 def test_frames_of_a_video_beside_a_folder_of_its_name_stay(root: Path, out: Path, clips: Clips) -> None:
-    for name in ("train/wave/a.mp4", "train/wave/a/b.mp4", "val/wave/c.mp4"):
+    for name in ("train/wave/a.mp4", "train/wave/a/b.mp4", "train/nod/d.mp4", "val/wave/c.mp4"):
         clips.put(root / name, 4)
     assert run("folder", root, "--out", out, "--extract-frames", "--workers", "1") == 0
     listed = [out / row["path"] for row in (*rows(out / "train.csv"), *rows(out / "val.csv"))]
-    assert [len([*folder.glob("*.jpg")]) for folder in listed] == [4, 4, 4]
+    assert [len([*folder.glob("*.jpg")]) for folder in listed] == [4, 4, 4, 4]
 
 
 @pytest.mark.parametrize("stored", [[], ["--pack", "8"]])
@@ -458,9 +458,9 @@ def test_faults_of_class_folders_are_named(
         return capsys.readouterr().err
 
     assert "no class folders are in it" in fault()
-    lay_folder(root / "train", clips, wave=2)
+    lay_folder(root / "train", clips, wave=2, clap=1)
     assert "train is there, and val or validation or test beside it is not" in fault()
-    lay_folder(root / "valid", clips, wave=1)
+    lay_folder(root / "eval", clips, wave=1)
     assert "train is there, and val or validation or test beside it is not" in fault()
     lay_folder(root / "val", clips, nod=1)
     assert "class 'nod' is in val and not in train" in fault()
@@ -475,9 +475,10 @@ def test_train_may_be_a_class_beside_others(root: Path, out: Path, clips: Clips)
 
 
 def test_paths_below_the_lists_are_relative_and_others_absolute(root: Path, clips: Clips) -> None:
-    lay_folder(root, clips, wave=2)
+    lay_folder(root, clips, wave=2, nod=1)
     assert run("folder", root, "--out", root, "--overwrite") == 0
     assert {row["path"] for name in ("train.csv", "val.csv") for row in rows(root / name)} == {
+        "nod/0.mp4",
         "wave/0.mp4",
         "wave/1.mp4",
     }
@@ -507,7 +508,7 @@ def lay(dataset: str, root: Path, clips: Clips) -> list[str]:
     elif dataset == "jester":
         lay_something_v1(root, "jester-v1", "jester.txt")
     elif dataset == "folder":
-        lay_folder(root / "train", clips, wave=2)
+        lay_folder(root / "train", clips, wave=2, zoom=1)
         lay_folder(root / "val", clips, wave=1)
     else:
         {
@@ -1019,7 +1020,7 @@ def test_a_folder_of_another_length_is_extracted_again(
     lay_something_v2(root, clips)
     assert run("something-v2", root, "--out", out, "--extract-frames") == 0
     (out / "frames" / "78687" / "00002.jpg").unlink()
-    left = out / "frames" / ".42326.partial"  # as a run that was killed leaves it
+    left = out / "frames" / ".partial-42326"  # as a run that was killed leaves it
     left.mkdir()
     shutil.rmtree(out / "frames" / "42326")
     (left / "00009.jpg").write_bytes(b"")

@@ -164,7 +164,7 @@ def test_one_process_alone_writes_and_tells(together: Outcome) -> None:
     for name in TRAININGS:
         epochs = [row["epoch"] for row in together.epochs(name)]
         assert epochs == list(range(1, len(epochs) + 1))
-        assert not list((together.folder / name).glob("*.partial"))
+        assert not list((together.folder / name).glob(".partial-*"))
 
 
 def processes_below(pid: int) -> list[int]:

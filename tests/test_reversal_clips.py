@@ -141,7 +141,7 @@ def test_there_is_an_unseen_clip_named_after_each_class(folder: Path) -> None:
 
 
 def test_no_unfinished_file_is_left_behind(folder: Path) -> None:
-    assert not list(folder.rglob("*.part"))
+    assert not list(folder.rglob(".partial-*"))
 
 
 def test_every_file_decodes_to_its_full_length_at_its_size(folder: Path) -> None:

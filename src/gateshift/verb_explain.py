@@ -28,12 +28,12 @@ BATCH_SIZE = 4
 
 def run_explain(settings: ExplainSettings) -> None:
     """Verb ``explain``."""
+    from gateshift.files import write_text
     from gateshift.run.explain import gate_directions
     from gateshift.run.explain_files import write_explanation, write_openness
     from gateshift.run.export import load_open
     from gateshift.run.page import render_page
     from gateshift.run.predict import put_on_device
-    from gateshift.run.run_folder import write_text
 
     settings.check()
     model = put_on_device(load_open(settings.model, classes=settings.classes))

@@ -74,10 +74,14 @@ def _load(settings: PredictSettings) -> AnyModel:
 
 
 def _predict_videos(settings: PredictSettings, model: AnyModel) -> None:
+    from gateshift.data.folders import FolderSearch
     from gateshift.run.evaluate import choose_protocol
     from gateshift.run.predict import collect_videos, predict
 
-    videos = collect_videos(map(Path, settings.videos))
+    search = FolderSearch()
+    videos = collect_videos(map(Path, settings.videos), search)
+    for note in search.notes():
+        sys.stderr.write(f"gateshift: {note}\n")
     protocol = choose_protocol(model.config, segments=settings.segments, clips=settings.clips, crops=settings.crops)
     failed = 0
     table = Table("video", "class", "probability", title=f"{settings.model.name}, {protocol}")

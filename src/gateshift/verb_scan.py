@@ -22,18 +22,22 @@ MAX_PROBLEMS = 50  # in a table on the terminal
 
 def run_scan(settings: ScanSettings) -> None:
     """Verb ``scan``. Exits with 1 if there are videos to leave out."""
+    from gateshift.data.folders import FolderSearch
     from gateshift.data.scan import find_listed, scan
 
     if not settings.videos:
         raise SettingsError("nothing to scan was named; name lists, folders or videos")
     check_quarantine(settings.out, overwrite=settings.overwrite)
-    listed = find_listed(settings.videos, root=settings.root)
+    search = FolderSearch()
+    listed = find_listed(settings.videos, root=settings.root, search=search)
     with make_bar(Console(stderr=True)) as bar:
         task = bar.add_task("scan", total=len(listed), note=f"{len(listed)} videos")
         found = scan(listed, timeout_s=settings.timeout, workers=settings.workers, on_video=lambda: bar.advance(task))
     bad = [problem for problem in found.problems if problem.problem not in (*settings.keep, "listed-twice")]
     write_quarantine(settings.out, bad)
     _print_problems(found.problems)
+    for note in search.notes():
+        print_line(note)
     counts = Counter(problem.problem for problem in found.problems)
     kinds = ", ".join(f"{count} {kind}" for kind, count in counts.most_common()) or "nothing wrong"
     print_line(f"{found.num_videos} videos: {kinds}")

@@ -155,6 +155,9 @@ def _read_list(settings: TestSettings, *, multi_label: bool = False) -> Manifest
 
     manifest = read_manifest(settings.videos, root=settings.root, names=_names(settings), multi_label=multi_label)
     manifest.check_files()
+    if is_main_process():
+        for note in (*manifest.notes, *manifest.describe_numbers(learned=False)):
+            print_line(note)
     return manifest
 
 

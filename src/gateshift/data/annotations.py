@@ -6,12 +6,23 @@ A new data set is a function here and a row in ``FORMATS``.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from gateshift.data.annotation_files import find_file, read_json, read_lines, read_records, read_rows
 from gateshift.data.class_folders import read_class_folders
-from gateshift.data.listing import DatasetName, Edition, Item, Listing, Source, Split, check_classes, collect
+from gateshift.data.folders import folders_in
+from gateshift.data.listing import (
+    DatasetName,
+    Edition,
+    Item,
+    Listing,
+    Source,
+    Split,
+    check_classes,
+    collect,
+    folders_of,
+)
 from gateshift.errors import ManifestError, SettingsError
 
 Rows = Iterator[tuple[str, Item]]
@@ -131,13 +142,17 @@ def _kinetics(source: Source) -> Listing:
     """The classes are those of the training list, sorted."""
     train = find_file(source.folder, ["train.csv"], pattern="*train.csv")
     val = find_file(source.folder, ["val.csv", "validate.csv"], pattern="*val*.csv")
-    learned = list(_kinetics_rows(train, "train"))
+    folders = folders_in(source.root)
+    tops: dict[Split, tuple[str, ...]] = {
+        split: tuple(dict.fromkeys((split, *folders_of(split, folders)))) for split in ("train", "val")
+    }
+    learned = list(_kinetics_rows(train, "train", tops["train"]))
     classes = sorted({item.label for _, item in learned})
-    return collect(itertools.chain(learned, _kinetics_rows(val, "val")), classes, (train, val))
+    return collect(itertools.chain(learned, _kinetics_rows(val, "val", tops["val"])), classes, (train, val))
 
 
-def _kinetics_rows(path: Path, split: Split) -> Rows:
-    tops = ("train",) if split == "train" else ("val", "validate", "validation")
+def _kinetics_rows(path: Path, split: Split, tops: Sequence[str]) -> Rows:
+    """The videos of a list, which lie in one of the folders ``tops``, below it, or beside it."""
     folders: dict[str, tuple[str, ...]] = {}  # one for all videos of a class
     for where, row in read_rows(path, ("label", "youtube_id", "time_start", "time_end")):
         video, label = row["youtube_id"], row["label"]

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from gateshift.data.decoding import frames_between
 from gateshift.data.file_headers import durations_s, missing_bytes
+from gateshift.data.path_hints import hint_for
 from gateshift.data.quarantine import Fault, Problem
 from gateshift.data.reader import Video
 from gateshift.data.video import LATE_S, VideoFile, open_video
@@ -24,12 +25,13 @@ _UNEVEN = 0.5  # of the usual time from one frame to the next: more or less than
 
 
 class Part(NamedTuple):
-    """What a list says of a video: where a part of it is, and how many frames it has; None where it does not say."""
+    """What a list says of a video: where a part of it is, its frames and its label; None where it does not say."""
 
     name: str = ""
     start_s: float | None = None
     end_s: float | None = None
     num_frames: int | None = None
+    label: str | None = None
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,7 @@ def check_video(path: Path, parts: Sequence[Part]) -> Finding:
         parts: What lists say of it.
     """
     if not path.exists():
-        return Finding((Problem(path, "missing", "there is no such file; check the path"),))
+        return Finding((Problem(path, "missing", f"there is no such file; {hint_for(path) or 'check the path'}"),))
     try:
         with open_video(path) as video:
             digest = _digest(video)

@@ -7,12 +7,12 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from gateshift.data.folders import FolderSearch, find_videos, folders_in
 from gateshift.data.group_split import find_groups, split_groups
-from gateshift.data.listing import Item, Listing, Source, Split
-from gateshift.data.video import find_videos
+from gateshift.data.label_checks import check_several
+from gateshift.data.listing import Item, Listing, Source, Split, folders_of
+from gateshift.data.text_files import printable
 from gateshift.errors import ManifestError, SettingsError
-
-_VAL_NAMES = ("val", "validation", "test")
 
 
 def read_class_folders(source: Source) -> Listing:
@@ -25,13 +25,13 @@ def read_class_folders(source: Source) -> Listing:
     """
     if not 0 < source.val_share < 1:
         raise SettingsError(f"--val-share {source.val_share}; it must be above 0 and below 1; try 0.2")
-    names = {path.name for path in _sub_folders(source.root)}
-    val_names = [name for name in _VAL_NAMES if name in names]
-    if "train" in names and val_names:
-        return _presplit(source, val_names)
-    for name in sorted(names & {"train", *_VAL_NAMES}):
+    names = folders_in(source.root)
+    train_names, val_names = folders_of("train", names), folders_of("val", names)
+    if train_names and val_names:
+        return _presplit(source, train_names, val_names, sorted(set(names) - {*train_names, *val_names}))
+    for name in (*train_names, *val_names):
         if all(video.parent.name != name for video in find_videos(source.root / name)):  # it is no class
-            wanted = " or ".join(_VAL_NAMES) if name == "train" else "train"
+            wanted = "val or validation or test" if name in train_names else "train"
             raise ManifestError(
                 f"{source.root}: {name} is there, and {wanted} beside it is not; add it, or give "
                 f"{source.root / name} to split its classes"
@@ -39,29 +39,43 @@ def read_class_folders(source: Source) -> Listing:
     return _split(source)
 
 
-def _presplit(source: Source, val_names: Sequence[str]) -> Listing:
-    learned = _videos(source, source.root / "train")
-    validated = _videos(source, source.root / val_names[0])
+def _presplit(source: Source, train_names: Sequence[str], val_names: Sequence[str], others: Sequence[str]) -> Listing:
+    train, val = train_names[0], val_names[0]
+    if len(train_names) > 1:
+        raise ManifestError(f"{source.root}: {' and '.join(train_names)} are both there, and one is train; keep one")
+    search = FolderSearch()
+    learned = _videos(search, source, source.root / train)
+    check_several(list(learned), source.root / train)
+    validated = _videos(search, source, source.root / val)
     unknown = sorted(set(validated) - set(learned))
     if unknown:
         raise ManifestError(
-            f"{source.root}: class {unknown[0]!r} is in {val_names[0]} and not in train, which has {len(learned)} "
+            f"{source.root}: class {unknown[0]!r} is in {val} and not in {train}, which has {len(learned)} "
             "classes; add it there, or take it out"
         )
     lists: tuple[tuple[dict[str, list[Path]], Split], ...] = ((learned, "train"), (validated, "val"))
     items = [(path, label, split) for videos, split in lists for label in videos for path in videos[label]]
     if source.group_pattern is not None:
         _check_groups(source.root, items, source.group_pattern)
-    notes = [f"val is made of {val_names[0]}; {name} is not used" for name in val_names[1:]]
+    notes = [f"val is made of {val}; {name} is not used" for name in val_names[1:]]
+    skipped = None if source.skip is None else source.skip.resolve()
+    notes += [
+        f"lists are made of {train} and {val}; {name} is not used"
+        for name in others
+        if (source.root / name).resolve() != skipped
+    ]
+    notes += search.notes()
     return _listing(source.root, items, sorted(learned), notes)
 
 
 def _split(source: Source) -> Listing:
-    videos = _videos(source, source.root)
+    search = FolderSearch()
+    videos = _videos(search, source, source.root)
+    check_several(list(videos), source.root)
+    notes = list(search.notes())
     if source.group_pattern is not None:
-        return _split_groups(source, videos, source.group_pattern)
+        return _split_groups(source, videos, source.group_pattern, notes)
     items: list[tuple[Path, str, Split]] = []
-    notes = []
     for label, paths in videos.items():
         num_val = min(max(round(len(paths) * source.val_share), 1), len(paths) - 1)
         if not num_val:
@@ -74,7 +88,7 @@ def _split(source: Source) -> Listing:
     return _listing(source.root, items, sorted(videos), notes)
 
 
-def _split_groups(source: Source, videos: Mapping[str, Sequence[Path]], pattern: str) -> Listing:
+def _split_groups(source: Source, videos: Mapping[str, Sequence[Path]], pattern: str, notes: Sequence[str]) -> Listing:
     paths = [(path, label) for label in videos for path in videos[label]]
     labels = [label for _, label in paths]
     groups = _groups(source.root, [path for path, _ in paths], pattern)
@@ -87,7 +101,7 @@ def _split_groups(source: Source, videos: Mapping[str, Sequence[Path]], pattern:
     items: list[tuple[Path, str, Split]] = [
         (path, label, "val" if chosen else "train") for (path, label), chosen in zip(paths, in_val, strict=True)
     ]
-    return _listing(source.root, items, sorted(videos), _group_notes(labels, groups, in_val))
+    return _listing(source.root, items, sorted(videos), [*notes, *_group_notes(labels, groups, in_val)])
 
 
 def _group_notes(labels: Sequence[str], groups: Sequence[str], in_val: Sequence[bool]) -> list[str]:
@@ -131,29 +145,18 @@ def _digest(path: Path, root: Path) -> bytes:
     return hashlib.sha256(path.relative_to(root).as_posix().encode("utf-8", "surrogateescape")).digest()
 
 
-def _videos(source: Source, place: Path) -> dict[str, list[Path]]:
+def _videos(search: FolderSearch, source: Source, place: Path) -> dict[str, list[Path]]:
     """The videos of each class folder in a place, both sorted."""
-    videos: dict[str, list[Path]] = {}
-    for folder in _sub_folders(place):
-        if source.skip is not None and folder.resolve() == source.skip.resolve():
-            continue
-        found = find_videos(folder)
+    videos = search.classes(place, skip=source.skip)
+    for label, found in videos.items():
         if not found:
-            raise ManifestError(f"{folder}: no video is in this class folder; add some, or delete it")
-        if found == [folder]:
-            raise ManifestError(
-                f"{folder}: holds images, as a video does; expected CLASS/VIDEO in {place}, so put it in a class folder"
-            )
-        videos[folder.name] = found
+            aside = "; ".join(search.notes())
+            raise ManifestError(f"{place / label}: no video is in this class folder; add some, or delete it ({aside})")
     if not videos:
         raise ManifestError(
             f"{place}: no class folders are in it; expected train/CLASS/VIDEO and val/CLASS/VIDEO, or CLASS/VIDEO"
         )
     return videos
-
-
-def _sub_folders(place: Path) -> list[Path]:
-    return sorted(path for path in place.iterdir() if path.is_dir() and not path.name.startswith("."))
 
 
 def _listing(
@@ -165,9 +168,7 @@ def _listing(
     items = []
     for (path, label, split), short in zip(videos, plain, strict=True):
         name = (short if times[short] == 1 and short not in folders else path).relative_to(root).as_posix()
-        if not name.isprintable() or any(part != part.strip() for part in Path(name).parts):
-            raise ManifestError(
-                f"{str(path)!r}: a list cannot hold this name; rename it, without odd characters and outer spaces"
-            )
+        if set("\n\r") & set(name) or printable(name) != name:
+            raise ManifestError(f"{str(path)!r}: a list cannot hold this name; rename it, as text without line breaks")
         items.append(Item(name, label, split, (path.name,), (path.parent.relative_to(root).as_posix(),)))
     return Listing(tuple(classes), tuple(items), notes=tuple(notes))

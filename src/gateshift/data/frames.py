@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import io
 import os
-import shutil
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -25,6 +24,7 @@ from gateshift.data.reader import Video
 from gateshift.data.transforms import resize_short_side
 from gateshift.data.video import open_video
 from gateshift.errors import VideoError
+from gateshift.files import atomic_write, remove
 
 _WAITING_PER_WORKER = 16
 
@@ -188,18 +188,14 @@ class _StoppedError(Exception):
 
 
 def _write_whole(target: Path, images: Iterable[bytes], store: FrameStore) -> bool:
-    partial = target.with_name(f".{target.name}.partial")
-    _remove(partial)
-    partial.parent.mkdir(parents=True, exist_ok=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
     try:
-        store.write(partial, images)
-        if target.is_dir():  # of another length: of another video, once
-            _remove(target)
-        partial.replace(target)
+        with atomic_write(target) as partial:
+            store.write(partial, images)
+            if target.is_dir():  # of another length: of another video, once
+                remove(target)
     except _StoppedError:
         return False
-    finally:
-        _remove(partial)
     return True
 
 
@@ -214,10 +210,3 @@ def _jpegs(video: Video, frames: range, store: FrameStore, stop: Event) -> Itera
         file = io.BytesIO()
         Image.fromarray(pixels[0].permute(1, 2, 0).numpy()).save(file, "JPEG", quality=store.jpeg_quality)  # [H, W, 3]
         yield file.getvalue()
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)

@@ -6,6 +6,7 @@ import csv
 import io
 import os
 from collections.abc import Iterable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from gateshift.data.listing import Item, Split
 from gateshift.data.manifest import CLASSES_FILE, MIRROR_COLUMNS, MIRROR_FILE
 from gateshift.data.mirror import find_mirror_pairs
 from gateshift.errors import ManifestError
+from gateshift.files import atomic_write
 
 TRAIN_FILE, VAL_FILE, MISSING_FILE = "train.csv", "val.csv", "missing.csv"
 
@@ -96,10 +98,10 @@ def write_lists(
     else:
         (out / MISSING_FILE).unlink(missing_ok=True)  # of an earlier run
     out.mkdir(parents=True, exist_ok=True)
-    for name, text in texts.items():
-        (out / f".{name}.partial").write_text(text, encoding="utf-8", newline="\n")
-    for name in texts:
-        (out / f".{name}.partial").replace(out / name)
+    with ExitStack() as all_or_none:
+        for name, text in texts.items():
+            partial = all_or_none.enter_context(atomic_write(out / name))
+            partial.write_text(text, encoding="utf-8", newline="")
     return tuple(out / name for name in texts)
 
 

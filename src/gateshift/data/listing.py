@@ -6,7 +6,7 @@ This module imports nothing heavy, as the command line's settings need its names
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -18,6 +18,22 @@ DatasetName = Literal["something-v1", "something-v2", "jester", "diving48", "kin
 Split = Literal["train", "val"]
 Edition = Literal["v1", "v2"]
 Task = Literal["verb", "noun", "action"]
+
+# What the folder of a list may be called, whatever its capitals; the likeliest first.
+SPLIT_FOLDERS: Mapping[Split, tuple[str, ...]] = {
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validate", "validation", "test", "testing"),
+}
+
+
+def folders_of(split: Split, names: Iterable[str]) -> list[str]:
+    """Those of the names of folders that are of one list, the likeliest first.
+
+    >>> folders_of("val", ["Train", "TEST", "Val", "wave"])
+    ['Val', 'TEST']
+    """
+    order = SPLIT_FOLDERS[split]
+    return sorted((name for name in names if name.lower() in order), key=lambda name: (order.index(name.lower()), name))
 
 
 @dataclass(frozen=True)

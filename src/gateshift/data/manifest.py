@@ -14,6 +14,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import math
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -24,10 +25,13 @@ from numpy.typing import NDArray
 
 from gateshift.data.entries import Entries
 from gateshift.data.entries import Entry as Entry
+from gateshift.data.folders import FolderSearch, folders_in
+from gateshift.data.label_checks import check_separators, describe_numbers, describe_one_class, hint_for_number
 from gateshift.data.label_sets import LABEL_SEPARATOR, first_of, label_rows, names_in
+from gateshift.data.listing import folders_of
 from gateshift.data.mirror import Pairs, find_mirror_pairs
-from gateshift.data.text_files import open_text, parsed_rows, read_pairs, read_text
-from gateshift.data.video import find_videos
+from gateshift.data.path_hints import hint_for
+from gateshift.data.text_files import Row, listed_path, open_text, parsed_rows, read_pairs, read_text
 from gateshift.errors import ManifestError
 
 CLASSES_FILE = "classes.txt"
@@ -46,12 +50,14 @@ class Manifest:
         entries: The videos, in the list's order.
         names: Names of the class numbers, for a list that has numbers and no ``classes.txt``; may be empty.
         multi_label: Whether each label is a set of classes, with semicolons between.
+        notes: What lies in a folder of class folders and is not used, a line each.
     """
 
     source: Path
     entries: Entries
     names: tuple[str, ...] = ()
     multi_label: bool = False
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.entries)
@@ -73,6 +79,8 @@ class Manifest:
             return list(self.names)
         if numbers:
             return [str(number) for number in range(max(numbers) + 1)]
+        if not self.multi_label and self.source.is_file():
+            check_separators(self.entries, self.source)
         split = names_in if self.multi_label else (lambda label: [str(label)])
         labels = {name for label in self.entries.labels for name in split(label)}
         return sorted(labels, key=int if all(_is_number(label) for label in labels) else str)
@@ -116,7 +124,7 @@ class Manifest:
             ManifestError: If a label is none of them.
         """
         known = {name: index for index, name in enumerate(classes)}
-        own = self.class_names()
+        own = self.class_names() if any(isinstance(label, int) for label in self.entries.labels) else []
         index_of = []
         for label in self.entries.labels:
             name = label
@@ -128,7 +136,11 @@ class Manifest:
             entry = self.entries[indices.index(-1)]
             hint = "correct the list or the classes"
             if isinstance(entry.label, int):
-                hint = f"put {CLASSES_FILE}, the names in the order of the numbers, beside the list"
+                hint = hint_for_number(self.entries, len(classes))
+            elif LABEL_SEPARATOR in entry.label:
+                hint += ", or take several labels a video by train --multi-label"
+            elif self.source.is_dir() and folders_in(self.source / entry.label):
+                hint = describe_one_class(self.source, entry.label)
             raise ManifestError(
                 f"{self.source}: label {entry.label!r} of {entry.video_id} is none of the {len(classes)} classes "
                 f"({first_of(classes)}); {hint}"
@@ -145,22 +157,30 @@ class Manifest:
             return np.array(self.label_indices(classes))  # in columns, as the entries are
         return label_rows(self.entries, classes, self.source)
 
+    def describe_numbers(self, *, learned: bool) -> tuple[str, ...]:
+        """What is odd about labels that are numbers; see :func:`gateshift.data.label_checks.describe_numbers`."""
+        if not any(isinstance(label, int) for label in self.entries.labels):
+            return ()
+        return describe_numbers(self.entries, self.source, self.class_names(), learned=learned)
+
     def check_files(self) -> None:
         """Raise ManifestError if a video is not where the list says, naming the first."""
         missing = [entry.path for entry in self.entries if not entry.path.exists()]
         if missing:
+            hint = hint_for(missing[0]) or "correct the list, or say with --root where its paths start"
             raise ManifestError(
-                f"{self.source}: {len(missing)} of {len(self)} videos are missing, such as {missing[0]}; "
-                "correct the list, or say with --root where its paths start"
+                f"{self.source}: {len(missing)} of {len(self)} videos are missing, such as {missing[0]}; {hint}"
             )
 
     def check_unique(self) -> None:
         """Raise ManifestError if an entry is listed twice: scores are kept by video."""
-        seen: set[str] = set()
-        for video_id in self.entries.video_ids():
-            if video_id in seen:
-                raise ManifestError(f"{self.source}: {video_id} is listed twice; list each video once")
-            seen.add(video_id)
+        first: dict[str, int] = {}
+        for place, video_id in enumerate(self.entries.video_ids()):
+            other = first.setdefault(video_id, place)
+            if other != place:
+                labels = list(dict.fromkeys(self.entries.label(each) for each in (other, place)))
+                both = f", as {labels[0]!r} and as {labels[1]!r}" if len(labels) > 1 else ""
+                raise ManifestError(f"{self.source}: {video_id} is listed twice{both}; list each video once")
 
 
 def read_manifest(
@@ -183,8 +203,9 @@ def read_manifest(
     source = Path(source)
     if multi_label and source.exists() and not (source.is_file() and source.suffix.lower() == ".csv"):
         raise ManifestError(f"{source}: several labels a video are written in a CSV (path,label), as 'open;push'")
+    notes: tuple[str, ...] = ()
     if source.is_dir():
-        entries = _class_folders(source)
+        entries, notes = _class_folders(source)
     elif not source.is_file():
         raise ManifestError(f"{source}: no such list; give a CSV, a videofolder.txt or a folder of class folders")
     else:
@@ -194,7 +215,7 @@ def read_manifest(
         entries = read(source, base)
     if not entries:
         raise ManifestError(f"{source}: lists no videos; add some")
-    return Manifest(source, entries, tuple(names), multi_label)
+    return Manifest(source, entries, tuple(names), multi_label, notes)
 
 
 def read_videos(source: Path, *, root: Path | None = None) -> Manifest:
@@ -210,25 +231,33 @@ def read_names(path: Path) -> list[str]:
     """
     if not path.is_file():
         raise ManifestError(f"{path}: no such file of class names; give a text file with one name a line")
-    names = [line.strip() for line in read_text(path).splitlines() if line.strip()]
+    names = [line.strip() for line in read_text(path).split("\n") if line.strip()]
     if not names or len(set(names)) != len(names):
         raise ManifestError(f"{path}: {len(names)} names, {len(set(names))} different; list each class once")
     return names
 
 
-def _class_folders(source: Path) -> Entries:
+def _class_folders(source: Path) -> tuple[Entries, tuple[str, ...]]:
+    search = FolderSearch()
+    classes = search.classes(source)
+    filled = [label for label, videos in classes.items() if videos]
+    lists = folders_of("train", filled), folders_of("val", filled)
+    if all(lists) or (filled and len(filled) == sum(map(len, lists))):
+        names = [name for each in lists for name in each]
+        raise ManifestError(
+            f"{source}: {' and '.join(names)} are lists, and not classes; give {source / names[0]}, or make lists by "
+            "gateshift prepare folder"
+        )
     entries = Entries(source)
-    for folder in sorted(path for path in source.iterdir() if path.is_dir() and not path.name.startswith(".")):
-        found = find_videos(folder)
-        if found == [folder]:
-            raise ManifestError(
-                f"{folder}: holds images, as a video does; expected CLASS/VIDEO in {source}; put it in a class folder"
-            )
-        for video in found:
-            entries.add(video.relative_to(source).as_posix(), folder.name)
+    for label, videos in classes.items():
+        for video in videos:
+            entries.add(video.relative_to(source).as_posix(), label)
     if not entries:
-        raise ManifestError(f"{source}: no class folders with videos in it; expected {source.name}/CLASS/VIDEO.mp4")
-    return entries
+        aside = "".join(f"; {note}" for note in search.notes())
+        raise ManifestError(
+            f"{source}: no class folders with videos in it; expected {source.name}/CLASS/VIDEO.mp4{aside}"
+        )
+    return entries, search.notes()
 
 
 def _csv_rows(source: Path, base: Path, *, may_be_none: bool) -> Entries:
@@ -241,14 +270,14 @@ def _csv_rows(source: Path, base: Path, *, may_be_none: bool) -> Entries:
                 "its first line must be path,label or path,label,start,end"
             )
         for row in parsed_rows(rows, source):
-            _add_row(entries, row, f"{source}, line {rows.line_num}", may_be_none=may_be_none)
+            _add_row(entries, row, base, f"{source}, line {rows.line_num}", may_be_none=may_be_none)
     return entries
 
 
-def _add_row(entries: Entries, row: dict[str | None, str | None], where: str, *, may_be_none: bool) -> None:
+def _add_row(entries: Entries, row: Row, base: Path, where: str, *, may_be_none: bool) -> None:
     if None in row:
         raise ManifestError(f"{where}: more fields than columns; put a field with a comma in double quotes")
-    path, label = (row["path"] or "").strip(), (row["label"] or "").strip()
+    path, label = listed_path(row["path"] or "", base), (row["label"] or "").strip()
     if not path or not (label or (may_be_none and row["label"] is not None)):
         hint = "" if label or may_be_none else "; a video may have no label with train --multi-label alone"
         raise ManifestError(f"{where}: path {path!r} and label {label!r}; give both{hint}")
@@ -278,13 +307,14 @@ def _seconds(text: str | None, where: str) -> float | None:
 def _list_lines(source: Path, base: Path) -> Entries:
     entries = Entries(base)
     with open_text(source) as file:
-        lines = (line for piece in file for line in piece.splitlines())  # which ends lines at rarer characters too
-        for number, line in enumerate(lines, start=1):
+        for number, line in enumerate(file, start=1):
             if not line.strip():
                 continue
-            parts = line.rsplit(maxsplit=2)
-            if len(parts) != 3 or not (_is_number(parts[1]) and _is_number(parts[2])) or int(parts[1]) < 1:
-                raise ManifestError(f"{source}, line {number}: {line!r}; a line is 'path frames label', frames from 1")
-            path, frames, label = parts
-            entries.add(path, int(label), num_frames=int(frames))
+            # Spaces of other kinds may be in a name, and at its end.
+            found = re.fullmatch(r"(.+)[ \t](\d{1,9})[ \t]+(\d{1,9})\s*", line, re.ASCII)
+            if found is None or int(found[2]) < 1:
+                raise ManifestError(
+                    f"{source}, line {number}: {line.rstrip()!r}; a line is 'path frames label', frames from 1"
+                )
+            entries.add(listed_path(found[1], base), int(found[3]), num_frames=int(found[2]))
     return entries

@@ -17,6 +17,7 @@ from gateshift.data.list_files import ListedClip, Problem, check_out, check_sour
 from gateshift.data.listing import DatasetName, Source, Split
 from gateshift.data.packed import PackedFiles
 from gateshift.errors import GateShiftError, ManifestError, SettingsError, VideoError
+from gateshift.files import fitting_name
 
 # Indexing gains nothing from more threads, as it returns to Python for each packet; extracting does.
 _MAX_COUNTING_THREADS = 8
@@ -203,7 +204,8 @@ def _extract(clips: Iterable[FoundClip], out: Path, store: FrameStore, options: 
     """Write the frames of each clip to a folder or file of its own; returns how many were not yet there."""
 
     def target(clip: FoundClip) -> Path:
-        return out / store.folder / f"{clip.item.id}{store.suffix}"
+        place = out / store.folder / f"{clip.item.id}{store.suffix}"
+        return place.with_name(fitting_name(place.name))
 
     def write(path: Path, members: Sequence[FoundClip], stop: Event) -> Sequence[bool | Exception]:
         try:

@@ -6,6 +6,7 @@ This module imports nothing heavy: its words are choices of a command line.
 from __future__ import annotations
 
 import csv
+import io
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from gateshift.errors import SettingsError
+from gateshift.files import write_text
 
 Fault = Literal[
     "missing",
@@ -81,10 +83,8 @@ def check_quarantine(path: Path, *, overwrite: bool) -> None:
 
 def write_quarantine(path: Path, problems: Iterable[Problem]) -> None:
     """Write problems as a CSV with the columns path, problem and detail; it appears when it is whole."""
-    partial = path.with_name(f".{path.name}.partial")
-    # Names of files may hold what is no text.
-    with partial.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-        table = csv.writer(file, lineterminator="\n")
-        table.writerow(COLUMNS)
-        table.writerows((problem.name, problem.problem, problem.detail) for problem in problems)
-    partial.replace(path)
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(COLUMNS)
+    table.writerows((problem.name, problem.problem, problem.detail) for problem in problems)
+    write_text(path, text.getvalue())

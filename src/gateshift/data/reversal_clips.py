@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from gateshift.data.drawn_scenes import SCENES, film
 from gateshift.errors import SettingsError
+from gateshift.files import atomic_write, write_text
 
 PAIRS: tuple[tuple[str, str], ...] = (
     ("move left", "move right"),
@@ -70,12 +71,12 @@ def write_reversal_clips(
     for path, (label, key) in clips.items():
         rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
         _write_mp4(folder / path, draw_clip(label, rng=rng, size_px=size_px))
-    _write_text(folder / "classes.txt", "".join(f"{name}\n" for name in _NAMES))
+    write_text(folder / "classes.txt", "".join(f"{name}\n" for name in _NAMES))
     for split in ("train", "val"):
         text = io.StringIO()
         rows = [(path, label) for path, (label, _) in clips.items() if path.startswith(f"{split}/")]
         csv.writer(text, lineterminator="\n").writerows([("path", "label"), *rows])
-        _write_text(folder / f"{split}.csv", text.getvalue())
+        write_text(folder / f"{split}.csv", text.getvalue())
 
 
 def draw_clip(label: str, *, rng: np.random.Generator, size_px: tuple[int, int] = (96, 72)) -> NDArray[np.uint8]:
@@ -142,12 +143,6 @@ def _check_no_other_clips(folder: Path, planned: set[str]) -> None:
         )
 
 
-def _write_text(path: Path, text: str) -> None:
-    partial = path.with_name(path.name + ".part")
-    partial.write_text(text, encoding="utf-8", newline="\n")
-    partial.replace(path)
-
-
 def _write_mp4(path: Path, frames: NDArray[np.uint8], *, codec: Literal["libx264", "mpeg4"] | None = None) -> None:
     """Encode so that a frame's quality does not depend on its place in the video.
 
@@ -158,12 +153,10 @@ def _write_mp4(path: Path, frames: NDArray[np.uint8], *, codec: Literal["libx264
         codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
     quantiser = {"qp": "18", "preset": "veryfast"} if codec == "libx264" else {"qmin": "3", "qmax": "3"}
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".part")
-    with av.open(str(partial), "w", format="mp4") as container:
+    with atomic_write(path) as partial, av.open(str(partial), "w", format="mp4") as container:
         stream = container.add_stream(codec, rate=FRAMES_PER_S, options={"g": "1", "threads": "1", **quantiser})
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = "yuv420p"
         for frame in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
         container.mux(stream.encode(None))
-    partial.replace(path)

@@ -10,11 +10,12 @@ from pathlib import Path
 
 from gateshift.data.checkup import Finding, Part, check_video
 from gateshift.data.entries import Entry
+from gateshift.data.folders import VIDEO_SUFFIXES, FolderSearch
+from gateshift.data.label_sets import first_of
 from gateshift.data.loading import default_workers
 from gateshift.data.manifest import read_videos
 from gateshift.data.processes import in_processes
 from gateshift.data.quarantine import Problem
-from gateshift.data.video import VIDEO_SUFFIXES, find_videos
 from gateshift.errors import ManifestError, SettingsError
 
 Listed = dict[Path, list[Part]]  # videos, and what lists say of each
@@ -33,16 +34,18 @@ class Scan:
     problems: tuple[Problem, ...]
 
 
-def find_listed(sources: Sequence[Path], *, root: Path | None = None) -> Listed:
+def find_listed(sources: Sequence[Path], *, root: Path | None = None, search: FolderSearch | None = None) -> Listed:
     """The videos of lists and folders, and what the lists say of each.
 
     Args:
         sources: A ``.csv`` or ``.txt`` list, a folder with videos at any depth, or a video.
         root: Where relative paths of the lists start; each list's own folder by default.
+        search: Keeps in mind what in the folders is no video.
 
     Raises:
         ManifestError: If a list cannot be read, or a folder has no video.
     """
+    search = FolderSearch() if search is None else search
     listed: Listed = {}
     first: dict[str, Path] = {}  # by which path a video was first reached
 
@@ -55,10 +58,11 @@ def find_listed(sources: Sequence[Path], *, root: Path | None = None) -> Listed:
             for entry in read_videos(source, root=root).entries:
                 parts_of(entry.path).append(_part(entry))
             continue
-        videos = find_videos(source) if source.is_dir() else [source]
+        videos = search.videos(source) if source.is_dir() else [source]
         if not videos:
+            aside = "".join(f"; {note}" for note in search.notes())
             raise ManifestError(
-                f"{source}: no video in it or below; give a folder of {' '.join(sorted(VIDEO_SUFFIXES))}"
+                f"{source}: no video in it or below; give a folder of {' '.join(sorted(VIDEO_SUFFIXES))}{aside}"
             )
         for video in videos:
             parts_of(video)
@@ -101,7 +105,7 @@ def scan(
 def _part(entry: Entry) -> Part:
     is_part = entry.start_s is not None or entry.end_s is not None
     name = f"#{entry.video_id.rpartition('#')[2]}" if is_part else ""
-    return Part(name, entry.start_s, entry.end_s, entry.num_frames)
+    return Part(name, entry.start_s, entry.end_s, entry.num_frames, str(entry.label))
 
 
 def _check(task: tuple[Path, list[Part]]) -> Finding:
@@ -120,6 +124,8 @@ def _with_repeats(listed: Listed, findings: Sequence[Finding | None]) -> Iterato
         yield from finding.problems
         for part, count in Counter(part.name for part in parts).items():
             if count > 1:
-                yield Problem(path, "listed-twice", f"is listed {count} times, in one list or in several", part)
+                labels = sorted({each.label for each in parts if each.name == part and each.label is not None})
+                told = f", under different labels: {first_of(labels)}" if len(labels) > 1 else ""
+                yield Problem(path, "listed-twice", f"is listed {count} times, in one list or in several{told}", part)
         if finding.digest is not None and first.setdefault(finding.digest, path) != path:
             yield Problem(path, "duplicate", f"shows the same as {first[finding.digest]}")

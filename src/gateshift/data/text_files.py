@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,6 +38,12 @@ def read_text(path: Path) -> str:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError:
         raise ManifestError(f"{path}: not a text file in UTF-8; save it as one") from None
+
+
+def listed_path(text: str, base: Path) -> str:
+    """A path of a list, without outer spaces, unless there is a file whose name has them."""
+    bare = text.strip()
+    return text if text != bare and bare and os.path.lexists(base / text) else bare
 
 
 def printable(text: str) -> str:
@@ -93,4 +100,5 @@ def read_paths(file: Path) -> frozenset[str]:
             raise ManifestError(
                 f"{file}: columns {', '.join(rows.fieldnames or ()) or '(none)'}; one must be path; add it"
             )
-        return frozenset((row["path"] or "").strip() for row in parsed_rows(rows, file))
+        listed = [row["path"] or "" for row in parsed_rows(rows, file)]
+        return frozenset(listed).union(map(str.strip, listed))  # names of files may begin or end with a space

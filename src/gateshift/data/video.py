@@ -11,7 +11,7 @@ import os
 import stat
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing
 from fractions import Fraction
 from os import PathLike
 from pathlib import Path
@@ -21,19 +21,17 @@ from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from gateshift.data.decoding import FrameDecoder, frames_between
+from gateshift.data.folders import VIDEO_SUFFIXES as VIDEO_SUFFIXES
+from gateshift.data.folders import find_videos as find_videos
+from gateshift.data.folders import images_in
 from gateshift.data.images import IMAGE_SUFFIXES, read_image
 from gateshift.data.packed import PACKED_SUFFIX, PackedFrames
+from gateshift.data.path_hints import hint_for
 from gateshift.data.pixels import is_mirrored, square_size, to_pixels
 from gateshift.data.reader import FrameReader, count_kept, natural_order
 from gateshift.data.reader import Video as Video
 from gateshift.errors import EmptyVideoError, GateShiftWarning, VideoError
 
-# fmt: off
-VIDEO_SUFFIXES = frozenset({
-    ".3gp", ".apng", ".asf", ".avi", ".divx", ".f4v", ".flv", ".gif", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4",
-    ".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".ts", ".vob", ".webm", ".wmv",
-})
-# fmt: on
 LATE_S = 0.02  # pictures that begin later than this, but not sounds, are late
 LATE_WARNING = (
     "the pictures of a video begin after its sound (gateshift scan names it); start and end count on the file's clock, "
@@ -81,48 +79,6 @@ def open_video(
         return FrameFolder(path, num_frames=num_frames)
     _check_file(path)
     return PackedFrames(path, num_frames=num_frames)
-
-
-def find_videos(folder: str | PathLike[str]) -> list[Path]:
-    """Find all videos in a folder and below it. Hidden files and folders are ignored.
-
-    A folder that directly holds images is one video, and nothing below it is searched. If there are video
-    files beside the images, these are the videos, and the images are taken for their covers.
-
-    Args:
-        folder: Where to search.
-
-    Returns:
-        Video files and folders of images, sorted; ``[folder]`` if it is itself a folder of images. A folder that may
-        not be read stands for itself, as a video that cannot be.
-
-    Raises:
-        VideoError: If ``folder`` is not a folder, or may not be read.
-    """
-    folder = Path(folder)
-    if not os.path.isdir(folder):  # noqa: PTH112 - Path.is_dir raises where it may not look
-        raise VideoError(f"{folder} is not a folder; give an existing folder to search for videos")
-    seen: set[Path] = set()
-
-    def search(place: Path) -> Iterator[Path]:
-        if place.resolve() in seen:  # links may lead round in a circle
-            return
-        seen.add(place.resolve())
-        try:
-            files, folders = _visible_files(place, VIDEO_SUFFIXES), _visible_folders(place)
-        except VideoError:
-            if place == folder:
-                raise
-            yield place  # reading it says what is wrong
-            return
-        if not files and _visible_files(place, IMAGE_SUFFIXES):
-            yield place
-            return
-        yield from (place / name for name in files)
-        for name in folders:
-            yield from search(place / name)
-
-    return sorted(search(folder))
 
 
 class VideoFile(FrameReader):
@@ -250,7 +206,7 @@ class FrameFolder(FrameReader):
         super().__init__(path)
         if not self._path.is_dir():
             raise VideoError(f"{self._path} is not a folder; give an existing folder of images")
-        self._images = sorted(_visible_files(self._path, IMAGE_SUFFIXES), key=natural_order)
+        self._images = sorted(images_in(self._path), key=natural_order)
         if not self._images:
             raise VideoError(
                 f"{self._path}: no image lies directly in this folder; put the frames there, as "
@@ -268,44 +224,10 @@ def _check_file(path: Path) -> None:
     except PermissionError:
         raise VideoError(f"{path}: may not be looked at; ask for the permission to read its folder") from None
     except OSError:
-        raise VideoError(f"{path}: there is no such file; check the path") from None
+        raise VideoError(f"{path}: there is no such file; {hint_for(path) or 'check the path'}") from None
     if not stat.S_ISREG(status.st_mode):
         raise VideoError(f"{path}: is not a file; give a video file")
     if status.st_size == 0:
         raise EmptyVideoError(f"{path}: is empty, with 0 bytes; write or download the video again")
     if path.suffix.lower() in IMAGE_SUFFIXES:
         raise VideoError(f"{path}: is a single image; give the folder of images, or a video file")
-
-
-def _visible_files(folder: Path, suffixes: frozenset[str]) -> list[str]:
-    with _entries(folder) as entries:
-        return [
-            entry.name
-            for entry in entries
-            if os.path.splitext(entry.name)[1].lower() in suffixes  # noqa: PTH122
-            and not entry.name.startswith(".")
-            and _is_file(entry)
-        ]
-
-
-def _visible_folders(folder: Path) -> list[str]:
-    with _entries(folder) as entries:
-        visible = (entry for entry in entries if not entry.name.startswith("."))
-        return [each.name for each in visible if each.is_dir(follow_symlinks=False) or os.path.isdir(each)]  # noqa: PTH112
-
-
-@contextmanager
-def _entries(folder: Path) -> Iterator[Iterator[os.DirEntry[str]]]:
-    """What lies in a folder, asked for no more than names and kinds, unlike a list of paths."""
-    try:
-        with os.scandir(folder) as entries:
-            yield entries
-    except PermissionError:
-        raise VideoError(f"{folder}: may not be looked into; ask for the permission to read this folder") from None
-
-
-def _is_file(entry: os.DirEntry[str]) -> bool:
-    if not entry.is_symlink():
-        return entry.is_file()
-    path = Path(entry.path)
-    return path.is_file() or not path.exists()  # a link that leads nowhere is a video that is missing, and not none

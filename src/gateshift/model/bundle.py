@@ -8,6 +8,7 @@ from pathlib import Path
 from torch import Tensor
 
 from gateshift.errors import ModelError
+from gateshift.files import atomic_write
 from gateshift.model.backbones import create_backbone, fit_size
 from gateshift.model.causal import make_causal
 from gateshift.model.classifier import DeployedClassifier, VideoClassifier
@@ -50,10 +51,9 @@ def save_model(model: VideoClassifier, path: str | Path) -> None:
                 "would say; create the model with the modules that it is to be saved with"
             )
     tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in model.state_dict().items()}
-    partial = path.with_name(f".{path.name}.partial")
     # Not save_file, which leaves the file to its owner alone, and another one beside it if it is killed.
-    partial.write_bytes(save(tensors, metadata={METADATA_KEY: model.config.to_json()}))
-    partial.replace(path)
+    with atomic_write(path) as partial:
+        partial.write_bytes(save(tensors, metadata={METADATA_KEY: model.config.to_json()}))
 
 
 def _told(site: SiteDescription | None) -> str:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from gateshift.errors import SettingsError
+from gateshift.files import atomic_write, write_text
 from gateshift.run.bench import Timing, kind_of
 from gateshift.run.bench_data import Bottleneck
 
@@ -51,10 +53,9 @@ def write_table(
         ms = f"{1e3 * batch_size / data.videos_per_s:.1f}"
         rows.append(("data", f"loader, {data.loader}", ms, "", "", f"{data.videos_per_s:.3g}"))
         rows.append(("bottleneck", bottleneck.where, "", f"{bottleneck.times:.3f}", "", ""))
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([COLUMNS, *rows])
-    partial.replace(path)
+    text = io.StringIO(newline="")
+    csv.writer(text).writerows([COLUMNS, *rows])
+    write_text(path, text.getvalue())
 
 
 def draw_ratios(path: Path, found: Mapping[str, Sequence[Timing]], *, title: str) -> None:
@@ -81,9 +82,8 @@ def draw_ratios(path: Path, found: Mapping[str, Sequence[Timing]], *, title: str
     patches = [Patch(color=COLOURS[kind], label=MEANINGS[kind]) for kind in kinds]
     figure.legend(handles=patches, loc="outside lower center", ncols=len(patches), frameon=False, fontsize=9)
     figure.suptitle(title, fontsize=10, wrap=True, parse_math=False)
-    partial = path.with_name(f".{path.name}.partial")
-    figure.savefig(partial, dpi=120, format=path.suffix[1:])
-    partial.replace(path)
+    with atomic_write(path) as partial:
+        figure.savefig(partial, dpi=120, format=path.suffix[1:])
 
 
 def _draw_panel(panel: Any, timings: Sequence[Timing]) -> None:

@@ -22,7 +22,7 @@ from typing import Any
 import torch
 
 from gateshift.data.remote import WantedViews, check_address, is_address, read_apart
-from gateshift.data.text_files import open_text, parsed_rows
+from gateshift.data.text_files import listed_path, open_text, parsed_rows
 from gateshift.data.views import Protocol
 from gateshift.errors import ManifestError, ModelError, SettingsError, VideoError
 from gateshift.model.classifier import VideoClassifier
@@ -89,7 +89,7 @@ def _lines(path: Path) -> Iterator[str]:
         raise ManifestError(f"{path}: no such list; give a text file with a video a line, or a CSV with a column path")
     with open_text(path) as text:
         if path.suffix.lower() == ".txt":
-            yield from filter(None, map(str.strip, text))
+            yield from filter(None, (listed_path(line.rstrip("\n"), path.parent) for line in text))
             return
         rows = csv.DictReader(text)
         if "path" not in (rows.fieldnames or ()):
@@ -102,7 +102,7 @@ def _lines(path: Path) -> Iterator[str]:
                 raise ManifestError(
                     f"{where}: a part of a video; whole videos are scored; list them without start and end"
                 )
-            video = (row["path"] or "").strip()
+            video = listed_path(row["path"] or "", path.parent)
             if not video:
                 raise ManifestError(f"{where}: no path; correct or delete the line")
             yield video

@@ -15,6 +15,7 @@ from gateshift.data.reversal_clips import PAIRS, write_reversal_clips
 from gateshift.data.video import open_video
 from gateshift.data.views import Protocol
 from gateshift.errors import SettingsError
+from gateshift.files import write_text
 from gateshift.model.bundle import load_model
 from gateshift.run.evaluate import create_accelerator, evaluate
 from gateshift.run.explain import gate_maps, most_varied
@@ -22,7 +23,6 @@ from gateshift.run.explain_drawings import draw_prediction
 from gateshift.run.metrics import Metrics, confusion, pair_accuracy
 from gateshift.run.predict import predict
 from gateshift.run.reporter import Reporter
-from gateshift.run.run_folder import write_text
 from gateshift.run.scores import Scores, save_scores
 from gateshift.run.settings import DemoSettings
 from gateshift.run.train import train

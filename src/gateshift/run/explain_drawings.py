@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from gateshift.data.text_files import printable
+from gateshift.files import atomic_write
 from gateshift.run.explain import DIRECTIONS
 from gateshift.run.explain_reversal import ReversalMaps
 
@@ -191,9 +192,8 @@ def new_figure(width: float, height: float) -> Any:
 
 def save_png(figure: Any, path: Path) -> None:
     """Write a figure that appears when it is whole."""
-    partial = path.with_name(f".{path.name}.partial")
-    figure.savefig(partial, dpi=DOTS_PER_INCH, format="png")
-    partial.replace(path)
+    with atomic_write(path) as partial:
+        figure.savefig(partial, dpi=DOTS_PER_INCH, format="png")
 
 
 def largest(maps: Tensor) -> float:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from gateshift.errors import SettingsError
+from gateshift.files import write_text
 from gateshift.model.classifier import VideoClassifier
 from gateshift.run.evidence import evidence_map, find_evidence_layer
 from gateshift.run.explain import gate_directions, gate_maps, most_varied
@@ -20,7 +21,6 @@ from gateshift.run.explain_drawings import draw_evidence, draw_gates, draw_openn
 from gateshift.run.explain_reversal import ReversalMaps, reversal_maps
 from gateshift.run.explain_video import Animation, Layer, film_layers, write_film
 from gateshift.run.page import Section
-from gateshift.run.run_folder import write_text
 
 TOP = 5
 GATES_TEXT = (

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gateshift.data.text_files import printable
+from gateshift.files import atomic_write
 from gateshift.run.explain_drawings import (
     EVIDENCE_COLOURS,
     GATE_COLOURS,
@@ -82,9 +83,8 @@ def film_layers(
 
 def write_film(film: NDArray[np.uint8], path: Path) -> None:
     """Write frames [T, height, width, 3] as an endless GIF or an MP4, by the suffix; it appears when it is whole."""
-    partial = path.with_name(f".{path.name}.partial")
-    _WRITERS[path.suffix](film, partial)
-    partial.replace(path)
+    with atomic_write(path) as partial:
+        _WRITERS[path.suffix](film, partial)
 
 
 def _show(axis: Any, title: str) -> Any:

@@ -18,6 +18,7 @@ from gateshift.data.dataset import open_entry, read_views
 from gateshift.data.manifest import Manifest, read_names
 from gateshift.data.views import Protocol
 from gateshift.errors import ModelError, SettingsError
+from gateshift.files import partial_path
 from gateshift.model.bundle import load_model
 from gateshift.model.classifier import VideoClassifier, check_clips
 from gateshift.model.config import ModelConfig
@@ -162,7 +163,7 @@ def export(
     Raises:
         ModelError: If the file's logits are not the model's, or what writes the format is not installed.
     """
-    partial = path.with_name(f".partial-{path.name}")
+    partial = partial_path(path)
     deployed = model.deploy(dtype=torch.bfloat16 if precision == "bf16" and kind == "torch" else None)
     config = dataclasses.replace(model.config, num_segments=clips.shape[1])
     description = describe_export(config, precision=precision)

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from gateshift.errors import SettingsError
+from gateshift.files import atomic_write, write_text
 
 BEGUN = "job.json"
 FINISHED = "predictions.jsonl"
@@ -39,7 +40,7 @@ class JobFolder:
         if folder.exists():
             _check_same(folder, about)
         folder.mkdir(parents=True, exist_ok=True)
-        _write(folder / BEGUN, json.dumps(about, indent=2) + "\n")
+        write_text(folder / BEGUN, json.dumps(about, indent=2) + "\n")
         self._parts.mkdir(exist_ok=True)
 
     def videos_of(self, part: int) -> Sequence[str]:
@@ -55,17 +56,15 @@ class JobFolder:
 
     def write(self, part: int, records: str) -> None:
         """Keep the records of a part, a line for each of its videos."""
-        _write(self._path(part), records)
+        write_text(self._path(part), records)
 
     def finish(self) -> None:
         """Put all parts together, if that is still to be done. They must be there."""
         if self.finished.exists():
             return
-        partial = self.finished.with_name(f".{self.finished.name}.partial")
-        with partial.open("wb") as file:
+        with atomic_write(self.finished) as partial, partial.open("wb") as file:
             for part in range(self._num_parts):
                 file.write(self._path(part).read_bytes())
-        partial.replace(self.finished)
 
     @property
     def _num_parts(self) -> int:
@@ -92,9 +91,3 @@ def _check_same(folder: Path, about: Mapping[str, str]) -> None:
                 f"--out {folder}: was begun with another {name}, {there.get(name)} and not {value}; give the same "
                 "again, or choose another folder"
             )
-
-
-def _write(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8", newline="\n")
-    partial.replace(path)

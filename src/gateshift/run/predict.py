@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from gateshift.data.dataset import read_views
+from gateshift.data.folders import FolderSearch
 from gateshift.data.mirror import mirror_map
-from gateshift.data.video import find_videos, open_video
+from gateshift.data.video import open_video
 from gateshift.data.views import Protocol
 from gateshift.errors import VideoError
 from gateshift.model.classifier import VideoClassifier
@@ -55,17 +56,18 @@ class Prediction:
         return {"video": self.video, "label": self.label, **several, "top": top, "error": self.error}
 
 
-def collect_videos(paths: Iterable[Path]) -> list[Path]:
+def collect_videos(paths: Iterable[Path], search: FolderSearch | None = None) -> list[Path]:
     """The videos meant by files, frame folders and folders of videos, in the order given.
 
     A path that is nothing, or a folder without videos or that may not be read, stands for itself: reading it says what
-    is wrong.
+    is wrong. ``search`` keeps in mind what in the folders is no video.
     """
+    search = FolderSearch() if search is None else search
     videos: list[Path] = []
     for path in paths:
         found: list[Path] = []
         with suppress(VideoError):
-            found = find_videos(path) if os.path.isdir(path) else []  # noqa: PTH112 - Path.is_dir raises
+            found = search.videos(path) if os.path.isdir(path) else []  # noqa: PTH112 - Path.is_dir raises
         videos += found or [path]
     return videos
 

@@ -17,6 +17,7 @@ from markupsafe import Markup
 from gateshift import __version__
 from gateshift.data.manifest import Manifest
 from gateshift.errors import ScoresError, SettingsError
+from gateshift.files import write_text
 from gateshift.run import report_figures as figures
 from gateshift.run.abstain import Answered
 from gateshift.run.metrics import Metrics, confusion
@@ -242,11 +243,7 @@ def write_report(report: Report, path: Path) -> None:
     Raises:
         ScoresError: If the other model's scores do not fit.
     """
-    text = report.html()
-    partial = path.with_name(f".{path.name}.partial")
-    # Names of files may hold bytes that are no text.
-    partial.write_text(text, encoding="utf-8", errors="backslashreplace")
-    partial.replace(path)
+    write_text(path, report.html(), errors="backslashreplace")
 
 
 def _percent(share: float) -> str:

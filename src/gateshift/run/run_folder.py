@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 
 from gateshift.data.manifest import Manifest
 from gateshift.errors import SettingsError
+from gateshift.files import partial_path, write_text
 from gateshift.model.bundle import save_model
 from gateshift.model.classifier import VideoClassifier
 from gateshift.run.train_settings import TrainSettings
@@ -72,15 +73,16 @@ class RunFolder:
         """Whether it is empty, or of a training that was killed before the first save, at the end of an epoch."""
         if not self.path.is_dir():
             return False
-        names = {path.name.removeprefix(".").removesuffix(".partial") for path in self.path.iterdir()}
+        names = {path.name for path in self.path.iterdir()}
         if not names:
             return True
         try:
             settings = json.loads(self.settings.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return False
-        files = (self.best, self.last, self.table, self.lines, self.settings, self.skipped, self.page, self.curves)
-        known = {file.name for file in (*files, self.first_batch)} | {"tensorboard", "state.new"}
+        files = [self.best, self.last, self.table, self.lines, self.settings, self.skipped, self.page, self.curves]
+        files += [self.first_batch]
+        known = {path.name for file in files for path in (file, partial_path(file))} | {"tensorboard", "state.new"}
         is_ours = isinstance(settings, dict) and "train_videos" in settings
         # A run that is finished may have been rid of its states.
         return is_ours and names <= known and len(self.read_log()) < min(2, settings.get("epochs", 0))
@@ -180,12 +182,11 @@ class RunFolder:
         """Add an epoch to ``log.csv`` and ``log.jsonl``; one that is run again replaces what it said."""
         rows = [old for old in self.read_log() if old["epoch"] < row["epoch"]] + [dict(row)]
         write_text(self.lines, "".join(json.dumps(each) + "\n" for each in rows))
-        partial = self.path / ".log.csv.partial"
-        with partial.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, fieldnames=list(dict.fromkeys(name for each in rows for name in each)))
-            writer.writeheader()
-            writer.writerows(rows)
-        partial.replace(self.table)
+        text = io.StringIO(newline="")
+        writer = csv.DictWriter(text, fieldnames=list(dict.fromkeys(name for each in rows for name in each)))
+        writer.writeheader()
+        writer.writerows(rows)
+        write_text(self.table, text.getvalue())
 
     def read_log(self) -> list[dict[str, Any]]:
         """The epochs so far, each as it was logged."""
@@ -237,13 +238,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value)
     return list(value) if isinstance(value, tuple) else value
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file that appears when it is whole."""
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text, encoding="utf-8", errors="surrogateescape")  # names of files may hold what is no text
-    partial.replace(path)
 
 
 @contextmanager

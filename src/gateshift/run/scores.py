@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gateshift.errors import ScoresError, SettingsError
+from gateshift.files import atomic_write, write_text
 from gateshift.run.metrics import Metrics, MultiLabelMetrics
 
 KINDS = {"ids": "U", "labels": "iu", "logits": "f", "classes": "U", "protocol": "U"}  # of the arrays, as numpy says
@@ -91,8 +92,7 @@ def check_writable(given: str, files: Sequence[Path], *, overwrite: bool) -> Non
 
 def save_scores(scores: Scores, path: Path) -> None:
     """Write scores as .npz and their accuracies as .json beside it; each appears when it is whole."""
-    partial = path.with_name(f".{path.name}.partial")
-    with partial.open("wb") as file:
+    with atomic_write(path) as partial, partial.open("wb") as file:
         np.savez_compressed(
             file,
             ids=np.array(scores.ids, dtype=np.str_),
@@ -101,11 +101,8 @@ def save_scores(scores: Scores, path: Path) -> None:
             classes=np.array(scores.classes, dtype=np.str_),
             protocol=np.array(scores.protocol),
         )
-    partial.replace(path)
     summary = {"protocol": scores.protocol, **scores.metrics().to_dict(), "scores": path.name}
-    partial = path.with_name(f".{path.stem}.json.partial")
-    partial.write_text(json.dumps(summary, indent=2) + "\n", encoding="utf-8")
-    partial.replace(path.with_suffix(".json"))
+    write_text(path.with_suffix(".json"), json.dumps(summary, indent=2) + "\n")
 
 
 def load_scores(path: Path) -> Scores:

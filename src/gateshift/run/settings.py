@@ -227,7 +227,8 @@ class PrepareSettings:
 
     epic-kitchens-100: EPIC_100_{train,validation,verb_classes,noun_classes}.csv, P01/videos/P01_01.MP4
 
-    folder: train/CLASS/VIDEO and val/CLASS/VIDEO, or CLASS/VIDEO, which is then split by --val-share
+    folder: train/CLASS/VIDEO and val/CLASS/VIDEO (Valid, validation, test ... will do), or CLASS/VIDEO, which is then
+    split by --val-share
     """
 
     dataset: Annotated[Positional[DatasetName], arg(metavar="DATASET")]

@@ -17,6 +17,7 @@ from torch import Tensor
 from gateshift.data.video import Video, VideoFile, open_video
 from gateshift.data.views import Protocol
 from gateshift.errors import SettingsError, VideoError
+from gateshift.files import write_text
 from gateshift.model.classifier import VideoClassifier
 from gateshift.run.export import ExportedModel
 from gateshift.run.windows import Thresholds, Windows, stack_clips
@@ -203,9 +204,7 @@ def write_timeline(segments: Sequence[Segment], path: Path, *, video: Path) -> N
         path: Its suffix says the format.
         video: What they are of, told in the JSON.
     """
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(_FORMATS[path.suffix](segments, video), encoding="utf-8", errors="backslashreplace", newline="")
-    partial.replace(path)
+    write_text(path, _FORMATS[path.suffix](segments, video), errors="backslashreplace")
 
 
 def _json_text(segments: Sequence[Segment], video: Path) -> str:

@@ -14,6 +14,7 @@ from accelerate.utils import set_seed
 from torch.utils.data import DataLoader
 
 from gateshift.data.dataset import Sample, TrainingClips
+from gateshift.data.label_checks import check_agreement, check_several
 from gateshift.data.loading import EpochShuffle, make_loader
 from gateshift.data.manifest import Manifest
 from gateshift.data.mirror import Pairs, parse_pairs
@@ -66,12 +67,16 @@ def prepare(settings: TrainSettings, folder: RunFolder, reporter: Reporter) -> T
     _check_processes(settings, accelerator.num_processes)
     learned, validation = read_lists(settings, reporter)
     classes = learned.class_names()
+    if not settings.multi_label:
+        check_several(classes, learned.source)
     backwards = choose_reversal_pairs(augment, learned, classes)
     description = describe(settings, classes, learned, validation, backwards)
     if settings.resume:
         folder.check_description(description)
-    for each in (learned, validation):  # a label that is not learned is found before the training, not after
-        each.targets(classes)
+    # A label that is not learned is found before the training, not after.
+    check_agreement([(each.source, each.entries, each.targets(classes)) for each in (learned, validation)])
+    for note in learned.describe_numbers(learned=True):
+        reporter.say(note)
     model = _begin(settings, learned, classes, accelerator.process_index, reporter)
     rule = create_augmentation(augment, model.config, backwards, num_segments=settings.model.segments)
     clips = TrainingClips(learned, classes, rule, seed=settings.seed)

@@ -44,6 +44,8 @@ def read_lists(settings: TrainSettings, reporter: Reporter) -> tuple[Manifest, M
             f"{fewer[1]} of {len(validation)} to validate on"
         )
         learned, validation = kept
+    for note in dict.fromkeys((*learned.notes, *validation.notes)):
+        reporter.say(note)
     for manifest in (learned, validation):
         manifest.check_files()
     validation.check_unique()

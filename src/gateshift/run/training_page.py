@@ -13,11 +13,12 @@ from gateshift.data.dataset import TestViews
 from gateshift.data.manifest import Manifest
 from gateshift.data.text_files import printable
 from gateshift.data.views import Protocol
+from gateshift.files import write_text
 from gateshift.model.classifier import VideoClassifier
 from gateshift.run.explain import gate_openness
 from gateshift.run.explain_drawings import new_figure, save_png
 from gateshift.run.page import Section, render_page
-from gateshift.run.run_folder import RunFolder, write_text
+from gateshift.run.run_folder import RunFolder
 
 GATE = "gate/"  # before a layer's name in the log
 VALIDATION = {

@@ -1,0 +1,76 @@
+"""Files and folders that appear under their names when they are whole, and names that a disk takes."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+MAX_NAME_BYTES = 255  # of most file systems
+_MAX_PARTIAL_BYTES = 100  # leaves room also where less is allowed
+
+
+@contextmanager
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Give a hidden path beside ``path`` to write a file or folder to, which is moved there at the end of the block.
+
+    If the block raises, what it wrote is deleted and ``path`` is as it was.
+
+    >>> with atomic_write(Path("scores.csv")) as partial:  # doctest: +SKIP
+    ...     figure.savefig(partial)
+    """
+    partial = partial_path(path)
+    remove(partial)  # of a process that was killed
+    try:
+        yield partial
+        partial.replace(path)
+    finally:
+        remove(partial)
+
+
+def write_text(
+    path: Path, text: str, *, errors: Literal["surrogateescape", "backslashreplace"] = "surrogateescape"
+) -> None:
+    """Write a text file in UTF-8, its line ends as they are, that appears when it is whole.
+
+    Args:
+        path: The file.
+        text: What it is to hold.
+        errors: What becomes of names of files that are no text: their own bytes, or ``\\udc..``.
+    """
+    with atomic_write(path) as partial:
+        partial.write_text(text, encoding="utf-8", errors=errors, newline="")
+
+
+def partial_path(path: Path) -> Path:
+    """Where a file lies until it is whole: hidden, in the same folder, with the same suffix, and never too long."""
+    return path.with_name(f".partial-{fitting_name(path.name, _MAX_PARTIAL_BYTES)}")
+
+
+def fitting_name(name: str, max_bytes: int = MAX_NAME_BYTES) -> str:
+    """A name as it is if a disk takes it, else its end, after a digest of all of it.
+
+    >>> fitting_name("a.mp4")
+    'a.mp4'
+    >>> fitting_name(300 * "a" + ".zip", 30)
+    '644becd809001486-aaaaaaaaa.zip'
+    """
+    whole = os.fsencode(name)
+    if len(whole) <= max_bytes:
+        return name
+    digest = hashlib.sha256(whole).hexdigest()[:16]
+    while len(os.fsencode(name)) > max_bytes - len(digest) - 1:
+        name = name[1:]
+    return f"{digest}-{name}"
+
+
+def remove(path: Path) -> None:
+    """Delete a file or a folder with all that is in it, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
