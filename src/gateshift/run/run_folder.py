@@ -94,6 +94,7 @@ class RunFolder:
             old = json.loads(self.settings.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             raise SettingsError(f"--resume: {self.settings} is missing or damaged; start a new run") from None
+        old.setdefault("accumulation", "release" if old.get("accumulate", 1) > 1 else "exact")  # all that there was
         decisive = new.keys() - {"val", "val_videos"}
         changed = [name for name in new if name in decisive and old.get(name) != new[name]]
         if changed:

@@ -17,7 +17,7 @@ from gateshift.errors import SettingsError, VideoError
 from gateshift.run.checkpoints import Checkpoints, total
 from gateshift.run.evaluate import evaluate
 from gateshift.run.metrics import Metrics, MultiLabelMetrics
-from gateshift.run.optim import training_step
+from gateshift.run.optim import TrainingStep
 from gateshift.run.parameter_groups import freeze_backbone, freeze_batch_norms
 from gateshift.run.progress import EpochSoFar
 from gateshift.run.reporter import Reporter, Silent
@@ -82,6 +82,15 @@ def _train_epoch(run: Training, epoch: int, saves: Checkpoints, reporter: Report
     if optim.partial_bn:
         freeze_batch_norms(run.model)
     frozen = freeze_backbone(run.model) if epoch < optim.freeze_epochs else ()
+    step = TrainingStep(
+        run.accelerator,
+        run.wrapped,
+        run.optimizer,
+        run.loss,
+        clip_norm=optim.clip_norm,
+        accumulate=optim.accumulate,
+        accumulation=optim.accumulation,
+    )
     with reporter.epoch(epoch, optim.epochs, len(run.loader) - so_far.taken) as tell:
         for batch, taken, is_last in _readable_batches(run):
             so_far.batches += 1
@@ -90,18 +99,7 @@ def _train_epoch(run: Training, epoch: int, saves: Checkpoints, reporter: Report
             if epoch == 0 and so_far.batches == 1 and run.accelerator.is_main_process:
                 draw_batch(clips, _labels_of(targets, run), run.folder.first_batch)
             is_update = so_far.batches % optim.accumulate == 0 or is_last
-            loss, _, logits = training_step(
-                run.accelerator,
-                run.wrapped,
-                run.optimizer,
-                clips,
-                targets,
-                clip_norm=optim.clip_norm,
-                accumulate=optim.accumulate,
-                update=is_update,
-                loss=run.loss,
-                frozen=frozen,
-            )
+            loss, _, logits = step(clips, targets, update=is_update, frozen=frozen)
             _count(so_far, float(loss), run.loss.count_right(logits, targets), len(targets), epoch)
             tell(loss=so_far.mean_loss, accuracy=so_far.accuracy)
             if is_update:

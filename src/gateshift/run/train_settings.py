@@ -17,6 +17,7 @@ from gateshift.errors import SettingsError
 
 Precision = Literal["no", "bf16", "fp16"]
 ShortVideos = Literal["spread", "first-frame"]
+Accumulation = Literal["exact", "release"]
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,10 @@ class OptimOptions:
     """Videos of one forward pass, over all devices together."""
     accumulate: int = 1
     """Passes whose gradients are added up before the weights change."""
+    accumulation: Accumulation = "exact"
+    """How they are added up: exact is the update of one batch of the same videos, its norm clipped once. release is the
+    papers' code: each pass is divided by accumulate, also where an epoch ends with fewer, and the norm of what is
+    gathered is clipped after every pass."""
     optimizer: Literal["sgd", "adamw"] = "sgd"
     """sgd (the papers', momentum 0.9) or adamw."""
     lr: float = 0.01
@@ -99,7 +104,7 @@ class OptimOptions:
     weight_decay: float = 5e-4
     """Weight decay of every parameter."""
     clip_norm: float = 20.0
-    """Largest norm of the gradients."""
+    """Largest norm of the gradients of an update."""
     label_smoothing: float = 0.0
     """Share of the target spread over all classes."""
     validate_every: int = 1
