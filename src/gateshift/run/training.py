@@ -31,6 +31,7 @@ from gateshift.run.progress import Progress
 from gateshift.run.recipes import TestOptions, load_recipe
 from gateshift.run.reporter import Reporter
 from gateshift.run.run_folder import RunFolder, describe
+from gateshift.run.small_batches import check_small_batches
 from gateshift.run.train_settings import OptimOptions, TrainSettings
 from gateshift.run.training_clips import choose_reversal_pairs, create_augmentation, create_order, read_lists
 
@@ -83,6 +84,7 @@ def prepare(settings: TrainSettings, folder: RunFolder, reporter: Reporter) -> T
     average = WeightAverage(model, optim.ema, accelerator) if optim.ema else None  # of the network as it is, unwrapped
     if optim.partial_bn:
         freeze_batch_norms(model)
+    check_small_batches(model, settings, num_videos=len(order), processes=accelerator.num_processes)
     optimizer = create_optimizer(model, optim)
     _rearrange(model, settings, accelerator)
     called = torch.compile(model) if settings.compile else model
