@@ -49,7 +49,9 @@ def _starved_norm(model: VideoClassifier, *, num_segments: int) -> str | None:
     """The first batch norm that trains and sees one value of each channel of a clip, by its name."""
     starved: list[str] = []
     modes = {module: module.training for module in model.modules()}
-    norms = {module: name for name, module in model.named_modules() if isinstance(module, _BatchNorm)}
+    norms: dict[nn.Module, str] = {
+        module: name for name, module in model.named_modules() if isinstance(module, _BatchNorm)
+    }
 
     def note(norm: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         if modes[norm] and inputs[0].numel() == inputs[0].shape[1]:
