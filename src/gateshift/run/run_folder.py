@@ -7,6 +7,7 @@ import dataclasses
 import hashlib
 import io
 import json
+import operator
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,6 +25,7 @@ from gateshift.model.bundle import save_model
 from gateshift.model.classifier import VideoClassifier
 from gateshift.run.train_settings import TrainSettings
 
+PATHS = ("train", "root", "start", "weights", "recipe")
 Row = Mapping[str, float | int]
 
 
@@ -85,24 +87,28 @@ class RunFolder:
         # A run that is finished may have been rid of its states.
         return is_ours and names <= known and len(self.read_log()) < min(2, settings.get("epochs", 0))
 
-    def check_description(self, new: Mapping[str, Any]) -> None:
-        """Raise SettingsError if a run to go on with was started with other settings, classes or videos to learn from.
+    def check_description(self, new: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The description of a run to go on with, which must be the same but for what it may change.
 
-        It may go on with other videos to validate on, which change no weight: without one that turned out to be bad.
+        It may go on with other videos to validate on, which change no weight: without one that turned out to be bad. It
+        may have more epochs, if its schedule allows it. Files are the same by whatever path.
+
+        Raises:
+            SettingsError: If it was started with other settings, classes or videos to learn from.
         """
         try:
             old = json.loads(self.settings.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             raise SettingsError(f"--resume: {self.settings} is missing or damaged; start a new run") from None
         old.setdefault("accumulation", "release" if old.get("accumulate", 1) > 1 else "exact")  # all that there was
-        decisive = new.keys() - {"val", "val_videos"}
-        changed = [name for name in new if name in decisive and old.get(name) != new[name]]
-        if changed:
-            name = changed[0]
-            raise SettingsError(
-                f"--resume with {name} {new[name]!r}, but the run has {old.get(name)!r}; "
-                "give the same settings, or start a new run"
-            )
+        for name in (name for name in new if name not in ("val", "val_videos")):
+            same = _is_same_file if name in PATHS else operator.le if name == "epochs" else operator.eq
+            if not same(old.get(name), new[name]):
+                raise SettingsError(
+                    f"--resume with {name} {new[name]!r}, but the run has {old.get(name)!r}; "
+                    "give the same settings, or start a new run"
+                )
+        return old
 
     def describe(self, description: Mapping[str, Any]) -> None:
         """Note what is run in the folder."""
@@ -220,9 +226,10 @@ def describe(
     flat: dict[str, Any] = {}
     for name, value in dataclasses.asdict(settings).items():
         flat.update(value if isinstance(value, dict) else {name: value})
-    for name in ("resume", "save_minutes", "workers", "out", "checkpointing", "exclude", "skip_bad"):
+    for name in ("resume", "extend", "save_minutes", "workers", "out", "checkpointing", "exclude", "skip_bad"):
         del flat[name]
-    described = {name: _plain(value) for name, value in flat.items()}
+    files = {name: Path(flat[name]) for name in PATHS if isinstance(flat[name], str) and Path(flat[name]).is_file()}
+    described = {name: _plain(value) for name, value in {**flat, **files}.items()}
     lists = {"train_videos": _digest(learned), "val_videos": _digest(validation)}
     pairs = [list(pair) for pair in learned.mirror_pairs(classes)]
     reversals = [list(pair) for pair in backwards]
@@ -234,9 +241,13 @@ def _digest(manifest: Manifest) -> str:
     return hashlib.sha256(lines.encode("utf-8", "surrogatepass")).hexdigest()  # names of files may hold what is no text
 
 
+def _is_same_file(old: str | None, new: str | None) -> bool:
+    return old == new or (None not in (old, new) and os.path.realpath(str(old)) == os.path.realpath(str(new)))
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, Path):
-        return str(value)
+        return str(value.absolute())  # a run may go on from another folder
     return list(value) if isinstance(value, tuple) else value
 
 

@@ -214,8 +214,11 @@ class TrainSettings:
     seed: int = 0
     """Everything random follows from it."""
     resume: bool | Literal["auto"] = False
-    """Go on where the run in RUN stopped, however it did. auto, for schedulers that start a command again: go on if
-    there is anything to go on from, else begin."""
+    """Go on where the run in RUN stopped, however it did, with more --epochs too; see --extend. auto, for schedulers
+    that start a command again: go on if there is anything to go on from, else begin."""
+    extend: bool = False
+    """With --resume and more --epochs than the run was begun with: go on although its learning rate has followed the
+    shorter plan. From here on it is that of a run of --epochs, so it rises first, and falls to 0 again."""
     save_minutes: float = 10.0
     """Time from one save within an epoch to the next, for a run that is killed: it loses no more. 0 saves after every
     update. A run that is asked to stop, by Ctrl-C or SIGTERM, saves what it has."""
@@ -271,6 +274,8 @@ class TrainSettings:
         )
         _check({"rand-augment": augment.rand_augment}, lambda value: 0 <= value <= 30, "it must be from 0 to 30; try 9")
         self._check_epochs()
+        if self.extend and not self.resume:
+            raise SettingsError("--extend goes with --resume: it is for a run that there is; add it, or leave both out")
         if model.start is not None and model.weights is not None:
             raise SettingsError("--start and --weights: both say where the network starts; leave one of them out")
         if self.multi_label and (skew.balanced or skew.class_weights):
