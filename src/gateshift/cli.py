@@ -11,7 +11,7 @@ from typing import Annotated, Any, Union
 import tyro
 
 from gateshift import __version__, verbs
-from gateshift.errors import GateShiftError, StoppedError
+from gateshift.errors import GateShiftError, StoppedError, explain_system_error
 from gateshift.run.explain_settings import ExplainSettings
 from gateshift.run.predict_settings import PredictSettings
 from gateshift.run.scan_settings import ScanSettings
@@ -124,7 +124,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(EXIT_BAD_INPUT) from None
     except OSError as error:
-        sys.stderr.write(f"gateshift: {error}; check the path, its permissions and the space on the disk\n")
+        sys.stderr.write(f"gateshift: {explain_system_error(error)}\n")
         raise SystemExit(EXIT_BAD_INPUT) from None
     except KeyboardInterrupt:
         sys.stderr.write("gateshift: stopped\n")

@@ -23,7 +23,7 @@ from gateshift.data.images import IMAGE_SUFFIXES, read_image
 from gateshift.data.packed import PACKED_SUFFIX, PackedFrames
 from gateshift.data.reader import FrameReader, count_kept, natural_order
 from gateshift.data.reader import Video as Video
-from gateshift.errors import EmptyVideoError, VideoError
+from gateshift.errors import EmptyVideoError, VideoError, explain_system_error
 
 # fmt: off
 VIDEO_SUFFIXES = frozenset({
@@ -220,8 +220,10 @@ def _check_file(path: Path) -> None:
         status = path.stat()
     except PermissionError:
         raise VideoError(f"{path}: may not be looked at; ask for the permission to read its folder") from None
-    except OSError:
+    except FileNotFoundError:
         raise VideoError(f"{path}: there is no such file; check the path") from None
+    except OSError as error:
+        raise VideoError(explain_system_error(error)) from None
     if not stat.S_ISREG(status.st_mode):
         raise VideoError(f"{path}: is not a file; give a video file")
     if status.st_size == 0:

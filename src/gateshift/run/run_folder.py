@@ -9,6 +9,7 @@ import io
 import json
 import operator
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ from accelerate.utils import load
 from safetensors import SafetensorError
 
 from gateshift.data.manifest import Manifest
-from gateshift.errors import SettingsError
+from gateshift.errors import FULL_DISK, SettingsError, explain_system_error
 from gateshift.model.bundle import save_model
 from gateshift.model.classifier import VideoClassifier
 from gateshift.run.train_settings import TrainSettings
@@ -260,17 +261,29 @@ def write_text(path: Path, text: str) -> None:
 
 @contextmanager
 def _writing(path: Path) -> Iterator[None]:
-    """Raise SettingsError if something cannot be written, and delete the part of a folder that was."""
+    """Raise SettingsError if something cannot be written, and why; the part of a folder that was is deleted."""
     try:
         yield
-    except (OSError, RuntimeError, SafetensorError) as error:  # each writer has its own for a full disk
+    except (OSError, RuntimeError, SafetensorError) as error:  # each writer has its own
         left_mb = shutil.disk_usage(path.parent).free / 1e6
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
+        number = _system_error(error)
+        if number is not None and number not in FULL_DISK:
+            reason = explain_system_error(OSError(number, os.strerror(number), str(path)))
+            raise SettingsError(f"{reason}, and go on with --resume from what was saved before") from error
         raise SettingsError(
             f"{path}: cannot be written: {' '.join(str(error).split())}; the disk has {left_mb:.1f} MB left; make "
             "room on it, and go on with --resume from what was saved before"
         ) from error
+
+
+def _system_error(error: Exception) -> int | None:
+    """The system's number of an error; None if it does not say, as torch where the disk is full."""
+    if isinstance(error, OSError):
+        return error.errno
+    said = re.search(r"os error (\d+)", str(error))  # safetensors
+    return int(said[1]) if said else None
 
 
 def _sync(folder: Path) -> None:
