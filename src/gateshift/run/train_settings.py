@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
+from typing_extensions import Self
 from tyro.conf import Positional, UseAppendAction, arg
 
 from gateshift.errors import SettingsError
@@ -20,8 +21,25 @@ ShortVideos = Literal["spread", "first-frame"]
 Accumulation = Literal["exact", "release"]
 
 
+class _Options:
+    """Options that know which of them were given, so that a recipe can stand for the others."""
+
+    _given: frozenset[str]
+
+    def __new__(cls, *values: Any, **named: Any) -> Self:
+        options = super().__new__(cls)
+        names = [name for name in cls.__annotations__ if name != "_given"]
+        object.__setattr__(options, "_given", frozenset((*names[: len(values)], *named)))
+        return options
+
+    def filled(self, others: Mapping[str, Any]) -> Self:
+        """The same options, with these in place of defaults."""
+        missing = {name: value for name, value in others.items() if name not in self._given}
+        return replace(self, **missing) if missing else self  # type: ignore[type-var]
+
+
 @dataclass(frozen=True)
-class ModelOptions:
+class ModelOptions(_Options):
     """The network."""
 
     backbone: str = "bninception"
@@ -59,7 +77,7 @@ class ModelOptions:
 
 
 @dataclass(frozen=True)
-class OptimOptions:
+class OptimOptions(_Options):
     """The training. The defaults are the papers' recipe."""
 
     epochs: int = 60
@@ -121,7 +139,7 @@ class OptimOptions:
 
 
 @dataclass(frozen=True)
-class AugmentOptions:
+class AugmentOptions(_Options):
     """How training clips are varied, beside random frames and multi-scale crops."""
 
     mirror: Literal["all", "pairs", "none"] = "all"
@@ -154,7 +172,7 @@ class AugmentOptions:
 
 
 @dataclass(frozen=True)
-class SkewOptions:
+class SkewOptions(_Options):
     """Classes that have very different numbers of videos. Take one of the first two."""
 
     balanced: bool = False
@@ -183,8 +201,8 @@ class TrainSettings:
     out: Annotated[Path, arg(metavar="RUN")]
     """Folder to write; it must not exist, unless --resume."""
     recipe: str | None = None
-    """A published row, see gateshift recipes, or a .toml file of yours: its options replace the defaults below
-    on the command line. What is given beside it wins."""
+    """A published row, see gateshift recipes, or a .toml file of yours: its options replace the defaults below. What is
+    given beside it wins."""
     model: ModelOptions = field(default_factory=ModelOptions)
     optim: OptimOptions = field(default_factory=OptimOptions)
     augment: AugmentOptions = field(default_factory=AugmentOptions)
@@ -222,6 +240,14 @@ class TrainSettings:
     save_minutes: float = 10.0
     """Time from one save within an epoch to the next, for a run that is killed: it loses no more. 0 saves after every
     update. A run that is asked to stop, by Ctrl-C or SIGTERM, saves what it has."""
+
+    def __post_init__(self) -> None:
+        if self.recipe is not None:
+            from gateshift.run.recipes import load_one_recipe
+
+            recipe = load_one_recipe(self.recipe)
+            for table in ("model", "optim", "augment", "skew"):
+                object.__setattr__(self, table, getattr(self, table).filled(getattr(recipe, table)))
 
     def check(self) -> None:
         """Raise SettingsError if a number is out of its range, or options contradict each other."""
