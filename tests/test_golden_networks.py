@@ -31,7 +31,8 @@ from gateshift.model.classifier import VideoClassifier
 from gateshift.model.gates import GateShift
 from gateshift.model.released import rename_backbone
 from gateshift.run.evaluate import create_accelerator
-from gateshift.run.optim import training_step
+from gateshift.run.losses import Loss
+from gateshift.run.optim import TrainingStep
 from gateshift.run.parameter_groups import freeze_batch_norms, trained_parameters
 from gateshift.run.released_order import ReleasedOrder, in_released_order
 
@@ -161,22 +162,22 @@ def test_the_first_training_steps_are_those_of_the_release(name: str, tmp_path: 
         freeze_batch_norms(model)
     parameters = trained_parameters(model, partial_bn=case["partial_bn"])
     optimizer = torch.optim.SGD(parameters, lr=0.01, momentum=0.9, weight_decay=5e-4)
+    take_step = TrainingStep(
+        create_accelerator("no"),
+        model,
+        optimizer,
+        Loss(),
+        clip_norm=case["clip"],
+        accumulate=case["iter_size"],
+        accumulation="release",
+    )
     norms_at_first = {}
     for step, (loss, norm) in enumerate(zip(case["losses"], case["total_grad_norms"], strict=True)):
         clips = golden_clips(100 * step, count=case["batch"], num_frames=case["num_segments"], size_px=size)
         labels = torch.from_numpy(np.random.RandomState(step).randint(0, case["num_class"], case["batch"]))
         if step == 0:
             norms_at_first = record_norms(model)
-        found_loss, found_norm, _ = training_step(
-            create_accelerator("no"),
-            model,
-            optimizer,
-            clips,
-            labels,
-            clip_norm=case["clip"],
-            accumulate=case["iter_size"],
-            update=(step + 1) % case["iter_size"] == 0,
-        )
+        found_loss, found_norm, _ = take_step(clips, labels, update=(step + 1) % case["iter_size"] == 0)
         # With partial batch norm activations are not normalised, and after two updates the recorded loss
         # and norm are themselves 3e-4 and 1e-3 from what float64 gives.
         loose = case["partial_bn"] and step == 2

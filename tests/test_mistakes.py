@@ -70,7 +70,7 @@ MISTAKES = {
     "corrupt checkpoint": ("predict corrupt.pth.tar a.mp4", "corrupt.pth.tar: not a readable model file"),
     "output exists": (TRAIN.replace("--out run", "--out exists"), "exists exists; choose another folder, or go on"),
     "scores exist": ("test model.safetensors good.csv --scores one.npz", "one.npz exists; choose another name"),
-    "output below a file": (TRAIN.replace("--out run", "--out a.mp4/run"), "Not a directory"),
+    "output below a file": (TRAIN.replace("--out run", "--out a.mp4/run"), "part of the path is a file, and no folder"),
     "rate": (TRAIN + " --lr inf", "--lr inf; it must be above 0 and finite"),
     "decay": (TRAIN + " --weight-decay nan", "--weight-decay nan; it must be 0 or more, and finite"),
     "seed": (TRAIN + " --seed -1", "--seed -1; it must be from 0 to 4294967295"),

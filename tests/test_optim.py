@@ -9,7 +9,7 @@ from golden_data import GOLDEN
 import gateshift as gs
 from gateshift.model.gates import GateShift
 from gateshift.run.evaluate import create_accelerator
-from gateshift.run.optim import training_step
+from gateshift.run.optim import TrainingStep
 from gateshift.run.parameter_groups import batch_norms, freeze_batch_norms, trained_parameters
 from gateshift.run.schedule import learning_rate
 
@@ -35,10 +35,9 @@ def batch(seed: int, count: int = 4) -> tuple[torch.Tensor, torch.Tensor]:
     return clips, torch.randint(0, 3, (count,), generator=generator)
 
 
-def step(model: gs.VideoClassifier, optimizer: torch.optim.Optimizer, **options: object) -> float:
-    clips, labels = batch(0)
-    accelerator = create_accelerator("no")
-    return float(training_step(accelerator, model, optimizer, clips, labels, **{"clip_norm": 1e9, **options})[0])
+def step(model: gs.VideoClassifier, optimizer: torch.optim.Optimizer) -> float:
+    loss, _, _ = TrainingStep(create_accelerator("no"), model, optimizer, clip_norm=1e9)(*batch(0))
+    return float(loss)
 
 
 def test_partial_batch_norm_freezes_all_of_the_backbone_but_the_first(model: gs.VideoClassifier) -> None:
@@ -67,31 +66,6 @@ def test_with_partial_batch_norm_gates_norms_count_but_do_not_move(model: gs.Vid
 
 def test_without_it_everything_is_trained(model: gs.VideoClassifier) -> None:
     assert len(trained_parameters(model, partial_bn=False)) == len(list(model.parameters()))
-
-
-def test_gathered_gradients_of_two_halves_are_those_of_the_whole(model: gs.VideoClassifier) -> None:
-    model.eval()  # so that batch norms do not see the size of the batch
-    clips, labels = batch(0)
-    accelerator = create_accelerator("no")
-    still = torch.optim.SGD(model.parameters(), lr=0.0)
-    gradients = []
-    for parts in (1, 2):
-        for number, (part, answer) in enumerate(zip(clips.chunk(parts), labels.chunk(parts), strict=True), start=1):
-            if number == parts:  # the last pass would clear the gradients
-                accelerator.backward(torch.nn.functional.cross_entropy(model(part), answer) / parts)
-            else:
-                training_step(accelerator, model, still, part, answer, clip_norm=1e9, accumulate=parts, update=False)
-        gradients.append([p.grad.clone() for p in model.parameters()])
-        model.zero_grad()
-    for whole, halves in zip(*gradients, strict=True):
-        torch.testing.assert_close(whole, halves, rtol=1e-3, atol=1e-6)
-
-
-def test_gradients_are_clipped_after_every_pass(model: gs.VideoClassifier) -> None:
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    step(model, optimizer, clip_norm=1e-3, accumulate=2, update=False)
-    norm = torch.stack([p.grad.norm() for p in model.parameters()]).norm()
-    assert float(norm) == pytest.approx(1e-3, rel=1e-3)
 
 
 def test_steps_learn(model: gs.VideoClassifier) -> None:

@@ -21,7 +21,7 @@ from gateshift.cli import main, parse
 from gateshift.data.loading import BalancedShuffle
 from gateshift.run.evaluate import create_accelerator
 from gateshift.run.losses import Loss, balancing_weights
-from gateshift.run.optim import training_step
+from gateshift.run.optim import TrainingStep
 from gateshift.run.parameter_groups import create_optimizer, freeze_backbone, layer_scales
 from gateshift.run.recipes import put_recipe
 from gateshift.run.schedule import one_cycle_rate, set_rates
@@ -113,14 +113,15 @@ def test_a_frozen_backbone_keeps_weights_and_statistics_while_gates_and_classifi
 ) -> None:
     before = {name: value.clone() for name, value in model.state_dict().items()}
     optimizer = create_optimizer(model, OptimOptions(lr=0.1))
-    step = {"clip_norm": 20.0, "frozen": freeze_backbone(model)}
+    step = TrainingStep(create_accelerator("no"), model, optimizer, clip_norm=20.0)
+    frozen = freeze_backbone(model)
     for _ in range(2):  # gates get a gradient once the classifier has one
-        training_step(create_accelerator("no"), model, optimizer, *clips_and_labels(), **step)
+        step(*clips_and_labels(), frozen=frozen)
     moved = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
     assert {"head.weight", "backbone.layer1.0.conv2.temporal.weight"} <= moved
     assert all(".temporal." in name or name.startswith("head.") for name in moved)
     model.train()
-    training_step(create_accelerator("no"), model, optimizer, *clips_and_labels(), clip_norm=20.0)
+    step(*clips_and_labels())
     assert not torch.equal(model.state_dict()["backbone.conv1.0.weight"], before["backbone.conv1.0.weight"])
 
 

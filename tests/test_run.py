@@ -226,8 +226,8 @@ def test_a_run_killed_between_two_renames_still_resumes(clips: Path, tmp_path: P
 def test_resuming_with_other_classes_or_settings_is_refused(clips: Path, tmp_path: Path) -> None:
     shutil.copytree(clips, tmp_path / "clips")
     train(settings_for(tmp_path / "clips", tmp_path / "run", epochs=1))
-    with pytest.raises(gs.GateShiftError, match="--resume with epochs 2, but the run has 1"):
-        train(settings_for(tmp_path / "clips", tmp_path / "run", epochs=2, resume=True))
+    with pytest.raises(gs.GateShiftError, match="--resume with seed 1, but the run has 0"):
+        train(dataclasses.replace(settings_for(tmp_path / "clips", tmp_path / "run", epochs=1, resume=True), seed=1))
     names = (tmp_path / "clips" / "classes.txt").read_text().splitlines()
     (tmp_path / "clips" / "classes.txt").write_text("\n".join(reversed(names)))
     with pytest.raises(gs.GateShiftError, match="--resume with classes"):

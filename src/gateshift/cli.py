@@ -11,7 +11,7 @@ from typing import Annotated, Any, Union
 import tyro
 
 from gateshift import __version__, verbs
-from gateshift.errors import GateShiftError, StoppedError
+from gateshift.errors import GateShiftError, StoppedError, explain_system_error
 from gateshift.run.explain_settings import ExplainSettings
 from gateshift.run.predict_settings import PredictSettings
 from gateshift.run.scan_settings import ScanSettings
@@ -64,8 +64,10 @@ PART_VERBS: dict[str, Callable[[verbs.Parts], None]] = {"train": verbs.run_train
 def parse(arguments: Sequence[str]) -> Any:
     """Turn the words of a command line into the settings of its verb; prints help or usage and exits if asked."""
     arguments = spell_out_resume(arguments)
+    defaults = _defaults(arguments)
     choices = tuple(
-        Annotated[settings, tyro.conf.subcommand(name, prefix_name=False)] for name, (settings, _) in VERBS.items()
+        Annotated[settings, tyro.conf.subcommand(name, prefix_name=False, **defaults.get(name, {}))]
+        for name, (settings, _) in VERBS.items()
     )
     verb: Any = Union[choices]  # noqa: UP007 - built at run time
     return tyro.cli(
@@ -75,6 +77,17 @@ def parse(arguments: Sequence[str]) -> Any:
         args=list(arguments),
         config=(tyro.conf.OmitArgPrefixes,),
     )
+
+
+def _defaults(words: Sequence[str]) -> dict[str, Any]:
+    """What stands for the options that are not typed, where a recipe replaces the plain defaults of a verb."""
+    if words[:1] != ["train"]:
+        return {}
+    from gateshift.run.recipes import find_recipe
+
+    name = find_recipe(words)
+    missing: Any = tyro.MISSING
+    return {} if name is None else {"train": {"default": TrainSettings(missing, missing, missing, recipe=name)}}
 
 
 def spell_out_resume(words: Sequence[str]) -> list[str]:
@@ -124,7 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(EXIT_BAD_INPUT) from None
     except OSError as error:
-        sys.stderr.write(f"gateshift: {error}; check the path, its permissions and the space on the disk\n")
+        sys.stderr.write(f"gateshift: {explain_system_error(error)}\n")
         raise SystemExit(EXIT_BAD_INPUT) from None
     except KeyboardInterrupt:
         sys.stderr.write("gateshift: stopped\n")

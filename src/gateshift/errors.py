@@ -1,8 +1,36 @@
 """The errors that a user can cause, each saying what was given, what is accepted and what to do.
 
 The command line prints them as one line and exits with code 2; anything else that is raised is a
-defect of gateshift itself and keeps its traceback.
+defect of gateshift itself and keeps its traceback. What the system refuses is told by
+:func:`explain_system_error`.
 """
+
+from __future__ import annotations
+
+import errno
+import os
+
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
+# What each is, and what to do.
+_SYSTEM_ERRORS = {
+    errno.ENOENT: "there is no such file or folder; check the path",
+    errno.ENOTDIR: "part of the path is a file, and no folder; check the path",
+    errno.EISDIR: "is a folder, and a file is wanted; give another path",
+    errno.EEXIST: "exists; give another path",
+    errno.EACCES: "permission denied; ask for it, or give another path",
+    errno.EPERM: "permission denied; ask for it, or give another path",
+    errno.EROFS: "the file system can only be read; give a path on another one",
+    errno.ENOSPC: "no space left on the disk; make room on it",
+    errno.EDQUOT: "no space left in your share of the disk; make room in it, or ask for more",
+    errno.EFBIG: "the file is too large for its file system; give a path on another one",
+    errno.EMFILE: "too many open files; raise the limit (ulimit -n), or take fewer --workers",
+    errno.ENFILE: "too many open files on this machine; end other programs",
+    errno.ENAMETOOLONG: "the name is too long; shorten it",
+    errno.ELOOP: "its links lead in a circle; correct them",
+    errno.EIO: "the disk or its connection fails; check it, and try again",
+    errno.ENOMEM: "the machine has no memory left; end other programs, or take fewer --workers",
+    errno.EADDRINUSE: "the address is in use; choose another port",
+}
 
 
 class GateShiftError(Exception):
@@ -55,3 +83,16 @@ class StoppedError(GateShiftError):
     def __init__(self, text: str, *, signal: int) -> None:
         super().__init__(text)
         self.exit_code = 128 + signal
+
+
+def explain_system_error(error: OSError) -> str:
+    """One line that says what the system refused, and what to do.
+
+    Args:
+        error: One that :mod:`errno` has a number for; others are told in their own words.
+    """
+    reason = _SYSTEM_ERRORS.get(error.errno or 0)
+    if reason is None:
+        return " ".join(str(error).split())
+    name = error.filename
+    return reason if name is None or isinstance(name, int) else f"{os.fsdecode(name)}: {reason}"

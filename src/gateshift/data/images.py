@@ -11,7 +11,7 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from gateshift.errors import VideoError
+from gateshift.errors import VideoError, explain_system_error
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 
@@ -36,7 +36,7 @@ def read_image(path: Path, into: NDArray[np.uint8] | None = None) -> NDArray[np.
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise VideoError(f"{path}: is not an image that can be read ({error}); check the file") from error
+        raise VideoError(explain_system_error(error)) from error
     return decode_image(data, str(path), into)
 
 

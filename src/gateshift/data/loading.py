@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import multiprocessing
 import os
 import signal
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
@@ -16,10 +18,11 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from gateshift.data.dataset import Sample
 from gateshift.data.draws import spread_seed
-from gateshift.data.processes import check_sockets
+from gateshift.data.processes import check_shared_memory, check_sockets, full_shared_memory
 from gateshift.errors import SettingsError, VideoError
 
 MAX_DEFAULT_WORKERS = 8
+_processes: weakref.WeakSet[Any] = weakref.WeakSet()  # those that load videos
 LONGEST_WAIT_S = 600.0  # for one batch: minutes more than the slowest disk, and less than a night
 
 
@@ -78,6 +81,9 @@ def collate(samples: Sequence[Sample]) -> Sample:
     failed = [sample for sample in samples if "failure" in sample]
     good = [_map_frames(sample, lambda frames: frames.movedim(-3, -1)) for sample in samples if "failure" not in sample]
     batch = torch.utils.data.default_collate(good) if good else {}
+    if torch.utils.data.get_worker_info() is not None:
+        for value in batch.values():  # where it fails it is told: on the way out of this process it is lost in silence
+            value.share_memory_()
     lines, indices = ([sample[name] for sample in failed] for name in ("failure", "indices"))
     return {**_map_frames(batch, lambda frames: frames.movedim(-1, -3)), "failures": lines, "failed": indices}
 
@@ -108,7 +114,8 @@ def make_loader(
         sampler: In which order they come; by default that of the dataset.
 
     Raises:
-        SettingsError: If the batch size is below 1, the number of workers below 0, or TMPDIR too long for workers.
+        SettingsError: If the batch size is below 1, the number of workers below 0, or TMPDIR too long for workers,
+            or the memory that they share is full.
     """
     if batch_size < 1:
         raise SettingsError(f"batch size {batch_size}; give at least 1")
@@ -118,6 +125,7 @@ def make_loader(
         raise SettingsError(f"{workers} loader workers; give 0 (load in the main process) or more")
     if workers:
         check_sockets()
+        check_shared_memory(workers)
     return DataLoader(
         dataset,
         batch_size=batch_size,
@@ -146,6 +154,7 @@ def _loading_context() -> Any:
     def create(*arguments: Any, **options: Any) -> Any:
         process = usual.Process(*arguments, **options)
         process.terminate = process.kill
+        _processes.add(process)
         return process
 
     context = type(usual)()  # another one than everybody else's
@@ -153,16 +162,29 @@ def _loading_context() -> Any:
     return context
 
 
+@atexit.register
+def _end_processes() -> None:
+    """End those that an error has left: at its end a program waits for each, after a signal that they ignore."""
+    left = [process for process in _processes if process.is_alive()]
+    if left and hasattr(signal, "SIGCHLD"):
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler would make an error of it
+    for process in left:
+        process.kill()
+
+
 def read_batches(loader: Iterable[Sample]) -> Iterator[Sample]:
     """The batches of a loader of :func:`make_loader`.
 
     Raises:
         VideoError: If a process that loads dies, or gives no batch for ten minutes: a decoder may hang.
+        SettingsError: If the memory that processes share is full.
     """
     try:
         yield from loader
     except RuntimeError as error:  # torch has no kinds of its own for these
         reason = " ".join(str(error).split())
+        if "Bus error" in reason or ("shared memory" in reason and "No space left" in reason):
+            raise full_shared_memory() from None
         if not reason.startswith("DataLoader"):
             raise
         raise VideoError(

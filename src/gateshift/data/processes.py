@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import math
 import multiprocessing
 import os
+import shutil
 import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
 from gateshift.errors import SettingsError
@@ -18,6 +21,7 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 Broken = Literal["time-out", "crash"]
 
+SHARED_MEMORY = "/dev/shm"  # on Linux; others have no place that could be looked at
 LONGEST_TEMP_CHARS = 70  # a socket's address has at most 104, and /pymp-12345678/listener-12345678 follows
 
 
@@ -78,6 +82,29 @@ def check_sockets() -> None:
             f"TMPDIR {folder} has {len(folder)} characters; processes that load videos need one of at most "
             f"{LONGEST_TEMP_CHARS}; set a shorter one, or load without them (--workers 0)"
         )
+
+
+def check_shared_memory(workers: int) -> None:
+    """Raise SettingsError if there is no room for the locks of so many loading processes."""
+    try:
+        for _ in range(workers + 1):
+            multiprocessing.Queue()
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        raise full_shared_memory() from None
+
+
+def full_shared_memory() -> SettingsError:
+    """What to say where there is no memory left that processes could share: most often in a container."""
+    left = ""
+    if Path(SHARED_MEMORY).is_dir():
+        usage = shutil.disk_usage(SHARED_MEMORY)
+        left = f", {usage.free / 1e6:.1f} of {usage.total / 1e6:.1f} MB free in {SHARED_MEMORY}"
+    return SettingsError(
+        f"the memory that processes share is full{left}; processes that load videos hand them over in it: enlarge it "
+        "(docker run --shm-size 8g), take fewer --workers or a smaller --batch-size, or load without them (--workers 0)"
+    )
 
 
 def _process_context(preloaded: str) -> Any:

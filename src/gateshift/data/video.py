@@ -30,7 +30,7 @@ from gateshift.data.path_hints import hint_for
 from gateshift.data.pixels import is_mirrored, square_size, to_pixels
 from gateshift.data.reader import FrameReader, count_kept, natural_order
 from gateshift.data.reader import Video as Video
-from gateshift.errors import EmptyVideoError, GateShiftWarning, VideoError
+from gateshift.errors import EmptyVideoError, GateShiftWarning, VideoError, explain_system_error
 
 LATE_S = 0.02  # pictures that begin later than this, but not sounds, are late
 LATE_WARNING = (
@@ -223,8 +223,10 @@ def _check_file(path: Path) -> None:
         status = path.stat()
     except PermissionError:
         raise VideoError(f"{path}: may not be looked at; ask for the permission to read its folder") from None
-    except OSError:
+    except FileNotFoundError:
         raise VideoError(f"{path}: there is no such file; {hint_for(path) or 'check the path'}") from None
+    except OSError as error:
+        raise VideoError(explain_system_error(error)) from None
     if not stat.S_ISREG(status.st_mode):
         raise VideoError(f"{path}: is not a file; give a video file")
     if status.st_size == 0:

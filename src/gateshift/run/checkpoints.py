@@ -67,7 +67,12 @@ class Checkpoints:
             self._end(self._stop.signal)
 
     def save(self) -> None:
-        """Save the state of the run as it is, in every process."""
+        """Save the state of the run as it is, in every process.
+
+        Raises:
+            SettingsError: If a loss became no number, so that nothing more is worth saving; or for want of space.
+        """
+        self._progress.read()
         own, accelerator = self._progress.so_far, self._accelerator
         own.seconds = self.epoch_seconds
         if accelerator.num_processes > 1:  # the first process writes what all have seen

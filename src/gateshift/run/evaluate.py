@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from accelerate import Accelerator
+from accelerate.data_loader import prepare_data_loader
 from accelerate.state import AcceleratorState
 from accelerate.utils import DataLoaderConfiguration, gather_object
 from numpy.typing import NDArray
@@ -149,7 +150,16 @@ def evaluate_views(
     views = TestViews(
         manifest, protocol, size_px=config.size_px, resize_px=config.resize_px, square_pixels=config.square_pixels
     )
-    loader = accelerator.prepare(make_loader(views, batch_size=batch_size, workers=workers))
+    # Not by accelerator.prepare, which keeps every loader for good.
+    loader = prepare_data_loader(
+        make_loader(views, batch_size=batch_size, workers=workers),
+        accelerator.device,
+        num_processes=accelerator.num_processes,
+        process_index=accelerator.process_index,
+        split_batches=accelerator.split_batches,
+        put_on_device=True,
+        even_batches=accelerator.even_batches,
+    )
     swap = mirror_map(config.classes, config.mirror_pairs).to(accelerator.device)
     model.eval()
     found: dict[int, tuple[Tensor, Tensor]] = {}  # logits [K] and choices [V]

@@ -60,12 +60,12 @@ class Loss:
         parts = shares * yes * F.logsigmoid(logits) + (1 - shares) * no * F.logsigmoid(-logits)
         return -parts.sum(1).mean()
 
-    def count_right(self, logits: Tensor, targets: Tensor) -> float:
+    def count_right(self, logits: Tensor, targets: Tensor) -> Tensor:
         """How many clips are right: of a mixture the larger part, of sets of labels the share of right yes and no."""
         if self.multi_label:
-            return float(((logits > 0) == (targets > 0.5)).float().mean(1).sum())
+            return ((logits > 0) == (targets > 0.5)).float().mean(1).sum()
         labels = targets if targets.dim() == 1 else targets.argmax(1)
-        return int((logits.argmax(1) == labels).sum())
+        return (logits.argmax(1) == labels).sum()
 
 
 def balancing_weights(labels: NDArray[np.int64], num_classes: int) -> Tensor:

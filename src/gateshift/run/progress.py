@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+
+import torch
+from torch import Tensor
+
+from gateshift.errors import SettingsError
 
 
 @dataclass
@@ -62,6 +68,28 @@ class Progress:
         self.best_accuracy = -1.0
         self.validated_on = ""
         self.skipped: dict[int, str] = {}
+        self._unread: list[tuple[Tensor, int]] = []
+
+    def count(self, loss: Tensor, hits: Tensor, videos: int) -> None:
+        """Add what came out of a batch to what came out of the epoch, once it is read: mean loss, and right answers."""
+        self._unread.append((torch.stack([loss.float(), hits.float()]), videos))
+
+    def read(self) -> None:
+        """Read what was counted. Only this waits for the device, so that steps need not.
+
+        Raises:
+            SettingsError: If a loss is no finite number.
+        """
+        if not self._unread:
+            return
+        numbers = torch.stack([both for both, _ in self._unread]).tolist()
+        for (loss, hits), (_, videos) in zip(numbers, self._unread, strict=True):
+            if not math.isfinite(loss):
+                raise SettingsError(f"the loss became {loss} in epoch {self.epoch + 1}; start again with a lower --lr")
+            self.so_far.loss += loss * videos
+            self.so_far.hits += hits
+            self.so_far.videos += videos
+        self._unread.clear()
 
     def state_dict(self) -> dict[str, Any]:
         """For accelerate's state saving."""

@@ -1,7 +1,7 @@
 """Recipes: the options of a published row, or of a user's own, in one readable TOML file.
 
-A recipe is options written down: it is turned into words of the command line and put before the user's own
-words, of which the last counts. So every option has one meaning and one check, and what is typed wins.
+A recipe is options written down: settings that name one have its options where none were given, from Python and on the
+command line alike.
 """
 
 from __future__ import annotations
@@ -9,11 +9,12 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from gateshift.data.text_files import read_text
 from gateshift.errors import SettingsError
@@ -29,6 +30,14 @@ TABLES: dict[str, type[Any]] = {
     "optim": OptimOptions,
     "augment": AugmentOptions,
     "skew": SkewOptions,
+}
+_KINDS: dict[Any, str] = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "a text",
+    Path: "a path",
+    tuple[str, ...]: "a list of texts",
 }
 _HOME = resources.files("gateshift") / "recipes"
 
@@ -95,13 +104,9 @@ class Recipe:
     test: TestOptions = TestOptions()
     released: Released | None = None
 
-    def words(self, verb: str) -> list[str]:
-        """The options of ``train`` or ``test`` that this recipe stands for, as on a command line."""
-        if verb == "train":
-            given = [(options, *item) for table, options in TABLES.items() for item in getattr(self, table).items()]
-            return [word for options, name, value in given for word in _words(options, name, value)]
-        options = {"segments": self.model.get("segments"), **dataclasses.asdict(self.test)}
-        return [word for name, value in options.items() if value is not None for word in (f"--{name}", str(value))]
+    def protocol(self) -> dict[str, int | None]:
+        """The options of ``test`` that this recipe stands for; None for the model's own."""
+        return {"segments": self.model.get("segments"), **dataclasses.asdict(self.test)}
 
     def class_names(self) -> list[str]:
         """The classes of the data set in the order of the released models' logits."""
@@ -127,6 +132,21 @@ def load_recipe(name: str) -> Recipe:
     return _recipe(name, content)
 
 
+def load_one_recipe(name: str) -> Recipe:
+    """Read a recipe of a single model; see :func:`load_recipe`.
+
+    Raises:
+        SettingsError: If it is one of several, too.
+    """
+    recipe = load_recipe(name)
+    if recipe.parts:
+        raise SettingsError(
+            f"--recipe {name}: a recipe of several models, and these are settings of one; take each by itself: "
+            f"{', '.join(recipe.parts)}"
+        )
+    return recipe
+
+
 def read_recipe(name: str) -> str:
     """The text of a recipe; see :func:`load_recipe`."""
     path = Path(name)
@@ -144,7 +164,7 @@ def read_recipe(name: str) -> str:
 
 
 def put_recipe(words: Sequence[str]) -> dict[str, list[str]]:
-    """Put the options of ``--recipe`` into the words of a ``train`` or ``test`` command, before the user's own.
+    """The words of a ``train`` or ``test`` command, for each model of its recipe.
 
     Returns:
         The words to run, by recipe: one entry, or one for each part of a recipe of parts; the key is "" where
@@ -153,16 +173,21 @@ def put_recipe(words: Sequence[str]) -> dict[str, list[str]]:
     Raises:
         SettingsError: If there is no such recipe, or it cannot be used.
     """
-    verb, own = words[0], list(words[1:])
-    place = next((i for i, word in enumerate(own) if word == "--recipe" or word.startswith("--recipe=")), None)
-    if place is None or own[place:] == ["--recipe"]:
+    name = find_recipe(words)
+    if name is None:
         return {"": list(words)}
-    _, is_joined, name = own[place].partition("=")
-    after = place + 1 if is_joined else place + 2
-    recipe = load_recipe(name if is_joined else own[place + 1])
-    chosen = [load_recipe(part) for part in recipe.parts] or [recipe]
-    rest = own[:place] + own[after:]
-    return {part.name: [verb, "--recipe", part.name, *part.words(verb), *rest] for part in chosen}
+    place = next(place for place, word in enumerate(words) if word.partition("=")[0] == "--recipe")
+    rest = [*words[1:place], *words[place + (1 if "=" in words[place] else 2) :]]
+    return {part: [words[0], "--recipe", part, *rest] for part in load_recipe(name).parts or [name]}
+
+
+def find_recipe(words: Sequence[str]) -> str | None:
+    """The recipe that the words of a command name."""
+    for word, following in zip(words, [*words[1:], None], strict=True):
+        option, is_joined, name = word.partition("=")
+        if option == "--recipe":
+            return name if is_joined else following
+    return None
 
 
 def _recipe(name: str, content: dict[str, Any]) -> Recipe:
@@ -182,6 +207,7 @@ def _recipe(name: str, content: dict[str, Any]) -> Recipe:
         raise SettingsError(f"--recipe {name}: has parts and options; a recipe of parts has no others; split the file")
     try:
         fields = {key: value for key, value in content.items() if key not in ("parts", "test", "released")}
+        fields |= {table: _checked(name, table, content[table]) for table in TABLES if table in content}
         released = Released(**content["released"]) if "released" in content else None
         return Recipe(name, **fields, parts=parts, test=TestOptions(**content.get("test", {})), released=released)
     except TypeError as error:
@@ -196,12 +222,34 @@ def _check_names(recipe: str, where: str, values: dict[str, Any], known: set[str
             raise SettingsError(f"--recipe {recipe}: {where}{name} is not an option; {hint}")
 
 
-def _words(options: type[Any], name: str, value: Any) -> Sequence[str]:
-    """An option and its value as words of a command line."""
-    flag = f"--{name.replace('_', '-')}"
-    annotation = next(item.type for item in dataclasses.fields(options) if item.name == name)
-    if annotation == "bool":
-        return [flag if value else f"--no-{flag[2:]}"]
-    if isinstance(value, list):
-        return [word for item in value for word in (flag, str(item))]
-    return [flag, str(value)]
+def _checked(recipe: str, table: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a table as the settings hold them."""
+    hints = get_type_hints(TABLES[table])
+    checked: dict[str, Any] = {}
+    for name, value in values.items():
+        allowed = set(get_args(hints[name])) if get_origin(hints[name]) is UnionType else {hints[name]}
+        if value == "None" and type(None) in allowed:
+            checked[name] = None
+            continue
+        (kind,) = allowed - {type(None)}
+        try:
+            checked[name] = _as_kind(value, kind)
+        except TypeError:
+            wanted = _KINDS.get(kind) or f"one of {', '.join(get_args(kind))}"
+            raise SettingsError(
+                f"--recipe {recipe}: [{table}] {name} = {value!r}; it is {wanted}; correct the file"
+            ) from None
+    return checked
+
+
+def _as_kind(value: Any, kind: Any) -> Any:
+    """A value of a TOML file as one of a Python type; TypeError if it is of another."""
+    if get_origin(kind) is Literal:
+        fits = value in get_args(kind)
+    elif kind == tuple[str, ...]:
+        fits = isinstance(value, list) and all(isinstance(each, str) for each in value)
+    else:
+        fits = type(value) in {float: (int, float), Path: (str,)}.get(kind, (kind,))
+    if not fits:
+        raise TypeError
+    return value if get_origin(kind) is Literal else tuple(value) if kind == tuple[str, ...] else kind(value)

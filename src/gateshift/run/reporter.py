@@ -14,7 +14,7 @@ class Reporter(Protocol):
         """One line about the run."""
 
     def epoch(self, number: int, num_epochs: int, num_batches: int) -> AbstractContextManager[Callable[..., None]]:
-        """Enter an epoch; what it gives is called after each batch with ``loss`` and ``accuracy`` so far."""
+        """Enter an epoch; what it gives is called after each batch with ``loss`` and ``accuracy`` as last read."""
 
 
 class Silent:

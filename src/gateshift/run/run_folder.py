@@ -7,7 +7,9 @@ import dataclasses
 import hashlib
 import io
 import json
+import operator
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,12 +21,13 @@ from accelerate.utils import load
 from safetensors import SafetensorError
 
 from gateshift.data.manifest import Manifest
-from gateshift.errors import SettingsError
+from gateshift.errors import FULL_DISK, SettingsError, explain_system_error
 from gateshift.files import partial_path, write_text
 from gateshift.model.bundle import save_model
 from gateshift.model.classifier import VideoClassifier
 from gateshift.run.train_settings import TrainSettings
 
+PATHS = ("train", "root", "start", "weights", "recipe")
 Row = Mapping[str, float | int]
 
 
@@ -87,23 +90,28 @@ class RunFolder:
         # A run that is finished may have been rid of its states.
         return is_ours and names <= known and len(self.read_log()) < min(2, settings.get("epochs", 0))
 
-    def check_description(self, new: Mapping[str, Any]) -> None:
-        """Raise SettingsError if a run to go on with was started with other settings, classes or videos to learn from.
+    def check_description(self, new: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The description of a run to go on with, which must be the same but for what it may change.
 
-        It may go on with other videos to validate on, which change no weight: without one that turned out to be bad.
+        It may go on with other videos to validate on, which change no weight: without one that turned out to be bad. It
+        may have more epochs, if its schedule allows it. Files are the same by whatever path.
+
+        Raises:
+            SettingsError: If it was started with other settings, classes or videos to learn from.
         """
         try:
             old = json.loads(self.settings.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             raise SettingsError(f"--resume: {self.settings} is missing or damaged; start a new run") from None
-        decisive = new.keys() - {"val", "val_videos"}
-        changed = [name for name in new if name in decisive and old.get(name) != new[name]]
-        if changed:
-            name = changed[0]
-            raise SettingsError(
-                f"--resume with {name} {new[name]!r}, but the run has {old.get(name)!r}; "
-                "give the same settings, or start a new run"
-            )
+        old.setdefault("accumulation", "release" if old.get("accumulate", 1) > 1 else "exact")  # all that there was
+        for name in (name for name in new if name not in ("val", "val_videos")):
+            same = _is_same_file if name in PATHS else operator.le if name == "epochs" else operator.eq
+            if not same(old.get(name), new[name]):
+                raise SettingsError(
+                    f"--resume with {name} {new[name]!r}, but the run has {old.get(name)!r}; "
+                    "give the same settings, or start a new run"
+                )
+        return old
 
     def describe(self, description: Mapping[str, Any]) -> None:
         """Note what is run in the folder."""
@@ -220,9 +228,10 @@ def describe(
     flat: dict[str, Any] = {}
     for name, value in dataclasses.asdict(settings).items():
         flat.update(value if isinstance(value, dict) else {name: value})
-    for name in ("resume", "save_minutes", "workers", "out", "checkpointing", "exclude", "skip_bad"):
+    for name in ("resume", "extend", "save_minutes", "workers", "out", "checkpointing", "exclude", "skip_bad"):
         del flat[name]
-    described = {name: _plain(value) for name, value in flat.items()}
+    files = {name: Path(flat[name]) for name in PATHS if isinstance(flat[name], str) and Path(flat[name]).is_file()}
+    described = {name: _plain(value) for name, value in {**flat, **files}.items()}
     lists = {"train_videos": _digest(learned), "val_videos": _digest(validation)}
     pairs = [list(pair) for pair in learned.mirror_pairs(classes)]
     reversals = [list(pair) for pair in backwards]
@@ -234,25 +243,41 @@ def _digest(manifest: Manifest) -> str:
     return hashlib.sha256(lines.encode("utf-8", "surrogatepass")).hexdigest()  # names of files may hold what is no text
 
 
+def _is_same_file(old: str | None, new: str | None) -> bool:
+    return old == new or (None not in (old, new) and os.path.realpath(str(old)) == os.path.realpath(str(new)))
+
+
 def _plain(value: Any) -> Any:
     if isinstance(value, Path):
-        return str(value)
+        return str(value.absolute())  # a run may go on from another folder
     return list(value) if isinstance(value, tuple) else value
 
 
 @contextmanager
 def _writing(path: Path) -> Iterator[None]:
-    """Raise SettingsError if something cannot be written, and delete the part of a folder that was."""
+    """Raise SettingsError if something cannot be written, and why; the part of a folder that was is deleted."""
     try:
         yield
-    except (OSError, RuntimeError, SafetensorError) as error:  # each writer has its own for a full disk
+    except (OSError, RuntimeError, SafetensorError) as error:  # each writer has its own
         left_mb = shutil.disk_usage(path.parent).free / 1e6
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
+        number = _system_error(error)
+        if number is not None and number not in FULL_DISK:
+            reason = explain_system_error(OSError(number, os.strerror(number), str(path)))
+            raise SettingsError(f"{reason}, and go on with --resume from what was saved before") from error
         raise SettingsError(
             f"{path}: cannot be written: {' '.join(str(error).split())}; the disk has {left_mb:.1f} MB left; make "
             "room on it, and go on with --resume from what was saved before"
         ) from error
+
+
+def _system_error(error: Exception) -> int | None:
+    """The system's number of an error; None if it does not say, as torch where the disk is full."""
+    if isinstance(error, OSError):
+        return error.errno
+    said = re.search(r"os error (\d+)", str(error))  # safetensors
+    return int(said[1]) if said else None
 
 
 def _sync(folder: Path) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import torch
 
+from gateshift.errors import SettingsError
+from gateshift.run.progress import Progress
 from gateshift.run.train_settings import OptimOptions
 
 
@@ -63,15 +66,65 @@ def set_rates(
     """
 
     def rate(warmup_epochs: int) -> float:
-        if optim.schedule == "epochs":
-            return learning_rate(epoch, peak=optim.peak_lr, warmup_epochs=warmup_epochs, num_epochs=optim.epochs)
-        return one_cycle_rate(
-            epoch * updates_per_epoch + update,
-            peak=optim.peak_lr,
-            warmup_updates=warmup_epochs * updates_per_epoch,
-            num_updates=optim.epochs * updates_per_epoch,
-        )
+        return _rate(optim, warmup_epochs, epoch=epoch, update=update, updates_per_epoch=updates_per_epoch)
 
     for group in optimizer.param_groups:
         group["lr"] = rate(group["warmup_epochs"]) * group["lr_scale"]
     return rate(optim.warmup_epochs)
+
+
+def _rate(optim: OptimOptions, warmup_epochs: int, *, epoch: int, update: int, updates_per_epoch: int) -> float:
+    """The rate of an update after a warm-up of so many epochs."""
+    if optim.schedule == "epochs":
+        return learning_rate(epoch, peak=optim.peak_lr, warmup_epochs=warmup_epochs, num_epochs=optim.epochs)
+    return one_cycle_rate(
+        epoch * updates_per_epoch + update,
+        peak=optim.peak_lr,
+        warmup_updates=warmup_epochs * updates_per_epoch,
+        num_updates=optim.epochs * updates_per_epoch,
+    )
+
+
+def plan_longer(
+    optim: OptimOptions, planned_epochs: int, progress: Progress, *, updates_per_epoch: int, extend: bool
+) -> tuple[str, bool]:
+    """Let a run go on with more epochs than it was planned with.
+
+    Where its rates so far are those of the longer run, as within the warm-up, it is the longer run. Else it may be
+    extended: from here on it has the rates of the longer run, which are higher than those that it came to.
+
+    Args:
+        optim: Options with the new number of epochs.
+        planned_epochs: The number before.
+        progress: How far the run has come.
+        updates_per_epoch: How many there are.
+        extend: Whether rates may change.
+
+    Returns:
+        What to say of it, and whether the run is extended.
+
+    Raises:
+        SettingsError: If rates would change, and may not.
+    """
+    before = dataclasses.replace(optim, epochs=planned_epochs)
+    done = progress.epoch * updates_per_epoch + progress.so_far.updates
+
+    def rates(options: OptimOptions, number: int) -> list[float]:
+        epoch, update = divmod(number, updates_per_epoch)
+        gates = optim.warmup_epochs if optim.gates_warmup_epochs is None else optim.gates_warmup_epochs
+        warmups = (optim.warmup_epochs, gates)
+        return [
+            _rate(options, each, epoch=epoch, update=update, updates_per_epoch=updates_per_epoch) for each in warmups
+        ]
+
+    if not done or rates(before, done - 1) == rates(optim, done - 1):  # what was before that is the same, too
+        return f"{optim.epochs} epochs in place of {planned_epochs}: no learning rate so far depends on it", False
+    (last, *_), (following, *_) = rates(before, done - 1), rates(optim, done)
+    if not extend:
+        raise SettingsError(
+            f"--resume with --epochs {optim.epochs}, but the run's learning rate was planned over {planned_epochs}, "
+            f"and has come to {last:.3g} {progress}; add --extend to go on with {following:.3g}, the rates of a run of "
+            f"{optim.epochs} epochs from here on, or start a new run"
+        )
+    text = f"extended from {planned_epochs} to {optim.epochs} epochs {progress}: the learning rate is {following:.3g} "
+    return text + f"from here, that of a run of {optim.epochs} epochs, where it was {last:.3g}", True

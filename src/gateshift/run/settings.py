@@ -71,6 +71,14 @@ class TestSettings:
     workers: int | None = None
     """Processes that load videos; 0 loads in the main process. By default one less than there are cores, at most 8."""
 
+    def __post_init__(self) -> None:
+        if self.recipe is not None:
+            from gateshift.run.recipes import load_one_recipe
+
+            for name, value in load_one_recipe(self.recipe).protocol().items():
+                if getattr(self, name) is None:
+                    object.__setattr__(self, name, value)
+
 
 @dataclass(frozen=True)
 class EnsembleSettings:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,11 +14,11 @@ from torch import Tensor
 from gateshift.data.dataset import Sample
 from gateshift.data.loading import read_batches
 from gateshift.data.views import Protocol
-from gateshift.errors import SettingsError, VideoError
+from gateshift.errors import VideoError
 from gateshift.run.checkpoints import Checkpoints, total
 from gateshift.run.evaluate import evaluate
 from gateshift.run.metrics import Metrics, MultiLabelMetrics
-from gateshift.run.optim import training_step
+from gateshift.run.optim import TrainingStep
 from gateshift.run.parameter_groups import freeze_backbone, freeze_batch_norms
 from gateshift.run.progress import EpochSoFar
 from gateshift.run.reporter import Reporter, Silent
@@ -27,6 +28,8 @@ from gateshift.run.stopping import StopRequest
 from gateshift.run.train_settings import TrainSettings
 from gateshift.run.training import Training, prepare
 from gateshift.run.training_page import draw_batch, openness_row, watched_clips, write_training_page
+
+READ_EVERY_S = 1.0  # losses, which have to be waited for
 
 
 def train(settings: TrainSettings, reporter: Reporter | None = None, stop: StopRequest | None = None) -> RunFolder:
@@ -82,6 +85,16 @@ def _train_epoch(run: Training, epoch: int, saves: Checkpoints, reporter: Report
     if optim.partial_bn:
         freeze_batch_norms(run.model)
     frozen = freeze_backbone(run.model) if epoch < optim.freeze_epochs else ()
+    step = TrainingStep(
+        run.accelerator,
+        run.wrapped,
+        run.optimizer,
+        run.loss,
+        clip_norm=optim.clip_norm,
+        accumulate=optim.accumulate,
+        accumulation=optim.accumulation,
+    )
+    read_s = time.monotonic()
     with reporter.epoch(epoch, optim.epochs, len(run.loader) - so_far.taken) as tell:
         for batch, taken, is_last in _readable_batches(run):
             so_far.batches += 1
@@ -90,25 +103,18 @@ def _train_epoch(run: Training, epoch: int, saves: Checkpoints, reporter: Report
             if epoch == 0 and so_far.batches == 1 and run.accelerator.is_main_process:
                 draw_batch(clips, _labels_of(targets, run), run.folder.first_batch)
             is_update = so_far.batches % optim.accumulate == 0 or is_last
-            loss, _, logits = training_step(
-                run.accelerator,
-                run.wrapped,
-                run.optimizer,
-                clips,
-                targets,
-                clip_norm=optim.clip_norm,
-                accumulate=optim.accumulate,
-                update=is_update,
-                loss=run.loss,
-                frozen=frozen,
-            )
-            _count(so_far, float(loss), run.loss.count_right(logits, targets), len(targets), epoch)
+            loss, _, logits = step(clips, targets, update=is_update, frozen=frozen)
+            run.progress.count(loss, run.loss.count_right(logits, targets), len(targets))
+            if not so_far.videos or time.monotonic() - read_s >= READ_EVERY_S:
+                run.progress.read()
+                read_s = time.monotonic()
             tell(loss=so_far.mean_loss, accuracy=so_far.accuracy)
             if is_update:
                 so_far.taken, so_far.updates = taken, so_far.updates + 1
                 if run.average is not None:
                     run.average.update(run.model, epoch * _updates_per_epoch(run) + so_far.updates)
                 saves.after_update()
+    run.progress.read()
     together = total(so_far, run.accelerator)
     rate = _set_rates(run, epoch, so_far.updates - 1)
     return {"epoch": epoch + 1, "lr": rate, "loss": together.mean_loss, "accuracy": together.accuracy}
@@ -120,13 +126,6 @@ def _labels_of(targets: Tensor, run: Training) -> list[str]:
     if run.loss.multi_label:
         return [", ".join(classes[place] for place in row.gt(0.5).nonzero().flatten().tolist()) for row in targets]
     return [classes[label] for label in (targets if targets.dim() == 1 else targets.argmax(1)).tolist()]
-
-
-def _count(so_far: EpochSoFar, loss: float, hits: float, videos: int, epoch: int) -> None:
-    """Add what came out of a batch to what came out of the epoch."""
-    if not math.isfinite(loss):
-        raise SettingsError(f"the loss became {loss} in epoch {epoch + 1}; start again with a lower --lr")
-    so_far.loss, so_far.hits, so_far.videos = so_far.loss + loss * videos, so_far.hits + hits, so_far.videos + videos
 
 
 def _updates_per_epoch(run: Training) -> int:

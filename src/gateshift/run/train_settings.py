@@ -7,20 +7,39 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
+from typing_extensions import Self
 from tyro.conf import Positional, UseAppendAction, arg
 
 from gateshift.errors import SettingsError
 
 Precision = Literal["no", "bf16", "fp16"]
 ShortVideos = Literal["spread", "first-frame"]
+Accumulation = Literal["exact", "release"]
+
+
+class _Options:
+    """Options that know which of them were given, so that a recipe can stand for the others."""
+
+    _given: frozenset[str]
+
+    def __new__(cls, *values: Any, **named: Any) -> Self:
+        options = super().__new__(cls)
+        names = [name for name in cls.__annotations__ if name != "_given"]
+        object.__setattr__(options, "_given", frozenset((*names[: len(values)], *named)))
+        return options
+
+    def filled(self, others: Mapping[str, Any]) -> Self:
+        """The same options, with these in place of defaults."""
+        missing = {name: value for name, value in others.items() if name not in self._given}
+        return replace(self, **missing) if missing else self  # type: ignore[type-var]
 
 
 @dataclass(frozen=True)
-class ModelOptions:
+class ModelOptions(_Options):
     """The network."""
 
     backbone: str = "bninception"
@@ -61,7 +80,7 @@ class ModelOptions:
 
 
 @dataclass(frozen=True)
-class OptimOptions:
+class OptimOptions(_Options):
     """The training. The defaults are the papers' recipe."""
 
     epochs: int = 60
@@ -77,6 +96,10 @@ class OptimOptions:
     """Videos of one forward pass, over all devices together."""
     accumulate: int = 1
     """Passes whose gradients are added up before the weights change."""
+    accumulation: Accumulation = "exact"
+    """How they are added up: exact is the update of one batch of the same videos, its norm clipped once. release is the
+    papers' code: each pass is divided by accumulate, also where an epoch ends with fewer, and the norm of what is
+    gathered is clipped after every pass."""
     optimizer: Literal["sgd", "adamw"] = "sgd"
     """sgd (the papers', momentum 0.9) or adamw."""
     lr: float = 0.01
@@ -102,7 +125,7 @@ class OptimOptions:
     weight_decay: float = 5e-4
     """Weight decay of every parameter."""
     clip_norm: float = 20.0
-    """Largest norm of the gradients."""
+    """Largest norm of the gradients of an update."""
     label_smoothing: float = 0.0
     """Share of the target spread over all classes."""
     validate_every: int = 1
@@ -119,7 +142,7 @@ class OptimOptions:
 
 
 @dataclass(frozen=True)
-class AugmentOptions:
+class AugmentOptions(_Options):
     """How training clips are varied, beside random frames and multi-scale crops."""
 
     mirror: Literal["all", "pairs", "none"] = "all"
@@ -152,7 +175,7 @@ class AugmentOptions:
 
 
 @dataclass(frozen=True)
-class SkewOptions:
+class SkewOptions(_Options):
     """Classes that have very different numbers of videos. Take one of the first two."""
 
     balanced: bool = False
@@ -181,8 +204,8 @@ class TrainSettings:
     out: Annotated[Path, arg(metavar="RUN")]
     """Folder to write; it must not exist, unless --resume."""
     recipe: str | None = None
-    """A published row, see gateshift recipes, or a .toml file of yours: its options replace the defaults below
-    on the command line. What is given beside it wins."""
+    """A published row, see gateshift recipes, or a .toml file of yours: its options replace the defaults below. What is
+    given beside it wins."""
     model: ModelOptions = field(default_factory=ModelOptions)
     optim: OptimOptions = field(default_factory=OptimOptions)
     augment: AugmentOptions = field(default_factory=AugmentOptions)
@@ -212,11 +235,22 @@ class TrainSettings:
     seed: int = 0
     """Everything random follows from it."""
     resume: bool | Literal["auto"] = False
-    """Go on where the run in RUN stopped, however it did. auto, for schedulers that start a command again: go on if
-    there is anything to go on from, else begin."""
+    """Go on where the run in RUN stopped, however it did, with more --epochs too; see --extend. auto, for schedulers
+    that start a command again: go on if there is anything to go on from, else begin."""
+    extend: bool = False
+    """With --resume and more --epochs than the run was begun with: go on although its learning rate has followed the
+    shorter plan. From here on it is that of a run of --epochs, so it rises first, and falls to 0 again."""
     save_minutes: float = 10.0
     """Time from one save within an epoch to the next, for a run that is killed: it loses no more. 0 saves after every
     update. A run that is asked to stop, by Ctrl-C or SIGTERM, saves what it has."""
+
+    def __post_init__(self) -> None:
+        if self.recipe is not None:
+            from gateshift.run.recipes import load_one_recipe
+
+            recipe = load_one_recipe(self.recipe)
+            for table in ("model", "optim", "augment", "skew"):
+                object.__setattr__(self, table, getattr(self, table).filled(getattr(recipe, table)))
 
     def check(self) -> None:
         """Raise SettingsError if a number is out of its range, or options contradict each other."""
@@ -269,6 +303,8 @@ class TrainSettings:
         )
         _check({"rand-augment": augment.rand_augment}, lambda value: 0 <= value <= 30, "it must be from 0 to 30; try 9")
         self._check_epochs()
+        if self.extend and not self.resume:
+            raise SettingsError("--extend goes with --resume: it is for a run that there is; add it, or leave both out")
         if model.start is not None and model.weights is not None:
             raise SettingsError("--start and --weights: both say where the network starts; leave one of them out")
         if self.multi_label and (skew.balanced or skew.class_weights):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -32,6 +33,8 @@ from gateshift.run.progress import Progress
 from gateshift.run.recipes import TestOptions, load_recipe
 from gateshift.run.reporter import Reporter
 from gateshift.run.run_folder import RunFolder, describe
+from gateshift.run.schedule import plan_longer
+from gateshift.run.small_batches import check_small_batches
 from gateshift.run.train_settings import OptimOptions, TrainSettings
 from gateshift.run.training_clips import choose_reversal_pairs, create_augmentation, create_order, read_lists
 
@@ -71,8 +74,7 @@ def prepare(settings: TrainSettings, folder: RunFolder, reporter: Reporter) -> T
         check_several(classes, learned.source)
     backwards = choose_reversal_pairs(augment, learned, classes)
     description = describe(settings, classes, learned, validation, backwards)
-    if settings.resume:
-        folder.check_description(description)
+    begun = folder.check_description(description) if settings.resume else None
     # A label that is not learned is found before the training, not after.
     check_agreement([(each.source, each.entries, each.targets(classes)) for each in (learned, validation)])
     for note in learned.describe_numbers(learned=True):
@@ -88,11 +90,13 @@ def prepare(settings: TrainSettings, folder: RunFolder, reporter: Reporter) -> T
     average = WeightAverage(model, optim.ema, accelerator) if optim.ema else None  # of the network as it is, unwrapped
     if optim.partial_bn:
         freeze_batch_norms(model)
+    check_small_batches(model, settings, num_videos=len(order), processes=accelerator.num_processes)
     optimizer = create_optimizer(model, optim)
     _rearrange(model, settings, accelerator)
     called = torch.compile(model) if settings.compile else model
     wrapped, optimizer, loader = accelerator.prepare(called, optimizer, loader)
-    progress = _enter_folder(settings, folder, accelerator, description, reporter)
+    updates_per_epoch = math.ceil(len(loader) / optim.accumulate)
+    progress = _enter_folder(settings, folder, accelerator, description, begun, updates_per_epoch, reporter)
     mixing = Mixing(len(classes), augment.mixup, augment.cutmix, settings.seed)
     run = Training(
         settings,
@@ -126,16 +130,19 @@ def _enter_folder(
     settings: TrainSettings,
     folder: RunFolder,
     accelerator: Accelerator,
-    description: Mapping[str, Any],
+    description: dict[str, Any],
+    begun: Mapping[str, Any] | None,
+    updates_per_epoch: int,
     reporter: Reporter,
 ) -> Progress:
     """Make the folder, or restore what a stopped run left in it. Returns how far the run has come."""
     progress = Progress()
     accelerator.register_for_checkpointing(progress)
-    if settings.resume:
+    if begun is not None:
         state = folder.load_state(accelerator)
         saved = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(state.stat().st_mtime))
         reporter.say(f"going on from {state}, saved {saved} {progress} of {settings.optim.epochs}")
+        description["extended"] = _extensions(settings, begun, progress, updates_per_epoch, reporter)
         if not accelerator.is_main_process:
             progress.so_far.forget_counts()  # those saved are of all processes together, and count once
         if progress.validated_on not in ("", description["val_videos"]):
@@ -146,6 +153,21 @@ def _enter_folder(
     if accelerator.is_main_process:
         (folder.describe if settings.resume else folder.create)(description)
     return progress
+
+
+def _extensions(
+    settings: TrainSettings, begun: Mapping[str, Any], progress: Progress, updates_per_epoch: int, reporter: Reporter
+) -> list[dict[str, Any]]:
+    """How a run that goes on has been extended, now or before."""
+    planned, epochs, extended = begun["epochs"], settings.optim.epochs, list(begun.get("extended", ()))
+    if epochs > planned:
+        said, is_extended = plan_longer(
+            settings.optim, planned, progress, updates_per_epoch=updates_per_epoch, extend=settings.extend
+        )
+        reporter.say(said)
+        if is_extended:
+            extended.append({"epochs": planned, "to": epochs, "at": str(progress)})
+    return extended
 
 
 def _check_processes(settings: TrainSettings, num_processes: int) -> None:
