@@ -7,8 +7,8 @@ DEMO   ?= demo
 # On cores shared with other work, threads that spin while they wait cost minutes.
 export OMP_WAIT_POLICY := PASSIVE
 
-# What some tests need and pip cannot give: a browser, and a server of camera streams. They are skipped without.
-SYSTEM_PACKAGES := chromium gir1.2-gst-rtsp-server-1.0 python3-gi gstreamer1.0-plugins-good
+# What some tests need and pip cannot give: the ffmpeg program, a browser, and a server of camera streams. They are skipped without.
+SYSTEM_PACKAGES := ffmpeg chromium gir1.2-gst-rtsp-server-1.0 python3-gi gstreamer1.0-plugins-good
 
 .PHONY: demo test check format docs accuracy accuracy-quick clean system
 

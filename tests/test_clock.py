@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 from video_corpus import encode
 
 from gateshift.data.decoding import frames_between
-from gateshift.data.video import VideoFile, open_video
+from gateshift.data.video import VideoFile, open_video, warn_of_late_pictures
 from gateshift.errors import GateShiftWarning
 
 RED, BLUE = (200, 30, 30), (30, 30, 200)
@@ -23,6 +24,11 @@ def coloured() -> np.ndarray:
     frames = np.empty((50, 48, 64, 3), np.uint8)
     frames[:25], frames[25:] = RED, BLUE
     return frames
+
+
+@pytest.fixture(autouse=True)
+def nothing_was_said() -> None:
+    warn_of_late_pictures.cache_clear()
 
 
 @pytest.fixture
@@ -93,3 +99,18 @@ def test_parts_that_follow_each_other_share_no_frame_and_leave_none_out() -> Non
     borders = [0.0, 0.5, 1.001, 1.5, 2.335, 3.4]
     parts = [frames_between(times_s, *ends) for ends in itertools.pairwise(borders)]
     assert [number for part in parts for number in part] == list(range(100))
+
+
+def test_the_command_line_says_once_that_times_are_those_of_the_clock(
+    late: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(late.parent)
+    Path("list.csv").write_text("path,label,start,end\nlate.mkv,red,1,2\nlate.mkv,blue,2,3\n")
+    command = (
+        "train list.csv list.csv --out run --temporal none --backbone test_resnet --segments 2 --size 32 --epochs 2"
+    )
+    options = "--warmup-epochs 0 --batch-size 2 --workers 0 --mirror none"
+    subprocess.run([sys.executable, "-m", "gateshift", *command.split(), *options.split()], check=True)
+    told = [line for line in capfd.readouterr().err.splitlines() if "count on the file's clock" in line]
+    assert len(told) == 1
+    assert told[0].startswith("gateshift: the pictures of a video begin after its sound")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 import os
 import sys
+import warnings
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any, Union
+from typing import Annotated, Any, TextIO, Union
 
 import tyro
 
 from gateshift import __version__, verbs
-from gateshift.errors import GateShiftError, StoppedError, explain_system_error
+from gateshift.errors import GateShiftError, GateShiftWarning, StoppedError, explain_system_error
 from gateshift.run.explain_settings import ExplainSettings
 from gateshift.run.predict_settings import PredictSettings
 from gateshift.run.scan_settings import ScanSettings
@@ -116,6 +117,21 @@ def run(words: Sequence[str]) -> None:
         VERBS[verb][1](settings)
 
 
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Ours are for the user: one line, without the place in the code."""
+    text = f"gateshift: {message}\n"
+    if not issubclass(category, GateShiftWarning):
+        text = warnings.formatwarning(message, category, filename, lineno, line)
+    (file or sys.stderr).write(text)
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line. Bad input ends in one line on stderr and exit code 2."""
     words = list(sys.argv[1:] if arguments is None else arguments)
@@ -126,7 +142,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # names of files may hold what is no text
     try:
-        run(words)
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            run(words)
     except StoppedError as error:
         sys.stderr.write(f"gateshift: {error}\n")
         raise SystemExit(error.exit_code) from None

@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from fractions import Fraction
+from functools import cache
 from os import PathLike
 from pathlib import Path
 
@@ -33,10 +34,6 @@ from gateshift.data.reader import Video as Video
 from gateshift.errors import EmptyVideoError, GateShiftWarning, VideoError, explain_system_error
 
 LATE_S = 0.02  # pictures that begin later than this, but not sounds, are late
-LATE_WARNING = (
-    "the pictures of a video begin after its sound (gateshift scan names it); start and end count on the file's clock, "
-    "as players show it; a list made for gateshift 0.1 counted from the first picture: add the time at which that comes"
-)
 
 
 def open_video(
@@ -79,6 +76,18 @@ def open_video(
         return FrameFolder(path, num_frames=num_frames)
     _check_file(path)
     return PackedFrames(path, num_frames=num_frames)
+
+
+@cache  # once is enough
+def warn_of_late_pictures() -> None:
+    """Say that lists for an earlier gateshift counted otherwise where pictures begin late."""
+    warnings.warn(
+        "the pictures of a video begin after its sound (gateshift scan names it); start and end count on the file's "
+        "clock, as players show it; a list for an earlier gateshift counted from the first picture: add the time at "
+        "which that comes",
+        GateShiftWarning,
+        stacklevel=2,
+    )
 
 
 class VideoFile(FrameReader):
@@ -175,7 +184,7 @@ class VideoFile(FrameReader):
             )
         times_s = self._decoder.times_s()
         if times_s[0] >= LATE_S:
-            warnings.warn(LATE_WARNING, GateShiftWarning, stacklevel=2)  # shown once, as it names no file
+            warn_of_late_pictures()
         kept = frames_between(times_s, start_s, end_s)
         if not kept:
             raise VideoError(
