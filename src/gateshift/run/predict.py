@@ -17,7 +17,7 @@ from gateshift.data.mirror import mirror_map
 from gateshift.data.video import find_videos, open_video
 from gateshift.data.views import Protocol
 from gateshift.errors import VideoError
-from gateshift.model.classifier import VideoClassifier
+from gateshift.model.classifier import ClipClassifier
 from gateshift.model.config import ModelConfig
 from gateshift.run.evaluate import score_views
 from gateshift.run.export import ExportedModel
@@ -80,7 +80,7 @@ def put_on_device(model: Model) -> Model:
 
 
 def predict(
-    model: VideoClassifier | ExportedModel, videos: Sequence[Path], protocol: Protocol, *, top: int = 5
+    model: ClipClassifier | ExportedModel, videos: Sequence[Path], protocol: Protocol, *, top: int = 5
 ) -> Iterator[Prediction]:
     """Classify videos, one after the other.
 
@@ -115,7 +115,7 @@ def unread(video: str, config: ModelConfig, error: VideoError) -> Prediction:
 
 @torch.inference_mode()
 def classify(
-    model: VideoClassifier | ExportedModel, views: Tensor, protocol: Protocol, *, video: str, top: int
+    model: ClipClassifier | ExportedModel, views: Tensor, protocol: Protocol, *, video: str, top: int
 ) -> Prediction:
     """The record of one video.
 

@@ -17,7 +17,7 @@ from torch import Tensor
 from gateshift.data.video import Video, VideoFile, open_video
 from gateshift.data.views import Protocol
 from gateshift.errors import SettingsError, VideoError
-from gateshift.model.classifier import VideoClassifier
+from gateshift.model.classifier import ClipClassifier
 from gateshift.run.export import ExportedModel
 from gateshift.run.windows import Thresholds, Windows, stack_clips
 
@@ -66,7 +66,7 @@ def open_recording(path: Path) -> VideoFile:
 
 @torch.inference_mode()
 def score_windows(
-    model: VideoClassifier | ExportedModel,
+    model: ClipClassifier | ExportedModel,
     video: Video,
     windows: Windows,
     *,
