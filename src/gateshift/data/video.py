@@ -11,6 +11,7 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from os import PathLike
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from gateshift.data.images import IMAGE_SUFFIXES, read_image
 from gateshift.data.packed import PACKED_SUFFIX, PackedFrames
 from gateshift.data.reader import FrameReader, count_kept, natural_order
 from gateshift.data.reader import Video as Video
+from gateshift.data.sources import Source, is_path, open_copied
 from gateshift.errors import EmptyVideoError, VideoError
 
 # fmt: off
@@ -34,7 +36,7 @@ VIDEO_SUFFIXES = frozenset({
 
 
 def open_video(
-    path: str | PathLike[str],
+    path: Source,
     *,
     start_s: float | None = None,
     end_s: float | None = None,
@@ -44,7 +46,8 @@ def open_video(
 
     Args:
         path: A file that FFmpeg can decode, a folder that directly holds images, or a zip of stored images, as
-            ``gateshift prepare --pack`` writes.
+            ``gateshift prepare --pack`` writes. Also such a file as bytes, as a file object opened with "rb", or at an
+            http or https address: up to 2 GiB, copied to a temporary file that closing the video removes.
         start_s: Keep the frames from this time on, in seconds after the first frame. Files only.
         end_s: Keep the frames before this time, in seconds after the first frame. Files only.
         num_frames: Of the frames left by then, keep only the first ones, this many.
@@ -56,6 +59,8 @@ def open_video(
         VideoError: If there is nothing at ``path``, it is not a video, it has no frame in the times given
             or fewer than ``num_frames``, or times are given for images, which have no clock.
     """
+    if not is_path(path):
+        return open_copied(path, partial(open_video, start_s=start_s, end_s=end_s, num_frames=num_frames))
     path = Path(path)
     # Of what may not be looked at, unlike Path.is_dir, it says no.
     is_folder, is_packed = os.path.isdir(path), path.suffix.lower() == PACKED_SUFFIX  # noqa: PTH112
@@ -149,6 +154,7 @@ class VideoFile(FrameReader):
     def close(self) -> None:
         """Free the decoder and the file. Closing twice is harmless."""
         self._decoder.close()
+        super().close()
 
     def times_s(self) -> list[float]:
         """Say when each frame is shown: seconds after the first one [num_frames], never decreasing.

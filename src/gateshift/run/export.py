@@ -23,6 +23,7 @@ from gateshift.model.bundle import load_model
 from gateshift.model.classifier import VideoClassifier
 from gateshift.model.clips import take_clips
 from gateshift.model.config import ModelConfig
+from gateshift.model.weights import unreadable
 from gateshift.run.quantize import quantize
 from gateshift.run.runtime import METADATA_KEY, Runtime, describe_export, read_description, without_telemetry
 
@@ -255,7 +256,7 @@ def _load_program(path: Path) -> tuple[Callable[[Tensor], Tensor], ModelConfig]:
     try:
         program = torch.export.load(path, extra_files=extra)
     except Exception as error:  # a damaged archive fails in many ways
-        raise ModelError(f"{path}: not a readable export; write it again") from error
+        raise unreadable(path, error) or ModelError(f"{path}: not a readable export; write it again") from error
     module = program.module()
     # A function, as torch refuses to set an exported program to eval mode, which it is in anyway.
     return lambda clips: module(clips), read_description(extra[METADATA_KEY])

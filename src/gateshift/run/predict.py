@@ -7,13 +7,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
 
 from gateshift.data.dataset import read_views
 from gateshift.data.mirror import mirror_map
+from gateshift.data.sources import Source, is_source, name_of
 from gateshift.data.video import find_videos, open_video
 from gateshift.data.views import Protocol
 from gateshift.errors import VideoError
@@ -29,7 +30,7 @@ class Prediction:
     """What a model says of one video, or why it could not be read.
 
     Attributes:
-        video: Its path.
+        video: Its path, or what it is called.
         top: The likeliest classes and their probabilities, likeliest first.
         error: One line, or None.
         unsure: Whether the likeliest class is less likely than the model asks of an answer.
@@ -55,15 +56,15 @@ class Prediction:
         return {"video": self.video, "label": self.label, **several, "top": top, "error": self.error}
 
 
-def collect_videos(paths: Iterable[Path]) -> list[Path]:
-    """The videos meant by files, frame folders and folders of videos, in the order given.
+def collect_videos(paths: Iterable[Path | str]) -> list[Path | str]:
+    """The videos meant by files, frame folders, folders of videos and addresses, in the order given.
 
     A path that is nothing, or a folder without videos or that may not be read, stands for itself: reading it says what
     is wrong.
     """
-    videos: list[Path] = []
+    videos: list[Path | str] = []
     for path in paths:
-        found: list[Path] = []
+        found: Sequence[Path | str] = []
         with suppress(VideoError):
             found = find_videos(path) if os.path.isdir(path) else []  # noqa: PTH112 - Path.is_dir raises
         videos += found or [path]
@@ -80,13 +81,14 @@ def put_on_device(model: Model) -> Model:
 
 
 def predict(
-    model: ClipClassifier | ExportedModel, videos: Sequence[Path], protocol: Protocol, *, top: int = 5
+    model: ClipClassifier | ExportedModel, videos: Source | Iterable[Source], protocol: Protocol, *, top: int = 5
 ) -> Iterator[Prediction]:
     """Classify videos, one after the other.
 
     Args:
         model: In eval mode.
-        videos: Video files or frame folders.
+        videos: Whatever :func:`gateshift.data.video.open_video` opens, one or several: video files, frame folders,
+            bytes, file objects, addresses.
         protocol: The views of each video.
         top: How many classes to name.
 
@@ -98,14 +100,16 @@ def predict(
     """
     check_top(top)
     config = model.config
-    for path in videos:
+    several: Iterable[Source] = [videos] if is_source(videos) else cast("Iterable[Source]", videos)
+    for source in several:
+        name = name_of(source)
         try:
-            with open_video(path) as video:
+            with open_video(source) as video:
                 views = read_views(video, protocol, size_px=config.size_px, resize_px=config.resize_px)
         except VideoError as error:
-            yield unread(str(path), config, error)
+            yield unread(name, config, error)
             continue
-        yield classify(model, views, protocol, video=str(path), top=top)
+        yield classify(model, views, protocol, video=name, top=top)
 
 
 def unread(video: str, config: ModelConfig, error: VideoError) -> Prediction:

@@ -51,8 +51,8 @@ def check_timeline(path: Path, *, overwrite: bool) -> None:
         raise SettingsError(f"--timeline {path}: it exists; choose another name, or add --overwrite")
 
 
-def open_recording(path: Path) -> VideoFile:
-    """Open a video file for a timeline.
+def open_recording(path: Path | str) -> VideoFile:
+    """Open a video file, or one at an address, for a timeline.
 
     Raises:
         VideoError: If it cannot be opened, or has no clock, as images have none.
@@ -202,7 +202,7 @@ def end_times(video: VideoFile) -> list[float]:
     return [*times, times[-1] + step]
 
 
-def write_timeline(segments: Sequence[Segment], path: Path, *, video: Path) -> None:
+def write_timeline(segments: Sequence[Segment], path: Path, *, video: Path | str) -> None:
     """Write segments as .json, .csv, .srt or .vtt; the file appears when it is whole.
 
     Args:
@@ -215,12 +215,12 @@ def write_timeline(segments: Sequence[Segment], path: Path, *, video: Path) -> N
     partial.replace(path)
 
 
-def _json_text(segments: Sequence[Segment], video: Path) -> str:
+def _json_text(segments: Sequence[Segment], video: Path | str) -> str:
     record = {"video": str(video), "segments": [asdict(segment) for segment in segments]}
     return json.dumps(record, indent=2, ensure_ascii=False) + "\n"
 
 
-def _csv_text(segments: Sequence[Segment], _: Path) -> str:
+def _csv_text(segments: Sequence[Segment], _: Path | str) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("start_s", "end_s", "label", "score"))
@@ -228,7 +228,7 @@ def _csv_text(segments: Sequence[Segment], _: Path) -> str:
     return text.getvalue()
 
 
-def _srt_text(segments: Sequence[Segment], _: Path) -> str:
+def _srt_text(segments: Sequence[Segment], _: Path | str) -> str:
     cues = (
         f"{number}\n{_clock(s.start_s, ',')} --> {_clock(s.end_s, ',')}\n{s.label} ({s.score:.2f})\n"
         for number, s in enumerate(segments, start=1)
@@ -236,7 +236,7 @@ def _srt_text(segments: Sequence[Segment], _: Path) -> str:
     return "\n".join(cues)
 
 
-def _vtt_text(segments: Sequence[Segment], _: Path) -> str:
+def _vtt_text(segments: Sequence[Segment], _: Path | str) -> str:
     cues = (
         f"{_clock(s.start_s, '.')} --> {_clock(s.end_s, '.')}\n{_escaped(s.label)} ({s.score:.2f})\n" for s in segments
     )
@@ -258,7 +258,7 @@ def _clock(time_s: float, point: str) -> str:
     return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}{point}{thousandths:03}"
 
 
-_FORMATS: dict[str, Callable[[Sequence[Segment], Path], str]] = {
+_FORMATS: dict[str, Callable[[Sequence[Segment], Path | str], str]] = {
     ".json": _json_text,
     ".csv": _csv_text,
     ".srt": _srt_text,
