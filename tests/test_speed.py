@@ -83,7 +83,7 @@ def test_checkpointing_keeps_the_names_of_weights_and_copies_compute_with_their_
     before = model.state_dict()
     with torch.no_grad():
         for weight in saving.parameters():
-            weight.add_(1)
+            weight.mul_(1.1)
     copied = copy.deepcopy(saving)
     for target in (model, copied):  # from one without it, and from one with it
         target.load_state_dict(saving.state_dict())

@@ -12,6 +12,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
 from gateshift.model.clip_length import ClipLength, current_num_frames
+from gateshift.model.stand_in import StandIn
 
 
 def checkpoint_blocks(net: nn.Module) -> int:
@@ -46,42 +47,7 @@ def _blocks(net: nn.Module, prefix: str = "") -> Iterator[str]:
             yield prefix + name
 
 
-class _InPlaceOf(nn.Module):
-    """Stands where a layer was; in a state_dict the layer's tensors have the names that they had there.
-
-    Args:
-        layer: The layer.
-    """
-
-    def __init__(self, layer: nn.Module) -> None:
-        super().__init__()
-        self.layer = layer
-        self.train(layer.training)
-        self.register_state_dict_post_hook(_leave_out_layer)  # type: ignore[no-untyped-call]
-        self.register_load_state_dict_pre_hook(_put_in_layer)  # type: ignore[no-untyped-call]
-
-    def __getattr__(self, name: str) -> Any:
-        """What the network asks of the layer itself."""
-        try:
-            return super().__getattr__(name)
-        except AttributeError:
-            return getattr(super().__getattr__("layer"), name)
-
-
-def _leave_out_layer(_: nn.Module, state: dict[str, Any], prefix: str, __: Any) -> None:
-    _rename(state, f"{prefix}layer.", prefix)
-
-
-def _put_in_layer(_: nn.Module, state: dict[str, Any], prefix: str, *__: Any) -> None:
-    _rename(state, prefix, f"{prefix}layer.")
-
-
-def _rename(state: dict[str, Any], before: str, after: str) -> None:
-    for key in [key for key in state if key.startswith(before)]:
-        state[after + key.removeprefix(before)] = state.pop(key)
-
-
-class Checkpointed(_InPlaceOf):
+class Checkpointed(StandIn):
     """A layer, and those that follow it, of which only the input is kept in training.
 
     Args:
@@ -110,7 +76,7 @@ class Checkpointed(_InPlaceOf):
         return nullcontext(), _again((self.layer, *self._others), num_frames)
 
 
-class _DoneBefore(_InPlaceOf):
+class _DoneBefore(StandIn):
     """Stands where a layer was that is now computed with one before it."""
 
     def forward(self, x: Tensor) -> Tensor:
