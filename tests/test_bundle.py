@@ -2,6 +2,8 @@
 
 import json
 import pickle
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -298,3 +300,30 @@ class serve:  # noqa: N801 - reads as a function: with serve(folder) as address
     def __exit__(self, *_: object) -> None:
         self.server.shutdown()
         self.server.server_close()
+
+
+LOAD = """
+import resource, sys
+import torch
+from pathlib import Path
+from gateshift.model.weights import read_weights
+from gateshift.errors import ModelError
+import safetensors.torch
+in_use = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (in_use + (64 << 20),) * 2)
+try:
+    read_weights(Path(sys.argv[1]))
+except ModelError as error:
+    print(error)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux")
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+def test_a_file_that_memory_is_too_small_for_is_not_called_damaged(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"large{suffix}"
+    tensors = {"weight": torch.zeros(256 << 18)}  # 256 MiB
+    save_file(tensors, path) if suffix == ".safetensors" else torch.save(tensors, path)
+    done = subprocess.run([sys.executable, "-c", LOAD, str(path)], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith(f"{path}: there is not enough memory to read its 256 MiB")
+    assert done.stdout.count("\n") == 1

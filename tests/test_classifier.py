@@ -1,5 +1,10 @@
 """Clips in, logits out."""
 
+import re
+import warnings
+from typing import Any
+
+import numpy as np
 import pytest
 import torch
 
@@ -77,6 +82,7 @@ def test_timm_networks_see_rgb_by_their_own_mean_and_std() -> None:
     [
         ((2, 4, 48, 48, 3), "clips.permute"),
         ((4, 3, 48, 48), "clip.unsqueeze"),
+        ((4, 48, 48, 3), r"clip.permute\(0, 3, 1, 2\).unsqueeze\(0\)"),
         ((2, 0, 3, 48, 48), "no empty axis"),
         ((2, 4, 1, 48, 48), r"RGB clips \[B, T, 3, H, W\]"),
     ],
@@ -89,6 +95,82 @@ def test_other_shapes_are_refused_with_what_to_do(model: VideoClassifier, shape:
 def test_other_types_are_refused(model: VideoClassifier) -> None:
     with pytest.raises(ModelError, match=r"clips of torch.int64; a model takes uint8"):
         model(torch.zeros(1, 2, 3, 8, 8, dtype=torch.int64))
+
+
+def test_numpy_clips_are_taken_as_tensors_are(model: VideoClassifier) -> None:
+    x = clips(2, 4)
+    read_only = x.numpy().copy()
+    read_only.setflags(write=False)
+    with torch.no_grad():
+        for given in (x.numpy(), read_only, x.flip(1).numpy()[:, ::-1], x.numpy().astype("float32") / 255):
+            torch.testing.assert_close(model(given), model(x), rtol=1e-4, atol=1e-6)
+        assert torch.equal(model.deploy()(x.numpy()), model.deploy()(x))
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (np.zeros((2, 4, 8, 8, 3), np.uint8), r"try model\(clips.transpose\(0, 1, 4, 2, 3\)\)"),
+        (np.zeros((4, 8, 8, 3), np.uint8), r"try model\(clip.transpose\(0, 3, 1, 2\)\[None\]\)"),
+        (np.zeros((2, 4, 3, 8, 8), np.int32), "clips of torch.int32; a model takes uint8"),
+        (np.zeros((2, 4, 3, 8, 8), object), "clips of NumPy's object; a model takes uint8"),
+        (np.zeros((2, 4, 3, 8, 8), ">f4"), "clips of NumPy's >f4; a model takes uint8"),
+        ([[1]], "clips of type list; a model takes RGB clips"),
+    ],
+)
+def test_arrays_of_other_shapes_and_types_are_refused(model: VideoClassifier, given: Any, message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        model(given)
+
+
+@pytest.mark.parametrize("scale", [255, 1.1, -1, float("nan"), float("inf")])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float64])
+def test_floats_outside_0_to_1_are_refused(model: VideoClassifier, scale: float, dtype: torch.dtype) -> None:
+    x = torch.ones(1, 2, 3, 8, 8, dtype=dtype)
+    x[0, 1, 2, 3, 4] = scale
+    hint = "divide them by 255" if scale in (255, 1.1) else "scale or clamp them"
+    for refusing in (model, model.deploy()):
+        with pytest.raises(ModelError, match=f"a model takes floats in 0..1, or uint8 .0..255.; {hint}"):
+            refusing(x)
+        with pytest.raises(ModelError, match="floats in 0..1"):
+            refusing(x.double().numpy())
+
+
+def test_floats_are_taken_by_compilers_and_exporters_and_may_be_off_by_their_rounding(model: VideoClassifier) -> None:
+    x = clips(1, 4).float() / 255
+    with torch.no_grad():
+        expected = model(x)
+        torch.testing.assert_close(model(x * (1 + 2e-7)), expected, rtol=1e-4, atol=1e-6)
+        compiled = torch.compile(model, backend="eager", fullgraph=True)
+        torch.testing.assert_close(compiled(x), expected, rtol=1e-4, atol=1e-6)
+        exported = torch.export.export(model, (x,)).module()
+        torch.testing.assert_close(exported(x), expected, rtol=1e-4, atol=1e-6)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of its age, and of shapes that it takes for constants
+            traced = torch.jit.trace(model, (x,))
+        torch.testing.assert_close(traced(x), expected, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("backbone", "size_px", "nearest"),
+    [
+        ("inceptionv3", 224, "take 204 px or 229 px"),
+        ("bninception", 16, "take 31 px"),
+        ("test_vit", 100, "take 96 px or 112 px"),
+        ("inceptionv3", 5000, "choose 1 to 4096"),
+    ],
+)
+def test_a_size_that_a_network_cannot_take_is_refused_with_the_nearest_that_it_can(
+    backbone: str, size_px: int, nearest: str
+) -> None:
+    with pytest.raises(ModelError, match=f"{backbone} does not take an input of {size_px} px.*{nearest}$"):
+        gs.create_model(backbone, "none", num_classes=2, size_px=size_px)
+    for taken in re.findall(r"(\d+) px(?: or|$)", nearest.partition("take ")[2]):
+        model = gs.create_model(backbone, "none", num_classes=2, size_px=int(taken)).eval()
+        assert model(clips(1, 1, int(taken))).shape == (1, 2)
+        if backbone == "inceptionv3":
+            with pytest.raises(ModelError, match="does not take"):
+                gs.create_model(backbone, "none", num_classes=2, size_px=int(taken) + (1 if taken == "204" else -1))
 
 
 def test_an_unknown_backbone_is_refused_with_the_nearest_names() -> None:

@@ -35,7 +35,7 @@ def trained(model: VideoClassifier) -> VideoClassifier:
     """A model as after a training: gates open, batch norms with statistics and scales of both signs."""
     torch.manual_seed(0)
     for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
+        if isinstance(module, nn.BatchNorm2d) and module.affine and module.track_running_stats:
             nn.init.normal_(module.weight, mean=1.0, std=0.4)
             nn.init.normal_(module.bias, std=0.3)
             nn.init.normal_(module.running_mean, std=0.3)
@@ -116,7 +116,7 @@ def test_a_channel_that_is_switched_off_stays_so() -> None:
 
 
 @torch.no_grad()
-def test_a_network_that_cannot_be_traced_works_as_it_is() -> None:
+def test_a_network_that_cannot_be_traced_works_as_it_is_with_one_warning() -> None:
     class Choosy(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -128,8 +128,57 @@ def test_a_network_that_cannot_be_traced_works_as_it_is() -> None:
 
     net = Choosy()
     frames = torch.rand(2, 3, 8, 8)
-    assert torch.equal(fold_backbone(net)(frames), net(frames))
-    assert fold_backbone(net) is not net
+    with pytest.warns(UserWarning, match="Choosy is deployed as it is, and no faster: .* control flow") as told:
+        folded = fold_backbone(net)
+    assert len(told) == 1
+    assert torch.equal(folded(frames), net(frames))
+    assert folded is not net
+
+
+class CalledTwice(nn.Module):
+    """Calls one convolution before two batch norms and before none, and reads its weight; another behind a pool."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.conv, self.last = nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 1), nn.Conv2d(4, 2, 1)
+        self.first, self.second = nn.BatchNorm2d(4), nn.BatchNorm2d(4, affine=False)
+        self.of_batch, self.pool = nn.BatchNorm2d(4, track_running_stats=False), nn.AvgPool2d(3, 1, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.stem(x)
+        x = self.first(self.conv(self.second(self.conv(self.first(self.conv(x))))))
+        x = self.of_batch(x + self.conv(x))
+        layer = getattr(self.conv, "layer", self.conv)  # in a site
+        return torch.cat((self.last(self.pool(x)), self.last(x)), 1).mean((2, 3)) * layer.weight.sum()
+
+
+@pytest.mark.parametrize("temporal", ["none", "gsm", "gsf"])
+@torch.no_grad()
+def test_a_layer_that_is_called_more_than_once_is_folded_for_each_call(temporal: str) -> None:
+    torch.manual_seed(0)
+    net = CalledTwice()
+    if temporal != "none":
+        gs.insert_temporal(net, temporal, sites=["conv"], interleave=False, num_frames=4)
+    config = gs.create_model("test_resnet", "none", num_classes=2).config
+    model = trained(VideoClassifier(net, 4, config)).double()
+    frames = torch.rand(8, 3, 6, 6, dtype=torch.float64)
+    assert relative_error(fold_backbone(model.backbone)(frames), model.backbone(frames)) <= 1e-10
+
+
+@torch.no_grad()
+def test_a_convolution_that_changes_its_weight_first_is_left_as_it_is() -> None:
+    for change in (nn.utils.parametrizations.weight_norm, nn.utils.parametrizations.spectral_norm):
+        net = nn.Sequential(change(nn.Conv2d(3, 4, 3)), nn.BatchNorm2d(4)).eval()
+        nn.init.normal_(net[1].weight)
+        frames = torch.rand(2, 3, 8, 8)
+        assert relative_error(fold_backbone(net)(frames), net(frames)) <= 1e-5
+
+
+def test_deploying_a_model_draws_no_random_numbers() -> None:
+    model = gs.create_model("test_resnet", num_classes=3)
+    before = torch.get_rng_state()
+    model.deploy()
+    assert torch.equal(torch.get_rng_state(), before)
 
 
 @torch.no_grad()
@@ -141,15 +190,15 @@ def test_bfloat16_costs_digits_and_not_more() -> None:
     assert 1e-4 < relative_error(logits, model(clips)) < 0.2
 
 
-def test_a_deployed_model_is_neither_trained_nor_saved_nor_deployed_again(tmp_path: object) -> None:
+def test_a_deployed_model_is_a_kind_of_its_own_that_is_neither_trained_nor_saved(tmp_path: object) -> None:
     deployed = gs.create_model("test_resnet", num_classes=3).deploy()
     assert isinstance(deployed, DeployedClassifier)
     with pytest.raises(ModelError, match="cannot be trained; train the model that it was made of"):
         deployed.train()
     with pytest.raises(ModelError, match="is not saved; save the model that it was made of"):
         gs.save_model(deployed, f"{tmp_path}/m.safetensors")
-    with pytest.raises(ModelError, match="deployed already"):
-        deployed.deploy()
+    assert not isinstance(deployed, VideoClassifier)
+    assert not hasattr(deployed, "deploy")
     with pytest.raises(ModelError, match="clips of shape"):
         deployed(torch.zeros(4, 3, 32, 32))
 

@@ -66,6 +66,19 @@ def assert_like_twin(*tensors: Tensor, rtol: float = 1e-6, atol: float = 1e-6, *
 
 
 @on_kernels
+def test_its_gradients_can_be_differentiated_again() -> None:
+    found = []
+    for function in (fused_gate_shift, gate_shift_in_steps):
+        features, gate, upstream = inputs(3, 8, (2, 3), dtype=torch.float64)
+        sources = features.requires_grad_(), gate.requires_grad_()
+        answer = function(*sources, num_frames=3, interleave=True)
+        first = torch.autograd.grad(answer.pow(2), sources, upstream, create_graph=True)
+        found.append([*first, *torch.autograd.grad(sum(each.pow(2).sum() for each in first), sources)])
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+@on_kernels
 @given(
     num_frames=st.integers(1, 9),
     clips=st.integers(1, 2),

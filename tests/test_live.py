@@ -331,6 +331,17 @@ def test_what_is_not_there_is_an_error_that_names_it() -> None:
             NewestFrames(address)
 
 
+def test_a_source_that_was_not_started_starts_when_it_is_iterated(
+    broadcast: Path, serve: Callable[[Path, float], str]
+) -> None:
+    source = NewestFrames(serve(broadcast, 0.2))
+    assert [frame.number for frames in source for frame in frames] == list(range(NUM_FRAMES))
+    source.close()
+    unused = NewestFrames(serve(broadcast, 0.2))
+    unused.close()
+    assert list(unused) == []
+
+
 def test_predict_streams_an_address_as_json(
     model_file: Path, broadcast: Path, serve: Callable[..., str], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -74,6 +74,30 @@ def test_checkpointing_changes_no_gradient_and_no_statistic_and_keeps_a_third(ba
         assert torch.equal(saving.eval()(clips), model.eval()(clips))
 
 
+def test_checkpointing_keeps_the_names_of_weights_and_copies_compute_with_their_own() -> None:
+    model = trained(gs.create_model("bninception", num_classes=5, size_px=64))
+    saving = copy.deepcopy(model)
+    checkpoint_blocks(saving.backbone)
+    assert list(saving.state_dict()) == list(model.state_dict())
+    assert not any("forward" in vars(module) for module in saving.modules())
+    before = model.state_dict()
+    with torch.no_grad():
+        for weight in saving.parameters():
+            weight.mul_(1.1)
+    copied = copy.deepcopy(saving)
+    for target in (model, copied):  # from one without it, and from one with it
+        target.load_state_dict(saving.state_dict())
+        saving.load_state_dict(model.state_dict())
+    clips = golden_clips(0, count=1, num_frames=2, size_px=64)
+    with torch.no_grad():
+        answer = model.eval()(clips)
+        assert torch.equal(copied.eval()(clips), answer)
+        for weight in saving.parameters():
+            weight.zero_()
+        assert torch.equal(copied(clips), answer)
+    copied.load_state_dict(before)
+
+
 class ConvolutionGradients(TorchDispatchMode):
     """Notes for each convolution's backward pass whether it is depthwise, and its dtype."""
 

@@ -145,6 +145,25 @@ def test_a_causal_model_never_looks_ahead(temporal: str) -> None:
     assert not torch.allclose(first[5:], second[5:])
 
 
+@pytest.mark.parametrize("temporal", ["gsm", "gsf", "tsm"])
+def test_a_module_made_causal_is_a_new_one_with_the_very_weights(temporal: str) -> None:
+    net = TinyNet()
+    gs.insert_temporal(net, temporal, sites=["conv_a", "conv_b"], num_frames=3)
+    net.conv_a.eval()
+    before = net.conv_a.temporal
+    for parameter in net.conv_b.parameters():
+        parameter.requires_grad_(False)
+    weights, keys, state = dict(net.named_parameters()), list(net.state_dict()), torch.get_rng_state()
+    kind = type(before)
+    assert make_causal(net) == 2
+    assert torch.equal(torch.get_rng_state(), state)
+    assert type(before) is kind and net.conv_a.temporal is not before
+    assert list(net.state_dict()) == keys
+    assert all(after is weights[name] for name, after in net.named_parameters())
+    assert (net.conv_a.temporal.training, net.conv_b.temporal.training) == (False, True)
+    assert net.conv_a.temporal.num_frames == 3
+
+
 @pytest.mark.parametrize("interleave", [False, True])
 def test_a_causal_gate_shift_computes_what_it_says(interleave: bool) -> None:
     torch.manual_seed(0)
@@ -155,6 +174,7 @@ def test_a_causal_gate_shift_computes_what_it_says(interleave: bool) -> None:
     gs.insert_temporal(holder, "gsm", sites=["conv_a"])
     holder.conv_a.temporal = module
     assert make_causal(holder) == 1
+    module = holder.conv_a.temporal
     x = torch.randn(5, 8, 3, 4, dtype=torch.float64)
     seen = torch.relu(module.bn(x))
     gates = torch.zeros(5, 2, 3, 4, dtype=torch.float64)

@@ -57,10 +57,12 @@ def run_predict(settings: PredictSettings) -> None:
 
 
 def _check_live(settings: PredictSettings) -> None:
-    """Raise SettingsError for a camera or an address, which has no end, without --stream."""
+    """Raise SettingsError for a camera or the address of a stream, which has no end, without --stream."""
     from gateshift.data.live import is_live
+    from gateshift.data.sources import is_file_address
 
-    live = [] if settings.live.stream else [source for source in settings.videos if is_live(source)]
+    others = [] if settings.live.stream else [source for source in settings.videos if not is_file_address(source)]
+    live = [source for source in others if is_live(source)]
     if live:
         raise SettingsError(f"{live[0]} is a camera or an address, and only a stream has these; add --stream")
 
@@ -75,11 +77,13 @@ def _load(settings: PredictSettings) -> AnyModel:
 
 def _predict_videos(settings: PredictSettings, model: AnyModel) -> None:
     from gateshift.data.folders import FolderSearch
+    from gateshift.data.sources import is_web_address
     from gateshift.run.evaluate import choose_protocol
     from gateshift.run.predict import collect_videos, predict
 
     search = FolderSearch()
-    videos = collect_videos(map(Path, settings.videos), search)
+    named = (source if is_web_address(source) else Path(source) for source in settings.videos)
+    videos = collect_videos(named, search)
     for note in search.notes():
         sys.stderr.write(f"gateshift: {note}\n")
     protocol = choose_protocol(model.config, segments=settings.segments, clips=settings.clips, crops=settings.crops)
@@ -221,7 +225,7 @@ def _timeline(settings: PredictSettings, model: AnyModel, path: Path) -> None:
     from gateshift.run.timeline import find_segments, open_recording, score_windows, write_timeline
     from gateshift.run.windows import Thresholds, Windows
 
-    options, video = settings.live, Path(settings.videos[0])
+    options, video = settings.live, settings.videos[0]
     thresholds = Thresholds(options.enter, options.leave)
     if options.smooth % 2 == 0:
         raise SettingsError(f"--smooth {options.smooth}; a timeline takes an odd number; try --smooth 3")

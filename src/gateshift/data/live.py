@@ -31,6 +31,7 @@ from gateshift.errors import VideoError
 
 OPEN_TIMEOUT_S = 10.0
 READ_TIMEOUT_S = 10.0
+CAPACITY = 64  # frames that wait at most, where nothing else is said
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
 _CAMERA = re.compile(r"/dev/video\d+")
 
@@ -130,8 +131,8 @@ class NewestFrames:
         self._error: VideoError | None = None
         self._thread = Thread(target=self._read, name=f"reader of {address}", daemon=True)
 
-    def start(self, capacity: int) -> None:
-        """Begin to read.
+    def start(self, capacity: int = CAPACITY) -> None:
+        """Begin to read; iterating does so by itself.
 
         Args:
             capacity: How many frames wait at most, from 1 on; the oldest are dropped first.
@@ -145,6 +146,8 @@ class NewestFrames:
         Raises:
             VideoError: If the source fails, after the frames that came before.
         """
+        if self._thread.ident is None and not self._closed:
+            self.start()
         while waiting := self._take():
             yield [LiveFrame(number, partial(self._upright, frame), arrived_s) for number, frame, arrived_s in waiting]
         if self._error is not None:
@@ -154,6 +157,7 @@ class NewestFrames:
         """Stop reading. Closing twice is harmless."""
         with self._changed:
             was_closed, self._closed = self._closed, True
+            self._ended = self._ended or self._thread.ident is None  # nobody else will say so
         if self._thread.is_alive():
             self._thread.join(READ_TIMEOUT_S + 1)  # the read under way ends by then
         if not was_closed and not self._thread.is_alive():

@@ -86,6 +86,7 @@ class PackedFrames(FrameReader):
     def close(self) -> None:
         """Free the file. Closing twice is harmless."""
         self._zip.close()
+        super().close()
 
     def _pixels(self, numbers: Sequence[int]) -> Iterator[NDArray[np.uint8]]:
         if self._zip.is_closed:

@@ -6,6 +6,7 @@ import operator
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from os import PathLike
 from pathlib import Path
 from typing import Protocol
@@ -58,6 +59,8 @@ class FrameReader(ABC):
         self._path = Path(path)
         self._size: tuple[int, ...] | None = None  # of all frames, known once one was read
         self._spare: NDArray[np.uint8] | None = None  # where the next frame may be written, if it has this shape
+        self._copy = ExitStack()  # of what was no path, removed when the video is closed
+        self._name: str | None = None  # what such a video is called
 
     @abstractmethod
     def _pixels(self, numbers: Sequence[int]) -> Iterator[NDArray[np.uint8]]:
@@ -65,10 +68,18 @@ class FrameReader(ABC):
 
     def read(self, frame_indices: Sequence[int]) -> Tensor:
         """Read frames [n, 3, H, W]; see ``Video.read``."""
+        with renamed(self._path, self._name):
+            return self._read(frame_indices)
+
+    def keep(self, copy: ExitStack, name: str) -> None:
+        """Remove a temporary copy when the video is closed, and call the video by its own name in errors."""
+        self._copy, self._name = copy, name
+
+    def _read(self, frame_indices: Sequence[int]) -> Tensor:
         wanted = [operator.index(index) for index in frame_indices]
         if not wanted or min(wanted) < 0 or max(wanted) >= self.num_frames:
             raise ValueError(
-                f"frame_indices={wanted} of {self._path}: at least one is needed, each in "
+                f"frame_indices={wanted} of {self._name or self._path}: at least one is needed, each in "
                 f"0..{self.num_frames - 1}; sample them from num_frames={self.num_frames}"
             )
         slots: dict[int, list[int]] = {}
@@ -95,14 +106,26 @@ class FrameReader(ABC):
                 f"{self._size[0]}, and all must have one size; resize them or split the video"
             )
 
-    def close(self) -> None:  # noqa: B027 - not every kind has something to free
+    def close(self) -> None:
         """Free what the video holds. Closing twice is harmless."""
+        self._copy.close()
 
     def __enter__(self) -> Video:
         return self
 
     def __exit__(self, *exception: object) -> None:
         self.close()
+
+
+@contextmanager
+def renamed(path: Path, name: str | None) -> Iterator[None]:
+    """Errors about a path say a name instead, if there is one."""
+    try:
+        yield
+    except VideoError as error:
+        if name is None:
+            raise
+        raise type(error)(str(error).replace(str(path), name)) from None
 
 
 def count_kept(path: Path, num_available: int, num_frames: int | None) -> int:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from tempfile import TemporaryDirectory
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -15,12 +13,12 @@ from numpy.typing import NDArray
 
 from gateshift.data.dataset import read_views
 from gateshift.data.processes import in_processes
+from gateshift.data.sources import is_address, is_web_address, local_copy
 from gateshift.data.video import open_video
 from gateshift.data.views import Protocol
 from gateshift.errors import SettingsError, VideoError
 
 Views = NDArray[np.uint8]
-COPY_BYTES = 1 << 20  # fetched at a time
 
 
 @dataclass(frozen=True)
@@ -46,17 +44,10 @@ class WantedViews:
     folder: Path
 
 
-def is_address(video: str) -> bool:
-    """Whether a video has to be fetched first.
-
-    >>> is_address("s3://bucket/a.mp4"), is_address("clips/a.mp4")
-    (True, False)
-    """
-    return "://" in video
-
-
 def check_address(address: str) -> None:
     """Raise SettingsError if nothing that is installed here can fetch from such an address."""
+    if is_web_address(address):
+        return
     import fsspec
 
     protocol = address.partition("://")[0].partition("::")[0]
@@ -122,21 +113,8 @@ def _local_copy(wanted: WantedViews) -> Iterator[Path]:
     if not is_address(wanted.video):
         yield wanted.base / wanted.video
         return
-    import fsspec
-
-    # The suffix says what some files are. An address may chain others by ::, or end in a query.
-    name = PurePosixPath(wanted.video.partition("::")[0].partition("?")[0])
-    with TemporaryDirectory(dir=wanted.folder) as folder:
-        copy = Path(folder) / f"video{name.suffix}"
-        try:
-            with fsspec.open(wanted.video, "rb") as source, copy.open("wb") as file:
-                shutil.copyfileobj(source, file, COPY_BYTES)
-        except Exception as error:  # each kind of address has its own
-            raise VideoError(
-                f"{wanted.video}: cannot be fetched: {type(error).__name__}: {_one_line(error)}; check the address, "
-                "and the right to read it"
-            ) from None
-        yield copy
+    with local_copy(wanted.video, folder=wanted.folder, max_bytes=None) as path:
+        yield path
 
 
 def _one_line(error: Exception) -> str:

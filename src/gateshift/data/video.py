@@ -13,9 +13,10 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from fractions import Fraction
-from functools import cache
+from functools import cache, partial
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from av.video.reformatter import VideoReformatter
@@ -31,13 +32,14 @@ from gateshift.data.path_hints import hint_for
 from gateshift.data.pixels import is_mirrored, square_size, to_pixels
 from gateshift.data.reader import FrameReader, count_kept, natural_order
 from gateshift.data.reader import Video as Video
+from gateshift.data.sources import Source, is_path, open_copied
 from gateshift.errors import EmptyVideoError, GateShiftWarning, VideoError, explain_system_error
 
 LATE_S = 0.02  # pictures that begin later than this, but not sounds, are late
 
 
 def open_video(
-    path: str | PathLike[str],
+    path: Source,
     *,
     start_s: float | None = None,
     end_s: float | None = None,
@@ -48,7 +50,8 @@ def open_video(
 
     Args:
         path: A file that FFmpeg can decode, a folder that directly holds images, or a zip of stored images, as
-            ``gateshift prepare --pack`` writes.
+            ``gateshift prepare --pack`` writes. Also such a file as bytes, as a file object opened with "rb", or at an
+            http or https address: up to 2 GiB, copied to a temporary file that closing the video removes.
         start_s: Keep the frames from this time on, in seconds on the file's clock, as players show it. Files only.
         end_s: Keep the frames before this time on that clock. Files only.
         num_frames: Of the frames left by then, keep only the first ones, this many.
@@ -62,6 +65,9 @@ def open_video(
         VideoError: If there is nothing at ``path``, it is not a video, it has no frame in the times given
             or fewer than ``num_frames``, or times are given for images, which have no clock.
     """
+    if not is_path(path):
+        options: dict[str, Any] = {"start_s": start_s, "end_s": end_s, "num_frames": num_frames}
+        return open_copied(path, partial(open_video, square_pixels=square_pixels, **options))
     path = Path(path)
     # Of what may not be looked at, unlike Path.is_dir, it says no.
     is_folder, is_packed = os.path.isdir(path), path.suffix.lower() == PACKED_SUFFIX  # noqa: PTH112
@@ -135,6 +141,7 @@ class VideoFile(FrameReader):
     def close(self) -> None:
         """Free the decoder and the file. Closing twice is harmless."""
         self._decoder.close()
+        super().close()
 
     def times_s(self) -> list[float]:
         """Say when each frame is shown: seconds on the file's clock, as players show it [num_frames], never decreasing.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ PAPER_BACKBONES: dict[str, tuple[Callable[[], nn.Module], int]] = {
 TORCHVISION = "torchvision/"  # in front of the names of its networks
 # These have more than one answer in training, or no linear classifier.
 NOT_TAKEN = ("googlenet", "inception_v3", "squeezenet1_0", "squeezenet1_1")
+LARGEST_PX = 4096
+SEARCHED_PX = 128  # how far from a size that does not fit others are tried: networks go in steps of 32 px and less
 CAFFE_MEAN_BGR = (104.0, 117.0, 128.0)
 IMAGENET_MEAN = (0.485 * 255, 0.456 * 255, 0.406 * 255)  # RGB
 IMAGENET_STD = (0.229 * 255, 0.224 * 255, 0.225 * 255)
@@ -80,23 +83,48 @@ def fit_size(net: nn.Module, name: str, size_px: int) -> None:
         size_px: Side of the input square.
 
     Raises:
-        ModelError: If it cannot: some networks have one size, all a smallest.
+        ModelError: If it cannot: some networks have one size, all a smallest. The error names the nearest that it can.
     """
+    if not 1 <= size_px <= LARGEST_PX:
+        raise ModelError(f"{name} does not take an input of {size_px} px; choose 1 to {LARGEST_PX}")
+    shapes = copy.deepcopy(net).to("meta").eval()
+    reason = _why_not(shapes, size_px)
+    if reason is not None:
+        nearest = _nearest_sizes(shapes, size_px)
+        advice = f"take {' or '.join(f'{size} px' for size in nearest)}" if nearest else "leave the size out"
+        raise ModelError(f"{name} does not take an input of {size_px} px: {reason}; {advice}")
+    _set_size(net, size_px)
+
+
+def _why_not(shapes: nn.Module, size_px: int) -> str | None:
+    """Why a network on the meta device does not take this size; None if it does. No pixel is computed."""
     try:
-        if not 1 <= size_px <= 4096:
-            raise ValueError("choose 1 to 4096")
-        patches = getattr(net, "patch_embed", None)
-        if getattr(patches, "strict_img_size", False) and hasattr(net, "set_input_size"):
-            side_px = patches.patch_size[0]  # type: ignore[union-attr]
-            if size_px % side_px:  # timm would leave out what is over
-                raise ValueError(f"its patches are {side_px} px wide")
-            net.set_input_size(img_size=(size_px, size_px))  # type: ignore[operator]
+        _set_size(shapes, size_px)
         with torch.no_grad():
-            net.eval()(torch.zeros(1, 3, size_px, size_px))
+            shapes(torch.zeros(1, 3, size_px, size_px, device="meta"))
+    except NotImplementedError:  # of the meta device, not of the size: the first step will tell
+        return None
     except (AssertionError, RuntimeError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise ModelError(f"{name} does not take an input of {size_px} px: {reason}; choose another size") from None
-    net.train()
+        return " ".join(str(error).split()).rstrip(".")
+    return None
+
+
+def _nearest_sizes(shapes: nn.Module, size_px: int) -> list[int]:
+    """The nearest smaller and the nearest larger size that a network takes, as far as there are some near."""
+    downwards = range(size_px - 1, max(size_px - SEARCHED_PX, 1) - 1, -1)
+    upwards = range(size_px + 1, min(size_px + SEARCHED_PX, LARGEST_PX) + 1)
+    found = (next((size for size in sizes if _why_not(shapes, size) is None), None) for sizes in (downwards, upwards))
+    return [size for size in found if size is not None]
+
+
+def _set_size(net: nn.Module, size_px: int) -> None:
+    """Tell one of timm's networks for one size another; ValueError if its patches do not fill that."""
+    patches = getattr(net, "patch_embed", None)
+    if getattr(patches, "strict_img_size", False) and hasattr(net, "set_input_size"):
+        side_px = patches.patch_size[0]  # type: ignore[union-attr]
+        if size_px % side_px:  # timm would leave out what is over
+            raise ValueError(f"its patches are {side_px} px wide")
+        net.set_input_size(img_size=(size_px, size_px))  # type: ignore[operator]
 
 
 def _no_drop_path(name: str) -> ModelError:

@@ -8,7 +8,7 @@ the other where it is. Weights have the names and shapes of the modules that loo
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from gateshift.errors import ModelError
 from gateshift.model.delays import DelayLine, Place, Recent
-from gateshift.model.gates import GateShift, GateShiftFuse, TemporalShift
+from gateshift.model.gates import GateShift, GateShiftFuse, TemporalModule, TemporalShift
 from gateshift.model.shift import shift_from_previous, split_clips
 from gateshift.model.streamed import Streamed, gate_maps, interleave, part_means
 from gateshift.model.temporal_site import TemporalSite
@@ -158,7 +158,7 @@ def split_fold(features: Tensor, fold: int) -> tuple[Tensor, ...]:
 
 
 # What stands for each module that looks both ways.
-CAUSAL_FORMS: dict[type[Any], type[Any]] = {
+CAUSAL_FORMS: dict[type[TemporalModule], Callable[..., TemporalModule]] = {
     GateShift: CausalGateShift,
     GateShiftFuse: CausalGateShiftFuse,
     TemporalShift: CausalTemporalShift,
@@ -188,5 +188,19 @@ def make_causal(net: nn.Module) -> int:
             "network with gsm, gsf or tsm that was not changed before"
         )
     for site in sites:
-        site.temporal.__class__ = CAUSAL_FORMS[type(site.temporal)]  # which has the same weights
+        site.temporal = _causal_form(site.temporal)
     return len(sites)
+
+
+def _causal_form(module: TemporalModule) -> TemporalModule:
+    """A module that looks only back, with the very layers and weights of one that looks both ways."""
+    form = CAUSAL_FORMS[type(module)]
+    options = {"interleave": module.interleave} if isinstance(module, GateShift) else {}
+    with torch.device("meta"):  # weights that are replaced take neither time nor random numbers
+        made: TemporalModule = form(module.channels, module.own_num_frames, **options)
+    for name, layer in module.named_children():
+        setattr(made, name, layer)
+    for name, parameter in module.named_parameters(recurse=False):
+        setattr(made, name, parameter)
+    made.training = module.training
+    return made

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
+
+from gateshift.model.clip_length import ClipLength, current_num_frames
+from gateshift.model.stand_in import StandIn
 
 
 def checkpoint_blocks(net: nn.Module) -> int:
     """Make every block of a network keep its input alone in training, in place; weights and answers stay the same.
 
-    Unlike with timm's own checkpointing, batch norms that are computed again do not count their batch twice.
+    Unlike with timm's own checkpointing, batch norms that are computed again do not count their batch twice. The keys
+    of the network's state_dict stay as they are.
 
     A block is a run of layers that the network itself names in ``runs``, a direct child with weights, or a
     member of a child that is a sequence.
@@ -23,44 +27,68 @@ def checkpoint_blocks(net: nn.Module) -> int:
     Returns:
         How many blocks there are.
     """
-    runs = [[net.get_submodule(name) for name in names] for names in getattr(net, "runs", ())]
-    taken = {id(layer) for run in runs for layer in run}
-    blocks = runs + [[block] for block in _blocks(net) if id(block) not in taken]
+    runs = [list(names) for names in getattr(net, "runs", ())]
+    taken = {name for run in runs for name in run}
+    blocks = runs + [[name] for name in _blocks(net) if name not in taken]
     for block in blocks:
-        _checkpoint(block)
+        first, *others = [net.get_submodule(name) for name in block]
+        net.set_submodule(block[0], Checkpointed(first, others))
+        for name, layer in zip(block[1:], others, strict=True):
+            net.set_submodule(name, _DoneBefore(layer))
     return len(blocks)
 
 
-def _blocks(net: nn.Module) -> Iterator[nn.Module]:
-    for child in net.children():
+def _blocks(net: nn.Module, prefix: str = "") -> Iterator[str]:
+    """Names of the blocks."""
+    for name, child in net.named_children():
         if isinstance(child, nn.Sequential | nn.ModuleList):
-            yield from _blocks(child)
+            yield from _blocks(child, f"{prefix}{name}.")
         elif next(child.parameters(), None) is not None:
-            yield child
+            yield prefix + name
 
 
-def _checkpoint(layers: Sequence[nn.Module]) -> None:
-    """The first of these layers, which follow each other, does the work of all of them, and the others nothing."""
-    first, *others = [layer.forward for layer in layers]
+class Checkpointed(StandIn):
+    """A layer, and those that follow it, of which only the input is kept in training.
 
-    def run(*inputs: Any, **options: Any) -> Any:
-        x = first(*inputs, **options)
-        for compute in others:
-            x = compute(x)
+    Args:
+        layer: The first layer, which may take any arguments.
+        others: Each takes what the one before gives; they stand elsewhere, as :class:`_DoneBefore`.
+    """
+
+    def __init__(self, layer: nn.Module, others: Sequence[nn.Module]) -> None:
+        super().__init__(layer)
+        self._others = tuple(others)
+
+    def forward(self, *inputs: Any, **options: Any) -> Any:
+        if not (self.training and torch.is_grad_enabled()):
+            return self._run(*inputs, **options)
+        contexts = self._contexts(current_num_frames())
+        return checkpoint(self._run, *inputs, use_reentrant=False, context_fn=lambda: contexts, **options)
+
+    def _run(self, *inputs: Any, **options: Any) -> Any:
+        x = self.layer(*inputs, **options)
+        for layer in self._others:
+            x = layer(x)
         return x
 
-    def forward(*inputs: Any, **options: Any) -> Any:
-        if not (layers[0].training and torch.is_grad_enabled()):
-            return run(*inputs, **options)
-        return checkpoint(run, *inputs, use_reentrant=False, context_fn=lambda: _contexts(layers), **options)
-
-    layers[0].forward = forward
-    for layer in layers[1:]:
-        layer.forward = lambda x: x
+    def _contexts(self, num_frames: int | None) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+        """What the layers are computed in at first, and again: by a backward pass, which is no call of the model."""
+        return nullcontext(), _again((self.layer, *self._others), num_frames)
 
 
-def _contexts(layers: Sequence[nn.Module]) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-    return nullcontext(), _without_statistics(layers)
+class _DoneBefore(StandIn):
+    """Stands where a layer was that is now computed with one before it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x
+
+
+@contextmanager
+def _again(layers: Sequence[nn.Module], num_frames: int | None) -> Iterator[None]:
+    with ExitStack() as stack:
+        stack.enter_context(ClipLength(num_frames))
+        stack.enter_context(_without_statistics(layers))
+        yield
 
 
 @contextmanager

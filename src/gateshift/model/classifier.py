@@ -5,13 +5,17 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gateshift.errors import ModelError
 from gateshift.model.backbones import create_backbone, fit_size
 from gateshift.model.causal import make_causal
+from gateshift.model.clip_length import ClipLength
+from gateshift.model.clips import take_clips
 from gateshift.model.config import ModelConfig
 from gateshift.model.fold import fold_backbone
 from gateshift.model.surgery import check_temporal, insert_temporal, set_num_frames
@@ -19,37 +23,23 @@ from gateshift.model.temporal_site import describe_sites
 from gateshift.model.weights import load_imagenet
 
 
-class VideoClassifier(nn.Module):
-    """A 2D network that classifies clips: [B, T, 3, H, W] -> logits [B, K].
-
-    Clips are uint8 RGB, or float in 0..1; the model converts, orders channels and normalises itself. Each
-    frame gets its logits, which are averaged over the T frames of the clip (consensus of TSN, ECCV 2016).
-    T may differ from call to call.
-
-    Args:
-        backbone: Frames [N, 3, H, W] in, features [N, F] out.
-        num_features: F.
-        config: See the attribute.
+class ClipClassifier(nn.Module):
+    """What a :class:`VideoClassifier` and its deployed form have in common: a description, and how clips go in.
 
     Attributes:
         config: Everything needed to build this model again and to feed it.
-        backbone: The 2D network, temporal modules inside.
-        made_with: What stood at each of its sites when it was created; see :func:`describe_sites`.
-        head: The classifier on each frame's features.
+        backbone: The 2D network, frames [N, 3, H, W] in, features [N, F] out; temporal modules inside.
+        head: The classifier on features.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, backbone: nn.Module, num_features: int, config: ModelConfig) -> None:
+    def __init__(self, backbone: nn.Module, head: nn.Linear, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
         self.backbone = backbone
-        self.made_with = describe_sites(backbone)
-        self.dropout = nn.Dropout(config.dropout)
-        self.head = nn.Linear(num_features, len(config.classes))
-        nn.init.normal_(self.head.weight, std=0.001)
-        nn.init.zeros_(self.head.bias)
+        self.head = head
         self.register_buffer("mean", torch.tensor(config.mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(config.std).view(3, 1, 1), persistent=False)
 
@@ -67,27 +57,66 @@ class VideoClassifier(nn.Module):
             pixels = pixels.flip(1)
         return (pixels - self.mean) / self.std
 
-    def forward(self, clips: Tensor) -> Tensor:
+    def frame_features(self, clips: Tensor) -> Tensor:
+        """Features of every frame of clips [B, T, 3, H, W], clip after clip: [B * T, F]."""
+        with ClipLength(clips.shape[1]):
+            return self.backbone(self.prepared(clips.flatten(0, 1)))
+
+    def prepared(self, frames: Tensor) -> Tensor:
+        """What the backbone takes of frames [N, 3, H, W]."""
+        return self.normalise(frames)
+
+
+class VideoClassifier(ClipClassifier):
+    """A 2D network that classifies clips: [B, T, 3, H, W] -> logits [B, K].
+
+    Clips are uint8 RGB, or float in 0..1; the model converts, orders channels and normalises itself. Each
+    frame gets its logits, which are averaged over the T frames of the clip (consensus of TSN, ECCV 2016).
+    T may differ from call to call, and threads may call a model at once.
+
+    Args:
+        backbone: Frames [N, 3, H, W] in, features [N, F] out.
+        num_features: F.
+        config: See the attribute.
+
+    Attributes:
+        config: Everything needed to build this model again and to feed it.
+        backbone: The 2D network, temporal modules inside.
+        made_with: What stood at each of its sites when it was created; see :func:`describe_sites`.
+        head: The classifier on each frame's features.
+    """
+
+    def __init__(self, backbone: nn.Module, num_features: int, config: ModelConfig) -> None:
+        super().__init__(backbone, nn.Linear(num_features, len(config.classes)), config)
+        self.made_with = describe_sites(backbone)
+        self.dropout = nn.Dropout(config.dropout)
+        nn.init.normal_(self.head.weight, std=0.001)
+        nn.init.zeros_(self.head.bias)
+
+    def forward(self, clips: Tensor | NDArray[Any]) -> Tensor:
         """Classify clips.
 
         Args:
-            clips: [B, T, 3, H, W], uint8 RGB or float in 0..1; any T.
+            clips: [B, T, 3, H, W], uint8 RGB or float in 0..1; any T. A NumPy array is taken too.
 
         Returns:
             Logits [B, K].
 
         Raises:
-            ModelError: If the shape or type is another.
+            ModelError: If shape, type or range is another.
         """
-        check_clips(clips)
+        clips = take_clips(clips, self.mean.device)
         num_frames = clips.shape[1]
-        set_num_frames(self.backbone, num_frames)
-        features = self.backbone(self.normalise(clips.flatten(0, 1)))  # [N, F]
-        frame_logits = self.head(self.dropout(features))  # [N, K]
+        if self.training and torch.is_grad_enabled():
+            # Whatever computes activations again in the backward pass, such as timm's checkpointing, asks the modules.
+            set_num_frames(self.backbone, num_frames)
+        frame_logits = self.head(self.dropout(self.frame_features(clips)))  # [N, K]
         return frame_logits.unflatten(0, (-1, num_frames)).mean(1)  # [B, K]
 
     def deploy(self, *, dtype: torch.dtype | None = None) -> DeployedClassifier:
         """A copy for inference that is called the same way and gives the same logits, faster.
+
+        Where torch.fx cannot follow the network's forward, a warning says so, and the copy is no faster.
 
         Args:
             dtype: Of the backbone, the model's own by default; torch.bfloat16 costs digits and is faster where the
@@ -96,47 +125,34 @@ class VideoClassifier(nn.Module):
         return DeployedClassifier(self, dtype)
 
 
-class DeployedClassifier(VideoClassifier):
+class DeployedClassifier(ClipClassifier):
     """A :class:`VideoClassifier` folded for inference, in eval mode; see :mod:`gateshift.model.fold`.
 
-    Memory is channels-last. It can be compiled and exported, and not be trained or saved.
+    Memory is channels-last. It can be compiled and exported; what is trained and saved is the model it was made of.
     """
 
     def __init__(self, model: VideoClassifier, dtype: torch.dtype | None) -> None:
-        if isinstance(model, DeployedClassifier):
-            raise ModelError("the model is deployed already; deploy the model that it was made of")
-        super().__init__(fold_backbone(model.backbone), model.head.in_features, model.config)
-        self.head = copy.deepcopy(model.head)
+        super().__init__(fold_backbone(model.backbone), copy.deepcopy(model.head), model.config)
         self.mean, self.std = model.mean.clone(), model.std.clone()
         self.dtype = model.head.weight.dtype if dtype is None else dtype
         self.backbone.to(model.head.weight.device, self.dtype).to(memory_format=torch.channels_last)
         self.to(model.head.weight.device).requires_grad_(False).eval()
 
-    def forward(self, clips: Tensor) -> Tensor:
-        check_clips(clips)
-        num_frames = clips.shape[1]
-        set_num_frames(self.backbone, num_frames)
-        features = self.backbone(self.normalise(clips.flatten(0, 1)).to(self.dtype))  # [N, F]
+    def forward(self, clips: Tensor | NDArray[Any]) -> Tensor:
+        """Classify clips; see :meth:`VideoClassifier.forward`."""
+        clips = take_clips(clips, self.mean.device)
+        features = self.frame_features(clips)  # [N, F]
         # The classifier is linear: averaging before it is the consensus after it.
-        return self.head(features.to(self.head.weight.dtype).unflatten(0, (-1, num_frames)).mean(1))  # [B, K]
+        return self.head(features.to(self.head.weight.dtype).unflatten(0, (-1, clips.shape[1])).mean(1))  # [B, K]
+
+    def prepared(self, frames: Tensor) -> Tensor:
+        return self.normalise(frames).to(self.dtype)
 
     def train(self, mode: bool = True) -> DeployedClassifier:
         if mode:
             raise ModelError("a deployed model cannot be trained; train the model that it was made of")
         super().train(False)
         return self
-
-
-def check_clips(clips: Tensor) -> None:
-    """Raise ModelError unless these are clips [B, T, 3, H, W], uint8 or floating point."""
-    if clips.dim() != 5 or clips.shape[2] != 3 or 0 in clips.shape:
-        hint = "clips.permute(0, 1, 4, 2, 3)" if clips.dim() == 5 and clips.shape[4] == 3 else "clip.unsqueeze(0)"
-        raise ModelError(
-            f"clips of shape {list(clips.shape)}; a model takes RGB clips [B, T, 3, H, W] with no empty axis; "
-            f"try model({hint})"
-        )
-    if clips.dtype != torch.uint8 and not clips.is_floating_point():
-        raise ModelError(f"clips of {clips.dtype}; a model takes uint8 (0..255) or float (0..1); convert them")
 
 
 def create_model(

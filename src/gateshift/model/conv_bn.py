@@ -6,8 +6,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
+
+from gateshift.model.clip_length import runs_plainly
 
 
 class ConvBN(nn.Module):
@@ -42,9 +43,9 @@ class AveragePool(nn.AvgPool2d):
         super().__init__(3, stride=1, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
-        if torch.compiler.is_compiling() or torch.compiler.is_exporting() or not x.requires_grad:
-            return super().forward(x)
-        return _AveragePool.apply(x)
+        if runs_plainly() and x.requires_grad:
+            return _AveragePool.apply(x)
+        return super().forward(x)
 
 
 class _AveragePool(torch.autograd.Function):
@@ -55,6 +56,5 @@ class _AveragePool(torch.autograd.Function):
         return F.avg_pool2d(x, 3, stride=1, padding=1)
 
     @staticmethod
-    @once_differentiable
     def backward(_: Any, upstream: Tensor) -> Tensor:
         return F.avg_pool2d(upstream, 3, stride=1, padding=1)

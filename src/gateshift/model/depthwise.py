@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
+
+from gateshift.model.stand_in import StandIn
 
 
 def keep_depthwise_float32(net: nn.Module) -> int:
@@ -15,25 +15,24 @@ def keep_depthwise_float32(net: nn.Module) -> int:
     one (torch 2.15), so that bf16 made an EfficientNet's training slower; the forward pass is not.
 
     Args:
-        net: Any network; its copies made afterwards would compute with its weights.
+        net: Any network. The keys of its state_dict stay as they are.
 
     Returns:
         How many there are.
     """
-    found: list[nn.Module] = [
-        layer for layer in net.modules() if isinstance(layer, nn.Conv2d) and layer.groups == layer.in_channels > 1
-    ]
-    for layer in found:
-        layer.forward = _in_float32(layer.forward)
+    found: dict[nn.Module, Float32] = {}
+    for name, layer in list(net.named_modules(remove_duplicate=False)):  # a layer may stand in several places
+        if isinstance(layer, nn.Conv2d) and layer.groups == layer.in_channels > 1:
+            net.set_submodule(name, found.setdefault(layer, Float32(layer)))
     return len(found)
 
 
-def _in_float32(compute: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    def forward(features: Tensor) -> Tensor:
-        if not (torch.is_autocast_enabled("cpu") and torch.is_grad_enabled()):
-            return compute(features)
-        with torch.autocast("cpu", enabled=False):
-            result = compute(features.float())
-        return result.to(torch.get_autocast_dtype("cpu"))  # as autocast would have given it
+class Float32(StandIn):
+    """A convolution that computes in float32 where gradients are wanted under autocast on a CPU."""
 
-    return forward
+    def forward(self, features: Tensor) -> Tensor:
+        if not (torch.is_autocast_enabled("cpu") and torch.is_grad_enabled()):
+            return self.layer(features)
+        with torch.autocast("cpu", enabled=False):
+            result: Tensor = self.layer(features.float())
+        return result.to(torch.get_autocast_dtype("cpu"))  # as autocast would have given it

@@ -8,7 +8,8 @@ it, where they make the maps that are pooled fewer.
 from __future__ import annotations
 
 import copy
-from typing import Any
+import warnings
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, fx, nn
@@ -47,7 +48,7 @@ class PoolThenBias(nn.Module):
 
 @torch.no_grad()
 def fold_backbone(net: nn.Module) -> nn.Module:
-    """Fold a copy of a network in eval mode; one whose graph torch.fx cannot take is copied as it is.
+    """Fold a copy of a network in eval mode; one whose graph torch.fx cannot take is copied as it is, with a warning.
 
     Args:
         net: [N, 3, H, W] -> [N, F], with temporal modules or without; left as it is. The copy is on the CPU.
@@ -55,9 +56,16 @@ def fold_backbone(net: nn.Module) -> nn.Module:
     net = copy.deepcopy(net).cpu().eval().requires_grad_(False)
     try:
         graph = _Tracer().trace(net)
-    except Exception:  # a network may do anything in its forward; tracing then fails in as many ways
+    except Exception as error:  # a network may do anything in its forward; tracing then fails in as many ways
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        warnings.warn(
+            f"{type(net).__name__} is deployed as it is, and no faster: torch.fx cannot follow its forward, and says: "
+            f"{reason}",
+            stacklevel=5,  # who calls deploy()
+        )
         return net
     folded = fx.GraphModule(net, graph)
+    _call_each_once(folded)
     for node in list(graph.nodes):
         if isinstance(_module(folded, node), nn.BatchNorm2d):
             _fold_batch_norm(folded, node)
@@ -71,10 +79,34 @@ def fold_backbone(net: nn.Module) -> nn.Module:
     return part_channels(folded)
 
 
+def _call_each_once(net: fx.GraphModule) -> None:
+    """Give each call of a layer that may be folded a layer of its own, as what is before and behind it may differ."""
+    read = [str(node.target).split(".") for node in net.graph.nodes if node.op == "get_attr"]
+    called = {
+        ".".join(parts[:end]) for parts in read for end in range(len(parts))
+    }  # layers whose weights are used apart
+    for node in net.graph.nodes:
+        layer = _module(net, node)
+        if not isinstance(layer, nn.Conv2d | TemporalSite):
+            continue
+        if node.target in called:
+            own = copy.deepcopy(layer)
+            node.target = f"{str(node.target).replace('.', '_')}_{node.name}"
+            net.add_submodule(node.target, own)
+        called.add(node.target)
+
+
 def _module(net: fx.GraphModule, node: Any) -> nn.Module | None:
     """The layer that a node of the graph calls, or None."""
     is_call = isinstance(node, fx.Node) and node.op == "call_module"
     return net.get_submodule(str(node.target)) if is_call else None
+
+
+def _is_convolution(layer: nn.Module | None) -> TypeGuard[nn.Conv2d]:
+    """Whether a layer convolves with its weight as it is, unlike those that standardise or normalise it first."""
+    if not isinstance(layer, nn.Conv2d) or type(layer).__name__ not in ("Conv2d", "Conv2dSame"):  # the latter is timm's
+        return False
+    return not (layer._forward_pre_hooks or layer._forward_hooks)
 
 
 def _fold_batch_norm(net: fx.GraphModule, node: fx.Node) -> None:
@@ -83,9 +115,11 @@ def _fold_batch_norm(net: fx.GraphModule, node: fx.Node) -> None:
     layer = _module(net, source)
     if not (isinstance(source, fx.Node) and isinstance(norm, nn.BatchNorm2d)) or len(source.users) != 1:
         return
-    if isinstance(layer, nn.Conv2d):
+    if norm.running_mean is None:  # it takes the statistics of each batch, in eval mode too
+        return
+    if _is_convolution(layer):
         _put(net, source, fuse_conv_bn_eval(layer, norm))
-    elif isinstance(layer, TemporalSite) and layer.side == "before" and isinstance(layer.layer, nn.Conv2d):
+    elif isinstance(layer, TemporalSite) and layer.side == "before" and _is_convolution(layer.layer):
         layer.layer = fuse_conv_bn_eval(layer.layer, norm)
     elif not (isinstance(layer, TemporalSite) and _fold_site(layer, norm)):
         return
@@ -100,11 +134,11 @@ def _fold_batch_norm(net: fx.GraphModule, node: fx.Node) -> None:
 def _fold_site(site: TemporalSite, norm: nn.BatchNorm2d) -> bool:
     """Fold convolution, gate-shift and batch norm of a site in place. Returns whether that could be done."""
     conv, gate = site.layer, site.temporal
-    if type(gate) is not GateShift or not isinstance(conv, nn.Conv2d):
+    if type(gate) is not GateShift or not _is_convolution(conv):
         return False
     var, mean = norm.running_var.double(), norm.running_mean.double()  # type: ignore[union-attr]
-    scale = norm.weight.double() / torch.sqrt(var + norm.eps)
-    shift = norm.bias.double() - mean * scale
+    scale = torch.rsqrt(var + norm.eps) if norm.weight is None else norm.weight.double() / torch.sqrt(var + norm.eps)
+    shift = (0 if norm.bias is None else norm.bias.double()) - mean * scale
     order = interleave_order(site.num_gated, interleave=gate.interleave)
     small = scale.abs().min() <= SMALLEST_SCALE * scale.abs().max()
     if small or (gate.interleave and conv.groups > 1):
@@ -113,7 +147,9 @@ def _fold_site(site: TemporalSite, norm: nn.BatchNorm2d) -> bool:
     bias = torch.zeros_like(scale) if conv.bias is None else conv.bias.double()
     bias = bias[rows] * scale
     bias[site.num_gated :] += shift[site.num_gated :]
-    conv.weight.copy_((conv.weight.double()[rows] * scale.view(-1, 1, 1, 1)).to(conv.weight.dtype))
+    weight = conv.weight.double()[rows] * scale.view(-1, 1, 1, 1)
+    # New ones, as others may share the old.
+    conv.weight = nn.Parameter(weight.to(conv.weight.dtype), requires_grad=False)
     conv.bias = nn.Parameter(bias.to(conv.weight.dtype), requires_grad=False)
     gated = slice(0, site.num_gated)
     site.temporal = FoldedGateShift(gate, scale[gated], shift[gated], order)
@@ -126,13 +162,13 @@ def _fold_leading_gate(net: fx.GraphModule, node: fx.Node) -> None:
     if not isinstance(site, TemporalSite) or site.side != "before" or type(site.temporal) is not GateShift:
         return
     conv, gate = site.layer, site.temporal
-    if not isinstance(conv, nn.Conv2d) or (gate.interleave and conv.groups > 1):
+    if not _is_convolution(conv) or (gate.interleave and conv.groups > 1):
         return
     order = interleave_order(site.num_gated, interleave=gate.interleave)
     if gate.interleave:
         weight = conv.weight.clone()
         weight[:, order] = conv.weight[:, : site.num_gated]
-        conv.weight.copy_(weight)
+        conv.weight = nn.Parameter(weight, requires_grad=False)
     # The channels come in the module's own order: their halves are as they were.
     own = torch.arange(site.num_gated)
     site.temporal = FoldedGateShift(gate, torch.ones(len(own)), torch.zeros(len(own)), own)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from gateshift.model.clip_length import runs_plainly
 from gateshift.model.delays import Place
 from gateshift.model.gates import GateShift, TemporalModule
 from gateshift.model.shift import shift_from_next, shift_from_previous, split_clips
@@ -51,7 +52,7 @@ class FoldedGateShift(TemporalModule):
         kernel = torch.zeros(6, channels, 3, 3, dtype=gate.weight.dtype)
         kernel[:3, :half] = gate.weight[:3, order[:half]]
         kernel[3:, half:] = gate.weight[3:, order[half:] - half]
-        self.planes = nn.Conv2d(channels, 6, 3, padding=1, bias=False)
+        self.planes = nn.utils.skip_init(nn.Conv2d, channels, 6, 3, padding=1, bias=False)
         self.planes.weight = nn.Parameter(kernel, requires_grad=False)
         for name, value in (
             ("scale", own_scale[order] / scale.double()),
@@ -66,7 +67,7 @@ class FoldedGateShift(TemporalModule):
         before, now, after = split_clips(maps, self.num_frames).unflatten(2, (2, 3)).unbind(3)  # [B, T, 2, H, W]
         summed = shift_from_previous(before) + now + shift_from_next(after)
         gates = torch.tanh(summed + self.gate_bias)  # [B, T, 2, H, W]
-        if torch.compiler.is_compiling() or torch.compiler.is_exporting():
+        if not runs_plainly():
             return self._shift_whole_frames(features, gates)
         # In place: a pass over memory less for each of the two groups.
         gates = gates.unsqueeze(3)  # [B, T, 2, 1, H, W]

@@ -48,7 +48,7 @@ def fused_gate_shift(features: Tensor, gates: Tensor, *, num_frames: int, interl
         interleave: Mix the two quarters of each half channel by channel.
 
     Returns:
-        [N, C, H, W] in the memory format and the type of the features. It can be differentiated once.
+        [N, C, H, W] in the memory format and the type of the features.
     """
     frames, _, height, width = features.shape
     return _gate_shift(features, gates.expand(frames, 2, height, width), num_frames, interleave)
@@ -108,13 +108,19 @@ def _remember(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noq
     ctx.save_for_backward(features, gates)
 
 
-def _differentiate(ctx: Any, upstream: Tensor) -> tuple[Tensor, Tensor, None, None]:
-    features, gates = ctx.saved_tensors
-    grads = _gate_shift_backward(features, gates, upstream, ctx.num_frames, ctx.interleave)
-    return *grads, None, None
+def register_double_backward(gradients: Callable[[Tensor, Tensor, Tensor, int, bool], tuple[Tensor, Tensor]]) -> None:
+    """Say how the gradients are computed where they are to be differentiated again, which the kernels cannot be.
 
+    Args:
+        gradients: Of features, gates, upstream gradient, T and interleave: the gradients of features and gates.
+    """
 
-_gate_shift.register_autograd(_differentiate, setup_context=_remember)
+    def differentiate(ctx: Any, upstream: Tensor) -> tuple[Tensor, Tensor, None, None]:
+        features, gates = ctx.saved_tensors
+        compute = gradients if torch.is_grad_enabled() else _gate_shift_backward
+        return *compute(features, gates, upstream, ctx.num_frames, ctx.interleave), None, None
+
+    _gate_shift.register_autograd(differentiate, setup_context=_remember)
 
 
 def _empty_like(tensor: Tensor) -> Tensor:

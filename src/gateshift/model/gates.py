@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gateshift.errors import ModelError
+from gateshift.model.clip_length import current_num_frames
 from gateshift.model.delays import Place
 from gateshift.model.shift import (
     check_channels,
@@ -56,13 +57,23 @@ def gate_planes(features: Tensor, weight: Tensor, bias: Tensor, *, num_frames: i
 class TemporalModule(nn.Module):
     """A module that mixes the frames of a clip inside a network that sees frames [N, C, H, W].
 
-    Attributes:
-        num_frames: T, how many frames in a row of the batch belong to one clip.
+    Args:
+        num_frames: T, where the model that is called does not tell it.
     """
 
     def __init__(self, num_frames: int) -> None:
         super().__init__()
-        self.num_frames = num_frames
+        self.own_num_frames = num_frames
+
+    @property
+    def num_frames(self) -> int:
+        """T, how many frames in a row of the batch belong to one clip: in the call under way, or as it was set."""
+        current = current_num_frames()
+        return self.own_num_frames if current is None else current
+
+    @num_frames.setter
+    def num_frames(self, num_frames: int) -> None:
+        self.own_num_frames = num_frames
 
     def streamed(self, place: Place) -> Streamed:
         """Make the module's form for a video that comes a few frames at a time; its weights are shared.
@@ -96,6 +107,7 @@ class GateShift(TemporalModule):
     def __init__(self, channels: int, num_frames: int = 8, *, interleave: bool = True) -> None:
         super().__init__(num_frames)
         check_channels(channels, interleave=interleave)
+        self.channels = channels
         self.interleave = interleave
         self.bn = nn.BatchNorm2d(channels)
         # 4D, so that a whole network can be put in channels-last memory format.
@@ -115,7 +127,7 @@ class GateShift(TemporalModule):
         return StreamedGateShift(self, place)
 
     def extra_repr(self) -> str:
-        return f"channels={self.bn.num_features}, num_frames={self.num_frames}, interleave={self.interleave}"
+        return f"channels={self.channels}, num_frames={self.num_frames}, interleave={self.interleave}"
 
 
 class GateShiftFuse(GateShift):

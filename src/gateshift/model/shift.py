@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 from gateshift.errors import ModelError
-from gateshift.model.gate_kernels import fused_gate_shift, kernels_run_on
+from gateshift.model.clip_length import is_transformed, runs_plainly
+from gateshift.model.gate_kernels import fused_gate_shift, kernels_run_on, register_double_backward
 
 
 def split_clips(frames: Tensor, num_frames: int) -> Tensor:
@@ -56,21 +56,35 @@ def gate_shift(features: Tensor, gates: Tensor, *, num_frames: int, interleave: 
     """
     check_channels(features.shape[1], interleave=interleave)
     gates = gates.to(features.dtype)  # under autocast a float32 bias makes float32 gates of bf16 features
-    if kernels_run_on(features):
+    if kernels_run_on(features) and not is_transformed():
         split_clips(features, num_frames)  # an error if it is not whole clips
         return fused_gate_shift(features, gates, num_frames=num_frames, interleave=interleave)
-    if torch.compiler.is_compiling() or torch.compiler.is_exporting():
-        return gate_shift_in_steps(features, gates, num_frames=num_frames, interleave=interleave)
-    return _GateShift.apply(features, gates, num_frames, interleave)
+    if runs_plainly():
+        return _GateShift.apply(features, gates, num_frames, interleave)
+    return gate_shift_in_steps(features, gates, num_frames=num_frames, interleave=interleave)
 
 
 def gate_shift_in_steps(features: Tensor, gates: Tensor, *, num_frames: int, interleave: bool = True) -> Tensor:
-    """:func:`gate_shift` as one expression, for compilers; what runs elsewhere is tested against it."""
+    """:func:`gate_shift` as one expression, for compilers and transforms; what runs elsewhere is tested against it."""
     kept, moved = _kept_and_moved(features, gates, num_frames)
     first, second = (kept[:, :, group] + moved[group] for group in (0, 1))  # each [B, T, C/2, H, W]
     if interleave:
         first, second = _interleave(first), _interleave(second)
     return torch.cat((first, second), dim=2).flatten(0, 1)  # [N, C, H, W]
+
+
+def _gradients_in_steps(
+    features: Tensor, gates: Tensor, upstream: Tensor, num_frames: int, interleave: bool
+) -> tuple[Tensor, Tensor]:
+    """The gradients of :func:`gate_shift`, which can be differentiated in their turn."""
+
+    def compute(features: Tensor, gates: Tensor) -> Tensor:
+        return gate_shift_in_steps(features, gates, num_frames=num_frames, interleave=interleave)
+
+    return torch.func.vjp(compute, features, gates)[1](upstream)
+
+
+register_double_backward(_gradients_in_steps)
 
 
 class _GateShift(torch.autograd.Function):
@@ -88,9 +102,10 @@ class _GateShift(torch.autograd.Function):
         return _shuffle_halves(mixed, 2) if interleave else mixed
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, Tensor, None, None]:
         features, gates = ctx.saved_tensors
+        if torch.is_grad_enabled():  # gradients of these are wanted, and what is changed in place has none
+            return *_gradients_in_steps(features, gates, upstream, ctx.num_frames, ctx.interleave), None, None
         if ctx.interleave:
             upstream = _shuffle_halves(upstream, features.shape[1] // 4)  # back to the order before
         arrived = _halves(upstream, ctx.num_frames)
@@ -158,7 +173,7 @@ def temporal_shift(features: Tensor, *, num_frames: int, fold: int | None = None
     if not 0 <= 2 * fold <= channels:
         raise ModelError(f"fold={fold} of {channels} channels; from 0 to {channels // 2} can be shifted each way")
     clips = split_clips(features, num_frames)  # [B, T, C, H, W]
-    if not (torch.compiler.is_compiling() or torch.compiler.is_exporting()):
+    if runs_plainly():
         return _TemporalShift.apply(features, num_frames, fold)
     first, second, rest = clips.split((fold, fold, channels - 2 * fold), dim=2)
     return torch.cat((shift_from_next(first), shift_from_previous(second), rest), dim=2).flatten(0, 1)  # [N, C, H, W]
@@ -173,7 +188,6 @@ class _TemporalShift(torch.autograd.Function):
         return _shift_copy(features, num_frames, slice(0, fold), slice(fold, 2 * fold))
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, None, None]:
         fold = ctx.fold
         return _shift_copy(upstream, ctx.num_frames, slice(fold, 2 * fold), slice(0, fold)), None, None

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, fx, nn
 
 from gateshift.errors import ModelError
-from gateshift.model.classifier import VideoClassifier, check_clips
+from gateshift.model.classifier import ClipClassifier
+from gateshift.model.clips import check_clips
 from gateshift.model.delays import Clock, DelayLine, Place, kept_bytes
 from gateshift.model.temporal_site import TemporalSite
 from gateshift.model.tokens import StreamedTokenSite, TokenSite
@@ -148,7 +149,7 @@ class ExactStream:
         ModelError: If the model is in training mode, or its network cannot be streamed.
     """
 
-    def __init__(self, model: VideoClassifier) -> None:
+    def __init__(self, model: ClipClassifier) -> None:
         if model.training:
             raise ModelError("the model is in training mode, where frames depend on their batch; call model.eval()")
         self._model = model

@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
+from gateshift.model.clip_length import runs_plainly
 from gateshift.model.families import Side
 from gateshift.model.gates import TemporalModule
 from gateshift.model.shift import memory_format
@@ -68,7 +68,7 @@ def on_share(temporal: Callable[[Tensor], Tensor], x: Tensor, num_gated: int, *,
     """
     if x.shape[1] == num_gated:
         return temporal(x)
-    if torch.compiler.is_compiling() or torch.compiler.is_exporting():
+    if not runs_plainly():
         return torch.cat((temporal(x[:, :num_gated]), x[:, num_gated:]), dim=1)
     share, whole = _Take.apply(x, num_gated, in_place)
     return _PutBack.apply(whole, temporal(share), in_place)
@@ -85,7 +85,6 @@ class _Take(torch.autograd.Function):
         return share.clone(memory_format=memory_format(x)), x
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, share: Tensor, whole: Tensor) -> tuple[Tensor, None, None]:  # noqa: ARG004
         return torch.cat((share, whole[:, share.shape[1] :]), dim=1), None, None
 
@@ -103,6 +102,5 @@ class _PutBack(torch.autograd.Function):
         return whole
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, upstream: Tensor) -> tuple[Tensor, Tensor, None]:
         return upstream, upstream[:, : ctx.num_gated], None

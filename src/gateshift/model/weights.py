@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -39,13 +40,24 @@ def read_weights(path: Path) -> dict[str, Any]:
                 "ask its author for a plain state_dict"
             ) from error
         raise _damaged(path) from error
-    except PermissionError:
-        raise ModelError(f"{path}: may not be read by you; ask its owner to let you") from None
     except Exception as error:  # torch and safetensors raise many kinds on damaged bytes
-        raise _damaged(path) from error
+        raise unreadable(path, error) or _damaged(path) from error
     if not isinstance(content, dict):
         raise ModelError(f"{path}: holds a {type(content).__name__}; a checkpoint is a dictionary of tensors")
     return content
+
+
+def unreadable(path: Path, error: Exception) -> ModelError | None:
+    """Why a file could not be read although it may be sound; None where that is not known, and it may be damaged."""
+    if isinstance(error, PermissionError):
+        return ModelError(f"{path}: may not be read by you; ask its owner to let you")
+    # Each library says it in its own way, mostly in a RuntimeError.
+    if isinstance(error, MemoryError) or re.search(r"out of memory|(allocate|not enough) memory", str(error).lower()):
+        size = path.stat().st_size / 2**20
+        return ModelError(f"{path}: there is not enough memory to read its {size:,.0f} MiB; end other programs")
+    if isinstance(error, OSError) and error.errno is not None:
+        return ModelError(f"{path}: cannot be read: {error.strerror}; check the disk that it lies on")
+    return None
 
 
 def _damaged(path: Path) -> ModelError:

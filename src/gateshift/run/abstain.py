@@ -111,18 +111,14 @@ def save_abstaining(model: VideoClassifier, path: Path, threshold: float, protoc
         threshold: In 0..1.
         protocol: That it was fitted by, which becomes the model's own: other views have other probabilities.
     """
-    before = model.config
-    model.config = dataclasses.replace(
-        before,
+    config = dataclasses.replace(
+        model.config,
         abstain_below=threshold,
         num_segments=protocol.num_segments,
         num_clips=protocol.num_clips,
         num_crops=protocol.num_crops,
     )
-    try:
-        save_model(model, path)
-    finally:
-        model.config = before
+    save_model(model, path, config=config)
 
 
 def check_accuracy(accuracy: float) -> None:

@@ -21,7 +21,8 @@ from typing import Any
 
 import torch
 
-from gateshift.data.remote import WantedViews, check_address, is_address, read_apart
+from gateshift.data.remote import WantedViews, check_address, read_apart
+from gateshift.data.sources import is_address
 from gateshift.data.text_files import listed_path, open_text, parsed_rows
 from gateshift.data.views import Protocol
 from gateshift.errors import ManifestError, ModelError, SettingsError, VideoError

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from gateshift.errors import ModelError
 from gateshift.model.causal import CausalGateShift
-from gateshift.model.classifier import DeployedClassifier, VideoClassifier
+from gateshift.model.classifier import ClipClassifier, DeployedClassifier, VideoClassifier
 from gateshift.model.gates import GateShift
 
 DIRECTIONS = ("to previous", "to next")
@@ -102,7 +102,7 @@ def most_varied(gates: Mapping[str, Tensor], count: int) -> dict[str, Tensor]:
     return {name: maps for name, maps in gates.items() if name in kept}
 
 
-def check_not_deployed(model: VideoClassifier) -> None:
+def check_not_deployed(model: ClipClassifier) -> None:
     """Raise ModelError if a model is folded for inference: its layers are no longer those that were trained."""
     if isinstance(model, DeployedClassifier):
         raise ModelError("a deployed model cannot be looked into; give the model that it was made of")

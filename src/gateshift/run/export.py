@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gateshift.data.dataset import open_entry, read_views
@@ -20,8 +21,10 @@ from gateshift.data.views import Protocol
 from gateshift.errors import ModelError, SettingsError
 from gateshift.files import partial_path
 from gateshift.model.bundle import load_model
-from gateshift.model.classifier import VideoClassifier, check_clips
+from gateshift.model.classifier import VideoClassifier
+from gateshift.model.clips import take_clips
 from gateshift.model.config import ModelConfig
+from gateshift.model.weights import unreadable
 from gateshift.run.quantize import quantize
 from gateshift.run.runtime import METADATA_KEY, Runtime, describe_export, read_description, without_telemetry
 
@@ -53,8 +56,8 @@ class ExportedModel(nn.Module):
             runtime = Runtime(path, threads=threads)
             self._run, self.config = lambda clips: torch.from_numpy(runtime(clips.numpy())), runtime.config
 
-    def forward(self, clips: Tensor) -> Tensor:
-        check_clips(clips)
+    def forward(self, clips: Tensor | NDArray[Any]) -> Tensor:
+        clips = take_clips(clips, torch.device("cpu"))
         num_frames = self.config.num_segments
         if clips.shape[1] != num_frames:
             raise ModelError(
@@ -255,7 +258,7 @@ def _load_program(path: Path) -> tuple[Callable[[Tensor], Tensor], ModelConfig]:
     try:
         program = torch.export.load(path, extra_files=extra)
     except Exception as error:  # a damaged archive fails in many ways
-        raise ModelError(f"{path}: not a readable export; write it again") from error
+        raise unreadable(path, error) or ModelError(f"{path}: not a readable export; write it again") from error
     module = program.module()
     # A function, as torch refuses to set an exported program to eval mode, which it is in anyway.
     return lambda clips: module(clips), read_description(extra[METADATA_KEY])

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -15,10 +15,11 @@ from torch import Tensor
 from gateshift.data.dataset import read_views
 from gateshift.data.folders import FolderSearch
 from gateshift.data.mirror import mirror_map
+from gateshift.data.sources import Source, is_source, name_of
 from gateshift.data.video import open_video
 from gateshift.data.views import Protocol
 from gateshift.errors import VideoError
-from gateshift.model.classifier import VideoClassifier
+from gateshift.model.classifier import ClipClassifier
 from gateshift.model.config import ModelConfig
 from gateshift.run.evaluate import score_views
 from gateshift.run.export import ExportedModel
@@ -30,7 +31,7 @@ class Prediction:
     """What a model says of one video, or why it could not be read.
 
     Attributes:
-        video: Its path.
+        video: Its path, or what it is called.
         top: The likeliest classes and their probabilities, likeliest first.
         error: One line, or None.
         unsure: Whether the likeliest class is less likely than the model asks of an answer.
@@ -56,16 +57,16 @@ class Prediction:
         return {"video": self.video, "label": self.label, **several, "top": top, "error": self.error}
 
 
-def collect_videos(paths: Iterable[Path], search: FolderSearch | None = None) -> list[Path]:
-    """The videos meant by files, frame folders and folders of videos, in the order given.
+def collect_videos(paths: Iterable[Path | str], search: FolderSearch | None = None) -> list[Path | str]:
+    """The videos meant by files, frame folders, folders of videos and addresses, in the order given.
 
     A path that is nothing, or a folder without videos or that may not be read, stands for itself: reading it says what
     is wrong. ``search`` keeps in mind what in the folders is no video.
     """
     search = FolderSearch() if search is None else search
-    videos: list[Path] = []
+    videos: list[Path | str] = []
     for path in paths:
-        found: list[Path] = []
+        found: Sequence[Path | str] = []
         with suppress(VideoError):
             found = search.videos(path) if os.path.isdir(path) else []  # noqa: PTH112 - Path.is_dir raises
         videos += found or [path]
@@ -82,13 +83,14 @@ def put_on_device(model: Model) -> Model:
 
 
 def predict(
-    model: VideoClassifier | ExportedModel, videos: Sequence[Path], protocol: Protocol, *, top: int = 5
+    model: ClipClassifier | ExportedModel, videos: Source | Iterable[Source], protocol: Protocol, *, top: int = 5
 ) -> Iterator[Prediction]:
     """Classify videos, one after the other.
 
     Args:
         model: In eval mode.
-        videos: Video files or frame folders.
+        videos: Whatever :func:`gateshift.data.video.open_video` opens, one or several: video files, frame folders,
+            bytes, file objects, addresses.
         protocol: The views of each video.
         top: How many classes to name.
 
@@ -100,14 +102,16 @@ def predict(
     """
     check_top(top)
     config = model.config
-    for path in videos:
+    several: Iterable[Source] = [videos] if is_source(videos) else cast("Iterable[Source]", videos)
+    for source in several:
+        name = name_of(source)
         try:
-            with open_video(path, square_pixels=config.square_pixels) as video:
+            with open_video(source, square_pixels=config.square_pixels) as video:
                 views = read_views(video, protocol, size_px=config.size_px, resize_px=config.resize_px)
         except VideoError as error:
-            yield unread(str(path), config, error)
+            yield unread(name, config, error)
             continue
-        yield classify(model, views, protocol, video=str(path), top=top)
+        yield classify(model, views, protocol, video=name, top=top)
 
 
 def unread(video: str, config: ModelConfig, error: VideoError) -> Prediction:
@@ -117,7 +121,7 @@ def unread(video: str, config: ModelConfig, error: VideoError) -> Prediction:
 
 @torch.inference_mode()
 def classify(
-    model: VideoClassifier | ExportedModel, views: Tensor, protocol: Protocol, *, video: str, top: int
+    model: ClipClassifier | ExportedModel, views: Tensor, protocol: Protocol, *, video: str, top: int
 ) -> Prediction:
     """The record of one video.
 

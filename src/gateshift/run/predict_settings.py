@@ -117,7 +117,8 @@ class PredictSettings:
     model: Annotated[Positional[Path], arg(metavar="MODEL")]
     """A .safetensors model, an exported file, or a released GSM, GSF or TSM checkpoint (.pth.tar)."""
     videos: Annotated[Positional[tuple[str, ...]], arg(metavar="VIDEO|FOLDER|CAMERA|URL ...")]
-    """Video files, folders of frames, or folders with videos at any depth; with --stream a camera or an address."""
+    """Video files, also at http:// and https:// addresses (up to 2 GiB), folders of frames, or folders with videos at
+    any depth; with --stream a camera or an address."""
     classes: Path | None = None
     """Names for the class numbers of a released checkpoint, one a line: the release's category.txt."""
     top: int = 5

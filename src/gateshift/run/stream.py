@@ -15,7 +15,7 @@ from torch import Tensor
 from gateshift.data.live import LiveFrame
 from gateshift.data.views import Protocol
 from gateshift.errors import ModelError, SettingsError
-from gateshift.model.classifier import VideoClassifier
+from gateshift.model.classifier import ClipClassifier
 from gateshift.model.streaming import ExactStream, FrameFeatures
 from gateshift.run.evaluate import choose_protocol
 from gateshift.run.export import ExportedModel
@@ -68,7 +68,7 @@ class Stream:
 
     def __init__(
         self,
-        model: VideoClassifier | ExportedModel,
+        model: ClipClassifier | ExportedModel,
         *,
         exact: bool = False,
         window: int = 64,
@@ -78,9 +78,9 @@ class Stream:
         enter: float = 0.5,
         leave: float = 0.4,
     ) -> None:
-        if exact and not isinstance(model, VideoClassifier):
+        if exact and not isinstance(model, ClipClassifier):
             raise ModelError("an exported file has no exact stream; give the .safetensors model that it was made of")
-        if isinstance(model, VideoClassifier) and model.training:
+        if isinstance(model, ClipClassifier) and model.training:
             raise ModelError("the model is in training mode, where answers are random; call model.eval()")
         self._model = model
         self._device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
@@ -88,7 +88,7 @@ class Stream:
         self._state: int | None = None
         self._next = 0  # number of the next frame
         self._unanswered: deque[int] = deque()  # numbers of frames that have come and have no answer of an exact stream
-        self._exact = ExactStream(model) if exact and isinstance(model, VideoClassifier) else None
+        self._exact = ExactStream(model) if exact and isinstance(model, ClipClassifier) else None
         self.delay = self._exact.delay if self._exact else 0
         if self._exact is None:
             num_segments = choose_protocol(model.config, segments=segments).num_segments

@@ -18,7 +18,7 @@ from gateshift.data.video import Video, VideoFile, open_video
 from gateshift.data.views import Protocol
 from gateshift.errors import SettingsError, VideoError
 from gateshift.files import write_text
-from gateshift.model.classifier import VideoClassifier
+from gateshift.model.classifier import ClipClassifier
 from gateshift.run.export import ExportedModel
 from gateshift.run.windows import Thresholds, Windows, stack_clips
 
@@ -52,8 +52,8 @@ def check_timeline(path: Path, *, overwrite: bool) -> None:
         raise SettingsError(f"--timeline {path}: it exists; choose another name, or add --overwrite")
 
 
-def open_recording(path: Path, *, square_pixels: bool = False) -> VideoFile:
-    """Open a video file for a timeline.
+def open_recording(path: Path | str, *, square_pixels: bool = False) -> VideoFile:
+    """Open a video file, or one at an address, for a timeline.
 
     Raises:
         VideoError: If it cannot be opened, or has no clock, as images have none.
@@ -67,7 +67,7 @@ def open_recording(path: Path, *, square_pixels: bool = False) -> VideoFile:
 
 @torch.inference_mode()
 def score_windows(
-    model: VideoClassifier | ExportedModel,
+    model: ClipClassifier | ExportedModel,
     video: Video,
     windows: Windows,
     *,
@@ -196,7 +196,7 @@ def smooth_over_time(probabilities: Tensor, size: int) -> Tensor:
     return torch.stack([part.mean(0) for part in around])
 
 
-def write_timeline(segments: Sequence[Segment], path: Path, *, video: Path) -> None:
+def write_timeline(segments: Sequence[Segment], path: Path, *, video: Path | str) -> None:
     """Write segments as .json, .csv, .srt or .vtt; the file appears when it is whole.
 
     Args:
@@ -207,12 +207,12 @@ def write_timeline(segments: Sequence[Segment], path: Path, *, video: Path) -> N
     write_text(path, _FORMATS[path.suffix](segments, video), errors="backslashreplace")
 
 
-def _json_text(segments: Sequence[Segment], video: Path) -> str:
+def _json_text(segments: Sequence[Segment], video: Path | str) -> str:
     record = {"video": str(video), "segments": [asdict(segment) for segment in segments]}
     return json.dumps(record, indent=2, ensure_ascii=False) + "\n"
 
 
-def _csv_text(segments: Sequence[Segment], _: Path) -> str:
+def _csv_text(segments: Sequence[Segment], _: Path | str) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("start_s", "end_s", "label", "score"))
@@ -220,7 +220,7 @@ def _csv_text(segments: Sequence[Segment], _: Path) -> str:
     return text.getvalue()
 
 
-def _srt_text(segments: Sequence[Segment], _: Path) -> str:
+def _srt_text(segments: Sequence[Segment], _: Path | str) -> str:
     cues = (
         f"{number}\n{_clock(s.start_s, ',')} --> {_clock(s.end_s, ',')}\n{s.label} ({s.score:.2f})\n"
         for number, s in enumerate(segments, start=1)
@@ -228,7 +228,7 @@ def _srt_text(segments: Sequence[Segment], _: Path) -> str:
     return "\n".join(cues)
 
 
-def _vtt_text(segments: Sequence[Segment], _: Path) -> str:
+def _vtt_text(segments: Sequence[Segment], _: Path | str) -> str:
     cues = (
         f"{_clock(s.start_s, '.')} --> {_clock(s.end_s, '.')}\n{_escaped(s.label)} ({s.score:.2f})\n" for s in segments
     )
@@ -250,7 +250,7 @@ def _clock(time_s: float, point: str) -> str:
     return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}{point}{thousandths:03}"
 
 
-_FORMATS: dict[str, Callable[[Sequence[Segment], Path], str]] = {
+_FORMATS: dict[str, Callable[[Sequence[Segment], Path | str], str]] = {
     ".json": _json_text,
     ".csv": _csv_text,
     ".srt": _srt_text,
