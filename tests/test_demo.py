@@ -89,7 +89,7 @@ X264 = ("-c:v", "libx264", "-crf", "12", "-bf", "3")
 CONTAINERS = {
     "again.mp4": X264,
     "h264.avi": X264,
-    "xvid.avi": ("-c:v", "mpeg4", "-q:v", "2", "-bf", "2"),
+    "xvid.avi": ("-c:v", "mpeg4", "-qmin", "1", "-q:v", "1", "-bf", "2"),
     "a.mpg": ("-c:v", "mpeg2video", "-q:v", "2", "-bf", "2"),
     "a.vob": ("-c:v", "mpeg2video", "-q:v", "2", "-bf", "2"),
     "a.ts": X264,

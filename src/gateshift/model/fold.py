@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from gateshift.errors import GateShiftWarning
 from gateshift.model.folded import FoldedGateShift, interleave_order
 from gateshift.model.gates import GateShift
 from gateshift.model.parted import part_channels
@@ -61,6 +62,7 @@ def fold_backbone(net: nn.Module) -> nn.Module:
         warnings.warn(
             f"{type(net).__name__} is deployed as it is, and no faster: torch.fx cannot follow its forward, and says: "
             f"{reason}",
+            GateShiftWarning,
             stacklevel=5,  # who calls deploy()
         )
         return net
