@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gateshift.data.reversal_clips import write_reversal_clips
+from gateshift.demo.reversal_clips import write_reversal_clips
 
 # A shell's background job ignores Ctrl-C and hands that on to the programs that tests start and interrupt.
 signal.signal(signal.SIGINT, signal.default_int_handler)

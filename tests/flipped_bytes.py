@@ -20,8 +20,8 @@ import torch
 from video_corpus import CONTAINERS, encode, scene
 
 import gateshift as gs
-from gateshift.data.views import Protocol
-from gateshift.run.predict import predict
+from gateshift.data.clips.views import Protocol
+from gateshift.prediction.predict import predict
 
 HANG_S = 20
 MAX_CHANGED = 8

@@ -11,8 +11,8 @@ import torch
 from golden_recipe import fill, frames
 from torch import Tensor
 
-from gateshift.model.bundle import load_model
 from gateshift.model.classifier import VideoClassifier
+from gateshift.model.io import load_model
 
 GOLDEN = Path(__file__).parent / "golden"
 MANIFEST: dict[str, Any] = json.loads((GOLDEN / "manifest.json").read_text())

@@ -6,11 +6,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gateshift.model.causal import make_causal
 from gateshift.model.classifier import VideoClassifier
 from gateshift.model.config import ModelConfig
-from gateshift.model.gates import GateShift
-from gateshift.model.surgery import insert_temporal, set_num_frames
+from gateshift.model.surgery.insert import insert_temporal, set_num_frames
+from gateshift.model.temporal.causal import make_causal
+from gateshift.model.temporal.modules import GateShift
 
 
 def trained(model: VideoClassifier) -> VideoClassifier:

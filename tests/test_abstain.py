@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from torch import nn
 
 import gateshift as gs
-from gateshift.cli import main
+from gateshift.cli.main import main
 from gateshift.errors import ModelError, SettingsError
+from gateshift.evaluation.confidence import Answered, fit_abstaining, measure_abstaining
+from gateshift.evaluation.scores import Scores, load_scores
 from gateshift.model.config import ModelConfig
-from gateshift.run.abstain import Answered, fit_abstaining, measure_abstaining
-from gateshift.run.predict import Prediction
-from gateshift.run.scores import Scores, load_scores
+from gateshift.prediction.predict import Prediction
 
 
 def scores_of(videos: list[tuple[float, bool]]) -> Scores:
@@ -124,7 +124,7 @@ def test_a_file_that_does_not_say_always_answers() -> None:
 @pytest.fixture
 def model(tmp_path: Path, clips: Path) -> Path:
     """A model with random weights that is not equally sure of all clips."""
-    from gateshift.data.manifest import read_manifest
+    from gateshift.data.lists.manifest import read_manifest
 
     torch.manual_seed(0)
     classes = read_manifest(clips / "val.csv").class_names()

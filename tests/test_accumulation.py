@@ -13,13 +13,14 @@ import torch
 from safetensors.torch import load_file
 
 import gateshift as gs
+from gateshift.devices import create_accelerator
 from gateshift.errors import SettingsError
-from gateshift.run.evaluate import create_accelerator
-from gateshift.run.losses import Loss, balancing_weights
-from gateshift.run.optim import TrainingStep
-from gateshift.run.recipes import load_recipe, recipe_names
-from gateshift.run.train import train
-from gateshift.run.train_settings import AugmentOptions, ModelOptions, OptimOptions, SkewOptions, TrainSettings
+from gateshift.recipes.options import AugmentOptions, ModelOptions, OptimOptions, SkewOptions
+from gateshift.recipes.recipe import load_recipe, recipe_names
+from gateshift.training.loop import train
+from gateshift.training.losses import Loss, balancing_weights
+from gateshift.training.optimizer import TrainingStep
+from gateshift.training.settings import TrainSettings
 
 TOLERANCE = 1e-6
 

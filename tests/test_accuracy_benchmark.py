@@ -14,13 +14,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from gateshift import create_model
-from gateshift.cli import parse
-from gateshift.data.manifest import Manifest, read_manifest
-from gateshift.data.video import open_video
-from gateshift.data.views import Protocol
-from gateshift.run.evaluate import create_accelerator, evaluate
-from gateshift.run.recipes import put_recipe
-from gateshift.run.scores import Scores
+from gateshift.cli.main import parse
+from gateshift.data.clips.views import Protocol
+from gateshift.data.lists.manifest import Manifest, read_manifest
+from gateshift.data.video.files import open_video
+from gateshift.devices import create_accelerator
+from gateshift.evaluation.evaluate import evaluate
+from gateshift.evaluation.scores import Scores
+from gateshift.recipes.recipe import put_recipe
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks" / "accuracy"))
 

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from gateshift.data.dataset import Augmentation, TrainingClips
-from gateshift.data.draws import seeded
-from gateshift.data.manifest import Manifest, read_manifest
-from gateshift.data.mirror import mirror_map, parse_pairs, reversal_map
-from gateshift.data.mixing import Mixing
-from gateshift.data.transforms import random_erasing, random_operations
+from gateshift.data.clips.dataset import Augmentation, TrainingClips
+from gateshift.data.clips.mixing import Mixing
+from gateshift.data.clips.seeds import seeded
+from gateshift.data.clips.transforms import random_erasing, random_operations
+from gateshift.data.lists.class_pairs import mirror_map, parse_pairs, reversal_map
+from gateshift.data.lists.manifest import Manifest, read_manifest
 from gateshift.errors import ManifestError, SettingsError
 
 CLASSES = ["close", "open", "shake", "spin left", "spin right", "wave"]

@@ -11,11 +11,11 @@ import pytest
 from PIL import Image
 
 import gateshift as gs
-from gateshift.cli import main
-from gateshift.data.manifest import read_manifest
-from gateshift.run.bench import OTHER_SIZES_PX, Timing, kind_of
-from gateshift.run.bench_data import LoaderRate, find_bottleneck, measure_loader
-from gateshift.run.bench_files import draw_ratios, write_table
+from gateshift.bench.data_rate import LoaderRate, find_bottleneck, measure_loader
+from gateshift.bench.output import draw_ratios, write_table
+from gateshift.bench.programs import OTHER_SIZES_PX, Timing, kind_of
+from gateshift.cli.main import main
+from gateshift.data.lists.manifest import read_manifest
 
 TIMED = {
     "inference": [
@@ -133,7 +133,7 @@ def test_packed_data_is_not_to_be_packed_again() -> None:
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_short_list_is_loaded_over_and_over(clips: Path, monkeypatch: pytest.MonkeyPatch, workers: int) -> None:
-    monkeypatch.setattr("gateshift.run.bench_data.LOADING_S", 0.0)
+    monkeypatch.setattr("gateshift.bench.data_rate.LOADING_S", 0.0)
     manifest = read_manifest(clips / "train.csv")
     rate = measure_loader(manifest, size_px=32, num_segments=2, batch_size=len(manifest) + 1, workers=workers)
     assert rate.videos_per_s > 0
@@ -141,7 +141,7 @@ def test_a_short_list_is_loaded_over_and_over(clips: Path, monkeypatch: pytest.M
 
 
 def test_a_list_of_packed_frames_is_known_as_such(clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gateshift.run.bench_data.LOADING_S", 0.0)
+    monkeypatch.setattr("gateshift.bench.data_rate.LOADING_S", 0.0)
     main(["prepare", "folder", str(clips), "--pack", "32", "--out", str(tmp_path / "p")])
     rate = measure_loader(read_manifest(tmp_path / "p/train.csv"), size_px=32, num_segments=2, batch_size=1, workers=0)
     assert rate.packed

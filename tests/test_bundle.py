@@ -14,10 +14,10 @@ from safetensors.torch import load_file, save_file
 
 import gateshift as gs
 from gateshift.errors import ModelError
-from gateshift.model.bundle import METADATA_KEY
-from gateshift.model.causal import make_causal
 from gateshift.model.classifier import VideoClassifier
 from gateshift.model.config import ModelConfig
+from gateshift.model.io import METADATA_KEY
+from gateshift.model.temporal.causal import make_causal
 
 
 @pytest.fixture
@@ -306,7 +306,7 @@ LOAD = """
 import resource, sys
 import torch
 from pathlib import Path
-from gateshift.model.weights import read_weights
+from gateshift.model.checkpoints import read_weights
 from gateshift.errors import ModelError
 import safetensors.torch
 in_use = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()

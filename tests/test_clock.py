@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from video_corpus import encode
 
-from gateshift.data.decoding import frames_between
-from gateshift.data.video import VideoFile, open_video, warn_of_late_pictures
+from gateshift.data.video.decode import frames_between
+from gateshift.data.video.files import VideoFile, open_video, warn_of_late_pictures
 from gateshift.errors import GateShiftWarning
 
 RED, BLUE = (200, 30, 30), (30, 30, 200)

@@ -20,13 +20,13 @@ from conftest import WriteVideo
 from serving import BRIGHT, DARK, grey_frames, write_brightness_model
 
 import gateshift as gs
-from gateshift.cli import main, parse
-from gateshift.data.remote import WantedViews, read_apart
-from gateshift.data.views import Protocol
+from gateshift.cli.main import main, parse
+from gateshift.data.clips.remote import WantedViews, read_apart
+from gateshift.data.clips.views import Protocol
 from gateshift.errors import ManifestError, SettingsError, VideoError
-from gateshift.run.cluster import Scoring, _about, _shares, list_videos
-from gateshift.run.evaluate import choose_protocol
-from gateshift.run.job_folder import JobFolder
+from gateshift.evaluation.protocol import choose_protocol
+from gateshift.prediction.cluster import Scoring, _about, _shares, list_videos
+from gateshift.prediction.job_folder import JobFolder
 
 NUM_GOOD = 190
 needs_proc = pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="processes are looked for in /proc")

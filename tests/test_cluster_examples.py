@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from gateshift.cli import parse
-from gateshift.run.train_settings import TrainSettings
+from gateshift.cli.main import parse
+from gateshift.training.settings import TrainSettings
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 SLURM = EXAMPLES / "slurm" / "train.sbatch"

@@ -20,8 +20,8 @@ from container_files import (
     write,
 )
 
-from gateshift.data.decoding import FrameDecoder
-from gateshift.data.video import VideoFile, open_video
+from gateshift.data.video.decode import FrameDecoder
+from gateshift.data.video.files import VideoFile, open_video
 
 pytestmark = pytest.mark.skipif(not shutil.which("ffmpeg"), reason="the ffmpeg program is not installed: make system")
 

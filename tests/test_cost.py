@@ -4,9 +4,10 @@ import pytest
 import torch
 
 import gateshift as gs
-from gateshift.cli import main
-from gateshift.run.cost import count_cost, recipe_costs
-from gateshift.run.recipes import load_recipe
+from gateshift.cli.main import main
+from gateshift.model.cost import count_cost
+from gateshift.published.costs import recipe_costs
+from gateshift.recipes.recipe import load_recipe
 
 
 def test_bninception_costs_what_the_paper_says() -> None:

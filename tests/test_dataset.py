@@ -11,13 +11,13 @@ import pytest
 import torch
 from torch.utils.data import Dataset
 
-from gateshift.data import loading
-from gateshift.data.dataset import Augmentation, Sample, TestViews, TrainingClips
-from gateshift.data.loading import EpochShuffle, collate, make_loader, read_batches
-from gateshift.data.manifest import Manifest, read_manifest
-from gateshift.data.mirror import mirror_map
+from gateshift.data.clips import loader as loading
+from gateshift.data.clips.dataset import Augmentation, Sample, TestViews, TrainingClips
+from gateshift.data.clips.loader import EpochShuffle, collate, make_loader, read_batches
+from gateshift.data.clips.views import Protocol
+from gateshift.data.lists.class_pairs import mirror_map
+from gateshift.data.lists.manifest import Manifest, read_manifest
 from gateshift.data.processes import LONGEST_TEMP_CHARS
-from gateshift.data.views import Protocol
 from gateshift.errors import SettingsError, VideoError
 
 CLASSES = ["left", "right"]

@@ -12,10 +12,10 @@ from container_files import ffmpeg, pack_b_frames
 from PIL import Image
 
 import gateshift as gs
-from gateshift.cli import main
-from gateshift.model.gates import GateShift
-from gateshift.run.explain import gate_maps
-from gateshift.run.explain_drawings import draw_prediction
+from gateshift.cli.main import main
+from gateshift.explanation.drawings import draw_prediction
+from gateshift.explanation.gate_maps import gate_maps
+from gateshift.model.temporal.modules import GateShift
 
 
 @pytest.fixture(scope="module")

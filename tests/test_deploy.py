@@ -10,11 +10,11 @@ from torch import nn
 
 import gateshift as gs
 from gateshift.errors import ModelError
-from gateshift.model.bninception import BNInception
+from gateshift.model.backbones.bninception import BNInception
 from gateshift.model.classifier import DeployedClassifier, VideoClassifier
-from gateshift.model.fold import PoolThenBias, fold_backbone
-from gateshift.model.folded import FoldedGateShift
-from gateshift.model.gates import GateShift
+from gateshift.model.deploy.fold import PoolThenBias, fold_backbone
+from gateshift.model.deploy.folded_gate import FoldedGateShift
+from gateshift.model.temporal.modules import GateShift
 
 # (backbone, options of create_model, side of the input)
 NETS = {

@@ -9,15 +9,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from gateshift.cli import VERBS, main, parse
-from gateshift.data.manifest import read_manifest
-from gateshift.data.reversal_clips import write_reversal_clips
-from gateshift.model.bundle import save_model
+from gateshift.cli.main import VERBS, main, parse
+from gateshift.data.lists.manifest import read_manifest
+from gateshift.demo.reversal_clips import write_reversal_clips
+from gateshift.exporting.export import export
 from gateshift.model.classifier import create_model
-from gateshift.run.cost import count_cost, recipe_costs
-from gateshift.run.export import export
-from gateshift.run.recipes import load_recipe, put_recipe, recipe_names
-from gateshift.run.train_settings import AugmentOptions, ModelOptions, OptimOptions, SkewOptions
+from gateshift.model.cost import count_cost
+from gateshift.model.io import save_model
+from gateshift.published.costs import recipe_costs
+from gateshift.recipes.options import AugmentOptions, ModelOptions, OptimOptions, SkewOptions
+from gateshift.recipes.recipe import load_recipe, put_recipe, recipe_names
 
 ROOT = Path(__file__).parent.parent
 

@@ -16,11 +16,11 @@ import torch
 from golden_data import GOLDEN, golden_clips, relative_error, released_state, write_checkpoint
 
 import gateshift as gs
-from gateshift.cli import main
-from gateshift.data.mirror import find_mirror_pairs
-from gateshift.run import download as download_module
-from gateshift.run.recipes import load_recipe, recipe_names
-from gateshift.run.scores import load_scores
+from gateshift.cli.main import main
+from gateshift.data.lists.class_pairs import find_mirror_pairs
+from gateshift.evaluation.scores import load_scores
+from gateshift.published import download as download_module
+from gateshift.recipes.recipe import load_recipe, recipe_names
 
 NAME = "gsm-bninception-8"
 CASE = "bninception_gsm_T8_C174"

@@ -16,18 +16,18 @@ from PIL import Image
 from torch import Tensor, nn
 
 import gateshift as gs
-from gateshift.cli import main, run
-from gateshift.data.dataset import read_views
-from gateshift.data.video import open_video
-from gateshift.data.views import Protocol
+from gateshift.cli.main import main, run
+from gateshift.data.clips.dataset import read_views
+from gateshift.data.clips.views import Protocol
+from gateshift.data.video.files import open_video
+from gateshift.drawing.html_page import Section, render_page
 from gateshift.errors import ModelError
+from gateshift.explanation.evidence import find_evidence_layer
+from gateshift.explanation.film import Layer, film_layers
+from gateshift.explanation.gate_maps import CAUSAL_DIRECTIONS, DIRECTIONS, gate_directions, most_varied
+from gateshift.explanation.reversal import mirror_in_time, reversal_maps
 from gateshift.model.config import ModelConfig
-from gateshift.model.gates import GateShift, GateShiftFuse
-from gateshift.run.evidence import find_evidence_layer
-from gateshift.run.explain import CAUSAL_DIRECTIONS, DIRECTIONS, gate_directions, most_varied
-from gateshift.run.explain_reversal import mirror_in_time, reversal_maps
-from gateshift.run.explain_video import Layer, film_layers
-from gateshift.run.page import Section, render_page
+from gateshift.model.temporal.modules import GateShift, GateShiftFuse
 
 CLASSES = ["pick up", "put down", "<other>"]
 

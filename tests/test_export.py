@@ -12,12 +12,13 @@ from golden_data import golden_clips, relative_error
 from test_deploy import trained
 
 import gateshift as gs
-from gateshift.cli import main
+from gateshift.cli.main import main
 from gateshift.errors import ModelError, SettingsError
+from gateshift.evaluation.scores import load_scores
+from gateshift.exporting.export import check_export, export
+from gateshift.exporting.loading import FORMAT_SUFFIXES, load_any
+from gateshift.exporting.runtime import Runtime
 from gateshift.model.classifier import VideoClassifier
-from gateshift.run.export import FORMAT_SUFFIXES, check_export, export, load_any
-from gateshift.run.runtime import Runtime
-from gateshift.run.scores import load_scores
 
 FORMATS = list(FORMAT_SUFFIXES)
 SEGMENTS = 4
@@ -83,7 +84,7 @@ def test_a_runtime_does_without_torch(
     np.save(tmp_path / "clips.npy", some.numpy())
     program = (
         "import sys, numpy as np\n"
-        "from gateshift.run.runtime import Runtime\n"
+        "from gateshift.exporting.runtime import Runtime\n"
         "runtime = Runtime(sys.argv[1])\n"
         "np.save(sys.argv[3], runtime(np.load(sys.argv[2])))\n"
         "assert runtime.config.classes and 'torch' not in sys.modules\n"
@@ -120,7 +121,7 @@ def test_bfloat16_is_written_as_such_and_told_apart(model: VideoClassifier, tmp_
 def test_a_file_that_answers_otherwise_is_not_kept(
     kind: str, model: VideoClassifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from gateshift.run import export as module
+    from gateshift.exporting import export as module
 
     monkeypatch.setitem(module.TOLERANCES, "float32", 1e-12)  # less than any runtime keeps
     some = golden_clips(0, count=2, num_frames=SEGMENTS, size_px=32)

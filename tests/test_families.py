@@ -16,13 +16,14 @@ from torchvision.models.convnext import CNBlockConfig
 from torchvision.models.regnet import BlockParams
 
 import gateshift as gs
-from gateshift.model.bninception import BNInception
+from gateshift.exporting.export import export
+from gateshift.exporting.loading import FORMAT_SUFFIXES, Format
+from gateshift.model.backbones.bninception import BNInception
 from gateshift.model.classifier import VideoClassifier
 from gateshift.model.config import ModelConfig
-from gateshift.model.families import FAMILIES
-from gateshift.model.gates import GateShift, GateShiftFuse, TemporalModule, TemporalShift
-from gateshift.model.sites import find_family
-from gateshift.run.export import FORMAT_SUFFIXES, Format, export
+from gateshift.model.surgery.families import FAMILIES
+from gateshift.model.surgery.sites import find_family
+from gateshift.model.temporal.modules import GateShift, GateShiftFuse, TemporalModule, TemporalShift
 
 
 @dataclass(frozen=True)

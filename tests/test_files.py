@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 
 import gateshift as gs
-from gateshift.cli import main
-from gateshift.data.frames import FRAME_FOLDERS, extract_frames
-from gateshift.data.manifest import read_manifest
-from gateshift.data.quarantine import write_quarantine
-from gateshift.data.video import open_video
+from gateshift.cli.main import main
+from gateshift.data.check.quarantine import write_quarantine
+from gateshift.data.lists.manifest import read_manifest
+from gateshift.data.prepare.frames import FRAME_FOLDERS, extract_frames
+from gateshift.data.video.files import open_video
+from gateshift.evaluation.report import Report, write_report
+from gateshift.evaluation.scores import Scores, load_scores, save_scores
 from gateshift.files import atomic_write, fitting_name, partial_path, write_text
-from gateshift.run.report import Report, write_report
-from gateshift.run.scores import Scores, load_scores, save_scores
-from gateshift.run.timeline import write_timeline
+from gateshift.prediction.timeline import write_timeline
 
 
 def long_name(number: int, suffix: str) -> str:

@@ -14,10 +14,11 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.library import opcheck
 
 from gateshift.errors import ModelError
-from gateshift.model import gate_kernels, shift
-from gateshift.model.gate_kernels import TRITON_INSTALLED, fused_gate_shift
-from gateshift.model.gates import GateShift
-from gateshift.model.shift import gate_shift, gate_shift_in_steps
+from gateshift.model.temporal import functional as shift
+from gateshift.model.temporal import kernels as gate_kernels
+from gateshift.model.temporal.functional import gate_shift, gate_shift_in_steps
+from gateshift.model.temporal.kernels import TRITON_INSTALLED, fused_gate_shift
+from gateshift.model.temporal.modules import GateShift
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -226,7 +227,7 @@ def test_tritons_compiler_makes_gpu_programs_of_them(
 @pytest.mark.skipif(INTERPRETED, reason="in Triton's interpreter")
 def test_the_cpu_uses_the_twin_and_never_imports_triton() -> None:
     program = (
-        "import sys, torch; from gateshift.model.gates import GateShift;"
+        "import sys, torch; from gateshift.model.temporal.modules import GateShift;"
         "GateShift(4, 2)(torch.randn(2, 4, 3, 3)).sum().backward(); sys.exit('triton' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -26,15 +26,14 @@ from golden_data import (
 )
 from torch import nn
 
-from gateshift.model.bundle import load_model
+from gateshift.bench.released_order import ReleasedOrder, in_released_order
+from gateshift.devices import create_accelerator
 from gateshift.model.classifier import VideoClassifier
-from gateshift.model.gates import GateShift
+from gateshift.model.io import load_model
 from gateshift.model.released import rename_backbone
-from gateshift.run.evaluate import create_accelerator
-from gateshift.run.losses import Loss
-from gateshift.run.optim import TrainingStep
-from gateshift.run.parameter_groups import freeze_batch_norms, trained_parameters
-from gateshift.run.released_order import ReleasedOrder, in_released_order
+from gateshift.model.temporal.modules import GateShift
+from gateshift.training.losses import Loss
+from gateshift.training.optimizer import TrainingStep, freeze_batch_norms, trained_parameters
 
 FORWARD = MANIFEST["forward"]
 GATED = [name for name, case in FORWARD.items() if case["gsm"]]

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gateshift.cli import main
-from gateshift.data.group_split import find_groups, split_groups
+from gateshift.cli.main import main
+from gateshift.data.prepare.group_split import find_groups, split_groups
 from gateshift.errors import ManifestError, SettingsError
 
 # A class and a group for each video.

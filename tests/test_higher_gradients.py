@@ -7,9 +7,9 @@ import torch
 from streaming_data import tiny_model
 from torch import Tensor
 
-from gateshift.model.conv_bn import AveragePool
-from gateshift.model.shift import gate_shift, gate_shift_in_steps, temporal_shift
-from gateshift.model.temporal_site import on_share
+from gateshift.model.backbones.conv_bn import AveragePool
+from gateshift.model.temporal.functional import gate_shift, gate_shift_in_steps, temporal_shift
+from gateshift.model.temporal.site import on_share
 
 
 def features(*, seed: int = 0) -> Tensor:

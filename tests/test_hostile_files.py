@@ -19,10 +19,10 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 import gateshift as gs
-from gateshift.cli import main
+from gateshift.cli.main import main
 from gateshift.errors import ModelError, ScoresError
-from gateshift.model.bundle import METADATA_KEY
-from gateshift.run.scores import FIELDS, load_scores
+from gateshift.evaluation.scores import FIELDS, load_scores
+from gateshift.model.io import METADATA_KEY
 
 SMALL = [
     "--backbone", "test_resnet", "--size", "32", "--segments", "2", "--batch-size", "5", "--workers", "0",

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 import gateshift as gs
-from gateshift.cli import main
+from gateshift.cli.main import main
 from gateshift.errors import ModelError
-from gateshift.model.backbones import create_backbone
+from gateshift.model.backbones.factory import create_backbone
 
 
 @pytest.fixture(autouse=True)

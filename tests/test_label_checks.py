@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 import gateshift as gs
-from gateshift.cli import main
-from gateshift.data.manifest import read_manifest
+from gateshift.cli.main import main
+from gateshift.data.lists.manifest import read_manifest
 from gateshift.errors import ManifestError
 
 SMALL = ["--backbone", "test_resnet", "--size", "32", "--segments", "2", "--batch-size", "2", "--workers", "0"]

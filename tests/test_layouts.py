@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 
 import gateshift as gs
-from gateshift.cli import main
-from gateshift.data.folders import VIDEO_SUFFIXES, FolderSearch, find_videos
-from gateshift.data.manifest import read_manifest
-from gateshift.data.video import open_video
+from gateshift.cli.main import main
+from gateshift.data.lists.manifest import read_manifest
+from gateshift.data.video.files import open_video
+from gateshift.data.video.folders import VIDEO_SUFFIXES, FolderSearch, find_videos
 from gateshift.errors import ManifestError, VideoError
 
 SMALL = ["--backbone", "test_resnet", "--size", "32", "--segments", "2", "--batch-size", "2", "--workers", "0"]

@@ -8,8 +8,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateshift.data.manifest import read_manifest
-from gateshift.data.mirror import find_mirror_pairs, may_mirror, mirror_map, parse_pairs
+from gateshift.data.lists.class_pairs import find_mirror_pairs, may_mirror, mirror_map, parse_pairs
+from gateshift.data.lists.manifest import read_manifest
 from gateshift.errors import ManifestError, SettingsError
 
 

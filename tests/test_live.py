@@ -18,18 +18,19 @@ import torch
 from streaming_data import moving_scene, offline_features, tiny_model, trained
 
 import gateshift as gs
-import gateshift.data.live
-from gateshift.cli import main, parse
-from gateshift.data.dataset import read_views
-from gateshift.data.live import FileFrames, LiveFrame, NewestFrames, is_live
-from gateshift.data.video import open_video
-from gateshift.data.views import Protocol
+import gateshift.data.video.live
+from gateshift.cli.main import main, parse
+from gateshift.data.clips.dataset import read_views
+from gateshift.data.clips.views import Protocol
+from gateshift.data.video.files import open_video
+from gateshift.data.video.live import FileFrames, LiveFrame, NewestFrames, is_live
 from gateshift.errors import ModelError, SettingsError, VideoError
+from gateshift.exporting.export import export
+from gateshift.exporting.loading import load_any
 from gateshift.model.classifier import VideoClassifier
-from gateshift.run.export import export, load_any
-from gateshift.run.predict_settings import PredictSettings
-from gateshift.run.stream import Answer, StreamReport, run_stream
-from gateshift.run.windows import Smoothing, Thresholds, Windows
+from gateshift.prediction.settings import PredictSettings
+from gateshift.prediction.stream import Answer, StreamReport, run_stream
+from gateshift.prediction.windows import Smoothing, Thresholds, Windows
 
 FPS = 25
 NUM_FRAMES = 60
@@ -421,7 +422,7 @@ def test_a_server_that_dies_ends_the_stream(
 def test_a_server_that_falls_silent_is_an_error(
     filmed: Path, rtsp: Callable[[Path], tuple[str, subprocess.Popen[str]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gateshift.data.live, "READ_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(gateshift.data.video.live, "READ_TIMEOUT_S", 1.0)
     address, server = rtsp(filmed)
     source = NewestFrames(address)
     source.start(1000)
@@ -434,7 +435,7 @@ def test_a_server_that_falls_silent_is_an_error(
 
 
 def test_a_server_that_says_nothing_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gateshift.data.live, "OPEN_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(gateshift.data.video.live, "OPEN_TIMEOUT_S", 1.0)
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"rtsp://127.0.0.1:{server.getsockname()[1]}/scene"
         with pytest.raises(VideoError, match=f"{address}: cannot be read .nothing came for 1 s.*check that it is"):

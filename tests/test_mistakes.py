@@ -15,8 +15,8 @@ import pytest
 import torch
 
 import gateshift as gs
-from gateshift.cli import main
-from gateshift.run.scores import Scores, save_scores
+from gateshift.cli.main import main
+from gateshift.evaluation.scores import Scores, save_scores
 
 
 @pytest.fixture

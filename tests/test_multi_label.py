@@ -12,19 +12,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import gateshift as gs
-from gateshift.cli import main
-from gateshift.data.dataset import Augmentation
-from gateshift.data.manifest import read_manifest
-from gateshift.data.mirror import Pairs, may_mirror, mirror_map, reversal_map
-from gateshift.data.mixing import Mixing
+from gateshift.cli.main import main
+from gateshift.data.clips.dataset import Augmentation
+from gateshift.data.clips.mixing import Mixing
+from gateshift.data.lists.class_pairs import Pairs, may_mirror, mirror_map, reversal_map
+from gateshift.data.lists.manifest import read_manifest
 from gateshift.errors import ManifestError, ScoresError, SettingsError
-from gateshift.run.losses import Loss
-from gateshift.run.metrics import MultiLabelMetrics
-from gateshift.run.scores import Scores, ensemble, load_scores, save_scores
-from gateshift.run.timeline import find_segments
-from gateshift.run.train_settings import AugmentOptions
-from gateshift.run.training_clips import create_augmentation
-from gateshift.run.windows import Thresholds
+from gateshift.evaluation.metrics import MultiLabelMetrics
+from gateshift.evaluation.scores import Scores, ensemble, load_scores, save_scores
+from gateshift.prediction.timeline import find_segments
+from gateshift.prediction.windows import Thresholds
+from gateshift.recipes.options import AugmentOptions
+from gateshift.training.inputs import create_augmentation
+from gateshift.training.losses import Loss
 
 CLASSES = ("left", "right", "wave")
 

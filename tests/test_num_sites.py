@@ -9,13 +9,13 @@ import torch
 from torch import nn
 
 import gateshift as gs
-from gateshift.cli import main
+from gateshift.cli.main import main
 from gateshift.errors import ModelError
 from gateshift.model.config import ModelConfig
-from gateshift.model.gates import GateShift, GateShiftFuse
-from gateshift.model.start import start_from
-from gateshift.model.streaming import ExactStream
-from gateshift.model.temporal_site import TemporalSite
+from gateshift.model.streaming.network import ExactStream
+from gateshift.model.temporal.modules import GateShift, GateShiftFuse
+from gateshift.model.temporal.site import TemporalSite
+from gateshift.model.warm_start import start_from
 
 # By hand: the blocks of the paper's figure, deepest last, and their branch with the fewest convolutions.
 BN_INCEPTION = [f"inception_{block}.conv_1x1.conv" for block in ("4c", "4d", "5a", "5b")]

@@ -7,11 +7,15 @@ import torch
 from golden_data import GOLDEN
 
 import gateshift as gs
-from gateshift.model.gates import GateShift
-from gateshift.run.evaluate import create_accelerator
-from gateshift.run.optim import TrainingStep
-from gateshift.run.parameter_groups import batch_norms, freeze_batch_norms, trained_parameters
-from gateshift.run.schedule import learning_rate
+from gateshift.devices import create_accelerator
+from gateshift.model.temporal.modules import GateShift
+from gateshift.training.optimizer import (
+    TrainingStep,
+    batch_norms,
+    freeze_batch_norms,
+    learning_rate,
+    trained_parameters,
+)
 
 SCHEDULES = json.loads((GOLDEN / "schedule.json").read_text())
 

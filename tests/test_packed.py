@@ -20,16 +20,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-import gateshift.data.images as images
-from gateshift.cli import main
-from gateshift.data.frames import extract_frames
-from gateshift.data.images import decode_image, plain_jpeg_size
-from gateshift.data.manifest import Entry, read_manifest
-from gateshift.data.packed import PackedFiles
-from gateshift.data.transforms import resize_short_side
-from gateshift.data.video import open_video
+import gateshift.data.video.images as images
+from gateshift.cli.main import main
+from gateshift.data.clips.transforms import resize_short_side
+from gateshift.data.lists.manifest import Entry, read_manifest
+from gateshift.data.prepare.frames import extract_frames
+from gateshift.data.video.files import open_video
+from gateshift.data.video.images import decode_image, plain_jpeg_size
+from gateshift.data.video.packed import PackedFiles
 from gateshift.errors import ManifestError, VideoError
-from gateshift.run.scores import load_scores
+from gateshift.evaluation.scores import load_scores
 
 SMALL = ["--backbone", "test_resnet", "--size", "32", "--segments", "2", "--batch-size", "2", "--epochs", "1"]
 SMALL += ["--warmup-epochs", "0"]

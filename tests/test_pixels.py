@@ -15,8 +15,8 @@ from PIL import Image
 from video_corpus import encode
 
 import gateshift as gs
-from gateshift.cli import main
-from gateshift.data.video import VideoFile, open_video
+from gateshift.cli.main import main
+from gateshift.data.video.files import VideoFile, open_video
 
 ASPECT = Fraction(16, 11)  # of a wide DVD in PAL
 

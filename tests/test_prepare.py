@@ -17,12 +17,12 @@ import pytest
 from PIL import Image
 
 import gateshift as gs
-from gateshift.cli import main
-from gateshift.data.frames import extract_frames
-from gateshift.data.listing import Source
-from gateshift.data.manifest import read_manifest
-from gateshift.data.prepare import PrepareOptions, prepare
-from gateshift.data.video import open_video
+from gateshift.cli.main import main
+from gateshift.data.lists.manifest import read_manifest
+from gateshift.data.prepare.frames import extract_frames
+from gateshift.data.prepare.listing import Source
+from gateshift.data.prepare.prepare import PrepareOptions, prepare
+from gateshift.data.video.files import open_video
 from gateshift.errors import ManifestError
 
 LABELS = Path(__file__).parent / "label_maps"
@@ -319,12 +319,12 @@ def test_epic_kitchens_segments_are_listed_with_times_and_official_classes(
 def test_a_long_video_is_indexed_once_for_all_its_segments(
     root: Path, out: Path, clips: Clips, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import gateshift.data.packets
+    import gateshift.data.video.index
 
     opened = []
-    scan = gateshift.data.packets.PacketSource.scan
+    scan = gateshift.data.video.index.PacketSource.scan
     monkeypatch.setattr(
-        gateshift.data.packets.PacketSource, "scan", lambda self: opened.append(self._path.name) or scan(self)
+        gateshift.data.video.index.PacketSource, "scan", lambda self: opened.append(self._path.name) or scan(self)
     )
     assert run("epic-kitchens-100", lay_epic(root, clips), "--task", "verb", "--out", out) == 0
     assert sorted(opened) == ["P01_01.MP4", "P02_03.MP4"]
@@ -354,7 +354,7 @@ def test_epic_kitchens_videos_are_found_in_each_usual_place(folder: str, root: P
 @pytest.mark.skipif(not (SHARED / "epic100").is_dir(), reason="the EPIC-KITCHENS-100 annotations are not here")
 @pytest.mark.parametrize(("task", "num_classes"), [("verb", 97), ("noun", 300), ("action", 1352)])
 def test_the_official_epic_kitchens_files_are_read_whole(task: str, num_classes: int, tmp_path: Path) -> None:
-    from gateshift.data.annotations import read_annotations
+    from gateshift.data.prepare.formats import read_annotations
 
     for name in ("verb_classes", "noun_classes", "validation"):
         shutil.copy(SHARED / "epic100" / f"EPIC_100_{name}.csv", tmp_path)

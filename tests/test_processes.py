@@ -17,8 +17,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from gateshift.cli import main
-from gateshift.run.scores import load_scores
+from gateshift.cli.main import main
+from gateshift.evaluation.scores import load_scores
 
 pytestmark = pytest.mark.slow
 
@@ -48,7 +48,7 @@ TRAININGS = {
 # Starting torch in each process takes longest, so that one launch does all commands.
 EVERY_COMMAND = """
 import json, sys
-from gateshift.cli import main
+from gateshift.cli.main import main
 
 for words in json.loads(sys.argv[1]):
     main(words)

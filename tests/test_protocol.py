@@ -11,10 +11,10 @@ import torch
 from golden_data import released_state, write_checkpoint
 
 import gateshift as gs
-from gateshift.cli import main
-from gateshift.data.mirror import find_mirror_pairs
-from gateshift.run.recipes import load_recipe
-from gateshift.run.scores import Scores, load_scores, save_scores
+from gateshift.cli.main import main
+from gateshift.data.lists.class_pairs import find_mirror_pairs
+from gateshift.evaluation.scores import Scores, load_scores, save_scores
+from gateshift.recipes.recipe import load_recipe
 
 SEGMENTS = 4
 SIZE_PX = 32  # frames of 36 px are then not resized, so that a view can be cut by hand

@@ -18,11 +18,12 @@ from golden_data import relative_error
 from torch import Tensor, nn
 
 import gateshift as gs
-from gateshift.cli import main
-from gateshift.data.manifest import read_manifest
+from gateshift.cli.main import main
+from gateshift.data.lists.manifest import read_manifest
+from gateshift.evaluation.protocol import choose_protocol
+from gateshift.exporting.export import export, read_clips
+from gateshift.exporting.loading import load_any
 from gateshift.model.classifier import VideoClassifier
-from gateshift.run.evaluate import choose_protocol
-from gateshift.run.export import export, load_any, read_clips
 
 SEGMENTS = 4
 
@@ -180,8 +181,8 @@ def test_nothing_is_told_to_the_makers_of_openvino_and_nncf(
         "    assert event not in ('os.fork', 'subprocess.Popen', 'socket.getaddrinfo'), event\n"
         "from pathlib import Path\n"
         "import numpy as np, torch\n"
-        "from gateshift.run.export import ExportedModel\n"
-        "from gateshift.run.quantize import quantize\n"
+        "from gateshift.exporting.loading import ExportedModel\n"
+        "from gateshift.exporting.quantize import quantize\n"
         "clips = torch.from_numpy(np.load(sys.argv[2]))\n"
         "sys.addaudithook(watch)\n"
         "ExportedModel(Path(sys.argv[1]))(clips)\n"

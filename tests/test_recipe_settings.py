@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from gateshift.cli import parse
+from gateshift.cli.main import parse
 from gateshift.errors import SettingsError
-from gateshift.run.recipes import load_recipe, put_recipe, recipe_names
-from gateshift.run.settings import TestSettings
-from gateshift.run.train_settings import AugmentOptions, OptimOptions, TrainSettings
+from gateshift.evaluation.settings import TestSettings
+from gateshift.recipes.options import AugmentOptions, OptimOptions
+from gateshift.recipes.recipe import load_recipe, put_recipe, recipe_names
+from gateshift.training.settings import TrainSettings
 
 LISTS = (Path("a"), Path("b"), Path("c"))
 ROWS = [name for name in recipe_names() if not load_recipe(name).parts]

@@ -17,16 +17,22 @@ from test_run import StopAfter, logged, read_csv
 from torch.nn import functional as F
 
 import gateshift as gs
-from gateshift.cli import main, parse
-from gateshift.data.loading import BalancedShuffle
-from gateshift.run.evaluate import create_accelerator
-from gateshift.run.losses import Loss, balancing_weights
-from gateshift.run.optim import TrainingStep
-from gateshift.run.parameter_groups import create_optimizer, freeze_backbone, layer_scales
-from gateshift.run.recipes import put_recipe
-from gateshift.run.schedule import one_cycle_rate, set_rates
-from gateshift.run.train import train
-from gateshift.run.train_settings import AugmentOptions, ModelOptions, OptimOptions, SkewOptions, TrainSettings
+from gateshift.cli.main import main, parse
+from gateshift.data.clips.loader import BalancedShuffle
+from gateshift.devices import create_accelerator
+from gateshift.recipes.options import AugmentOptions, ModelOptions, OptimOptions, SkewOptions
+from gateshift.recipes.recipe import put_recipe
+from gateshift.training.loop import train
+from gateshift.training.losses import Loss, balancing_weights
+from gateshift.training.optimizer import (
+    TrainingStep,
+    create_optimizer,
+    freeze_backbone,
+    layer_scales,
+    one_cycle_rate,
+    set_rates,
+)
+from gateshift.training.settings import TrainSettings
 
 SMALL = ["--backbone", "test_resnet", "--size", "32", "--segments", "2", "--batch-size", "4", "--workers", "0"]
 EVERYTHING = """
@@ -213,8 +219,8 @@ def test_the_rest_of_a_balanced_epoch_goes_to_different_classes() -> None:
 
 
 def test_the_same_video_again_is_another_clip(clips: Path) -> None:
-    from gateshift.data.dataset import Augmentation, TrainingClips
-    from gateshift.data.manifest import read_manifest
+    from gateshift.data.clips.dataset import Augmentation, TrainingClips
+    from gateshift.data.lists.manifest import read_manifest
 
     manifest = read_manifest(clips / "train.csv")
     names = manifest.class_names()
@@ -244,7 +250,7 @@ def test_a_run_with_everything_on_that_is_stopped_ends_with_the_same_weights(cli
     for name in ("last.safetensors", "best.safetensors", "state/model.safetensors"):
         one, two = load_file(whole / name), load_file(tmp_path / "stopped" / name)
         assert all(torch.equal(one[key], two[key]) for key in one), name
-    folders = [gs.run.run_folder.RunFolder(path) for path in (whole, tmp_path / "stopped")]
+    folders = [gs.training.run_folder.RunFolder(path) for path in (whole, tmp_path / "stopped")]
     assert logged(folders[0]) == logged(folders[1])
     assert folders[0].skipped.read_text() == folders[1].skipped.read_text()
 
@@ -255,8 +261,8 @@ def test_the_average_of_the_weights_is_what_is_validated_and_saved(
     """Two epochs of three updates, followed by hand."""
     updated: list[dict[str, torch.Tensor]] = []
     validated: list[dict[str, torch.Tensor]] = []
-    follow(monkeypatch, "gateshift.run.training.WeightAverage.update", lambda _, model, __: model, updated)
-    follow(monkeypatch, "gateshift.run.train.evaluate", lambda model, *_, **__: model, validated)
+    follow(monkeypatch, "gateshift.training.setup.WeightAverage.update", lambda _, model, __: model, updated)
+    follow(monkeypatch, "gateshift.training.loop.evaluate", lambda model, *_, **__: model, validated)
     main(start(clips, tmp_path / "run", "--ema", 0.5, "--epochs", 2, "--lr", 0.05))
     expected = updated[0]
     for number, weights in enumerate(updated[1:], start=2):

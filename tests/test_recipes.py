@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import gateshift as gs
-from gateshift.cli import main
+from gateshift.cli.main import main
 from gateshift.errors import SettingsError
-from gateshift.run.recipes import load_recipe, put_recipe, recipe_names
-from gateshift.run.scores import load_scores
+from gateshift.evaluation.scores import load_scores
+from gateshift.recipes.recipe import load_recipe, put_recipe, recipe_names
 
 ROWS = [name for name in recipe_names() if not load_recipe(name).parts]
 ENSEMBLE = "gsm-inceptionv3-ensemble"
@@ -142,7 +142,7 @@ def test_every_row_of_the_issue_is_there_with_its_published_figure() -> None:
 
 
 def test_what_is_typed_wins_over_the_recipe() -> None:
-    from gateshift.cli import parse
+    from gateshift.cli.main import parse
 
     words = put_recipe(["train", "a", "b", "--segments", "4", "--recipe", "gsm-inceptionv3-16", "--out", "c"])
     settings = parse(words["gsm-inceptionv3-16"])
@@ -152,7 +152,7 @@ def test_what_is_typed_wins_over_the_recipe() -> None:
 
 
 def test_the_rate_scales_with_the_real_batch() -> None:
-    from gateshift.run.train_settings import OptimOptions
+    from gateshift.recipes.options import OptimOptions
 
     assert OptimOptions(lr=0.01, lr_batch=32, batch_size=16, accumulate=2).peak_lr == 0.01
     assert OptimOptions(lr=0.01, lr_batch=32, batch_size=8, accumulate=1).peak_lr == 0.0025
@@ -160,7 +160,7 @@ def test_the_rate_scales_with_the_real_batch() -> None:
 
 
 def test_a_recipe_of_ones_own_takes_every_kind_of_option(tmp_path: Path) -> None:
-    from gateshift.cli import parse
+    from gateshift.cli.main import parse
 
     (tmp_path / "own.toml").write_text(
         '[model]\nbackbone = "test_resnet"\ninterleave = false\nsegments = 3\n[optim]\npartial_bn = true\nlr = 1\n'

@@ -20,18 +20,19 @@ from sklearn.calibration import calibration_curve
 from sklearn.metrics import classification_report, log_loss
 
 import gateshift as gs
-from gateshift.cli import main, parse
-from gateshift.data.dataset import open_entry, read_views
-from gateshift.data.manifest import read_manifest
-from gateshift.data.views import Protocol
+from gateshift.cli.main import main, parse
+from gateshift.data.clips.dataset import open_entry, read_views
+from gateshift.data.clips.views import Protocol
+from gateshift.data.lists.manifest import read_manifest
+from gateshift.devices import create_accelerator
 from gateshift.errors import ScoresError
-from gateshift.run import report_figures as figures
-from gateshift.run.evaluate import create_accelerator, evaluate_views
-from gateshift.run.metrics import confusion
-from gateshift.run.report import Report, pair, write_report
-from gateshift.run.report_drawing import draw_matrix, matrix_ticks
-from gateshift.run.scores import Scores, load_scores, save_scores
-from gateshift.run.settings import TestSettings
+from gateshift.evaluation import report_figures as figures
+from gateshift.evaluation.evaluate import evaluate_views
+from gateshift.evaluation.metrics import confusion
+from gateshift.evaluation.report import Report, pair, write_report
+from gateshift.evaluation.report_drawing import draw_matrix, matrix_ticks
+from gateshift.evaluation.scores import Scores, load_scores, save_scores
+from gateshift.evaluation.settings import TestSettings
 
 
 def random_scores(

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gateshift.data.manifest import read_manifest
-from gateshift.run.report import Report, write_report
-from gateshift.run.scores import Scores
+from gateshift.data.lists.manifest import read_manifest
+from gateshift.evaluation.report import Report, write_report
+from gateshift.evaluation.scores import Scores
 
 PHRASES = (
     "Pretending to put something next to something",

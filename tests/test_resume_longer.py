@@ -11,11 +11,12 @@ import pytest
 from test_stops import StopAt, assert_same_run
 
 from gateshift.errors import GateShiftError, SettingsError, StoppedError
-from gateshift.run.reporter import Silent
-from gateshift.run.run_folder import RunFolder
-from gateshift.run.schedule import learning_rate
-from gateshift.run.train import train
-from gateshift.run.train_settings import ModelOptions, OptimOptions, TrainSettings
+from gateshift.recipes.options import ModelOptions, OptimOptions
+from gateshift.training.loop import train
+from gateshift.training.optimizer import learning_rate
+from gateshift.training.reporter import Silent
+from gateshift.training.run_folder import RunFolder
+from gateshift.training.settings import TrainSettings
 
 
 class Told(Silent):

@@ -8,13 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from gateshift.data.drawn_scenes import MAX_FRAMES, MIN_FRAMES
-from gateshift.data.reversal_clips import (
-    PAIRS,
-    _write_mp4,
-    draw_clip,
-    write_reversal_clips,
-)
+from gateshift.demo.reversal_clips import PAIRS, _write_mp4, draw_clip, write_reversal_clips
+from gateshift.demo.scenes import MAX_FRAMES, MIN_FRAMES
 from gateshift.errors import SettingsError
 
 NAMES = [name for pair in PAIRS for name in pair]

@@ -15,13 +15,14 @@ import torch
 from safetensors.torch import load_file
 
 import gateshift as gs
-from gateshift.cli import VERBS, main
-from gateshift.data.video import open_video
-from gateshift.run.reporter import Silent
-from gateshift.run.run_folder import RunFolder
-from gateshift.run.scores import load_scores
-from gateshift.run.train import train
-from gateshift.run.train_settings import ModelOptions, OptimOptions, TrainSettings
+from gateshift.cli.main import VERBS, main
+from gateshift.data.video.files import open_video
+from gateshift.evaluation.scores import load_scores
+from gateshift.recipes.options import ModelOptions, OptimOptions
+from gateshift.training.loop import train
+from gateshift.training.reporter import Silent
+from gateshift.training.run_folder import RunFolder
+from gateshift.training.settings import TrainSettings
 
 SMALL = ["--backbone", "test_resnet", "--size", "32", "--segments", "4", "--batch-size", "4", "--workers", "0"]
 
@@ -123,8 +124,8 @@ def test_a_file_and_its_frames_score_the_same_for_any_workers_and_batches(
 
 
 def test_one_view_scores_exactly_like_the_model(trained: Path, clips: Path, tmp_path: Path) -> None:
-    from gateshift.data.dataset import read_views
-    from gateshift.data.views import Protocol
+    from gateshift.data.clips.dataset import read_views
+    from gateshift.data.clips.views import Protocol
 
     path = tmp_path / "a.npz"
     main(

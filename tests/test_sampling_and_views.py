@@ -10,9 +10,9 @@ from golden_recipe import frames
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateshift.data.sampling import clip_places, segment_indices
-from gateshift.data.transforms import Box, crop, mirror, multi_scale_boxes, random_brightness, random_crop
-from gateshift.data.views import Protocol, crop_boxes, merge_views
+from gateshift.data.clips.sampling import clip_places, segment_indices
+from gateshift.data.clips.transforms import Box, crop, mirror, multi_scale_boxes, random_brightness, random_crop
+from gateshift.data.clips.views import Protocol, crop_boxes, merge_views
 from gateshift.errors import SettingsError
 
 SAMPLING = json.loads((GOLDEN / "sampling.json").read_text())

@@ -15,14 +15,14 @@ from typing import get_args
 import pytest
 from video_corpus import BAD, CONTAINERS, CUT, GOOD, MPEG4, NUM_FRAMES, VP9, Kind, encode, scene
 
-from gateshift.cli import main, parse
-from gateshift.data.checkup import Part, check_video
-from gateshift.data.file_headers import missing_bytes
-from gateshift.data.manifest import read_manifest
+from gateshift.cli.main import main, parse
+from gateshift.data.check.headers import missing_bytes
+from gateshift.data.check.quarantine import Fault
+from gateshift.data.check.scan import Scan, _check, find_listed, scan
+from gateshift.data.check.video import Part, check_video
+from gateshift.data.lists.manifest import read_manifest
+from gateshift.data.lists.tables import read_paths
 from gateshift.data.processes import LONGEST_TEMP_CHARS, in_processes
-from gateshift.data.quarantine import Fault
-from gateshift.data.scan import Scan, _check, find_listed, scan
-from gateshift.data.text_files import read_paths
 
 FAULTS = {
     "zero bytes": "zero-bytes",
@@ -110,7 +110,7 @@ def test_a_video_that_a_library_stumbles_over_ends_no_scan(tmp_path: Path, monke
         raise IndexError("list index out of range\nor so")
 
     encode(tmp_path / "a.mp4")
-    monkeypatch.setattr("gateshift.data.checkup.durations_s", stumble)
+    monkeypatch.setattr("gateshift.data.check.video.durations_s", stumble)
     (problem,) = _check((tmp_path / "a.mp4", [])).problems
     assert (problem.problem, problem.detail) == ("unreadable", "IndexError: list index out of range or so")
 

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from sklearn.metrics import balanced_accuracy_score, top_k_accuracy_score
 
 from gateshift.errors import ScoresError, SettingsError
-from gateshift.run.metrics import Metrics, confusion, pair_accuracy
-from gateshift.run.scores import Scores, check_output, ensemble, load_scores, save_scores
+from gateshift.evaluation.metrics import Metrics, confusion, pair_accuracy
+from gateshift.evaluation.scores import Scores, check_output, ensemble, load_scores, save_scores
 
 
 def random_scores(seed: int, videos: int = 20, classes: int = 6) -> Scores:

@@ -18,9 +18,9 @@ from conftest import WriteVideo
 from serving import BRIGHT, DARK, Server, grey_frames, start_server, write_brightness_model
 
 import gateshift as gs
-from gateshift.cli import main
+from gateshift.cli.main import main
 from gateshift.errors import SettingsError, VideoError
-from gateshift.web.serve_settings import Limits, ServeSettings
+from gateshift.web.settings import Limits, ServeSettings
 
 httpx = pytest.importorskip("httpx", reason="gradio is not installed; pip install '.[demo]'")
 pytest.importorskip("gradio", reason="gradio is not installed; pip install '.[demo]'")
@@ -264,7 +264,7 @@ def test_a_timeline_ends_at_the_limit_of_time(dark: Path, model: Path, monkeypat
 def test_a_model_of_several_labels_names_them_and_its_segments_overlap_in_lanes(
     dark: Path, model: Path, tmp_path: Path
 ) -> None:
-    from gateshift.web.page import render_timeline
+    from gateshift.web.interface import render_timeline
     from gateshift.web.scoring import Scorer
 
     network = gs.load_model(model)

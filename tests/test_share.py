@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, fx, nn
 
 import gateshift as gs
-from gateshift.model.fold import fold_backbone
-from gateshift.model.gates import GateShift, GateShiftFuse, TemporalModule, TemporalShift
-from gateshift.model.parted import part_channels
-from gateshift.model.temporal_site import on_share
+from gateshift.model.deploy.fold import fold_backbone
+from gateshift.model.deploy.split import part_channels
+from gateshift.model.temporal.modules import GateShift, GateShiftFuse, TemporalModule, TemporalShift
+from gateshift.model.temporal.site import on_share
 
 NUM_FRAMES = 4
 Mix = Callable[[Tensor], Tensor]

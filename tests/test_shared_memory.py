@@ -57,7 +57,7 @@ def test_an_error_in_a_loading_process_ends_the_program_and_its_processes(tmp_pa
     """Whatever the error is: a defect of ours, or of a data set that somebody has written."""
     program = tmp_path / "program.py"
     program.write_text(
-        "from gateshift.data.loading import make_loader, read_batches\n"
+        "from gateshift.data.clips.loader import make_loader, read_batches\n"
         "class Broken:\n"
         "    def __len__(self):\n"
         "        return 10\n"

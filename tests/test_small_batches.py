@@ -8,11 +8,12 @@ import pytest
 import torch
 
 import gateshift as gs
-from gateshift.cli import main
+from gateshift.cli.main import main
 from gateshift.errors import SettingsError
-from gateshift.run.parameter_groups import freeze_batch_norms
-from gateshift.run.small_batches import check_small_batches, smallest_batch
-from gateshift.run.train_settings import ModelOptions, OptimOptions, TrainSettings
+from gateshift.recipes.options import ModelOptions, OptimOptions
+from gateshift.training.optimizer import freeze_batch_norms
+from gateshift.training.settings import TrainSettings
+from gateshift.training.small_batches import check_small_batches, smallest_batch
 
 TINY = ["--backbone", "test_resnet", "--size", "32", "--epochs", "1", "--warmup-epochs", "0", "--workers", "0"]
 

@@ -17,13 +17,13 @@ import torch
 from PIL import Image
 
 import gateshift as gs
-from gateshift.cli import main
-from gateshift.data import sources
-from gateshift.data.packed import PackedFiles
-from gateshift.data.video import VideoFile, open_video
-from gateshift.data.views import Protocol
+from gateshift.cli.main import main
+from gateshift.data.clips.views import Protocol
+from gateshift.data.video import sources
+from gateshift.data.video.files import VideoFile, open_video
+from gateshift.data.video.packed import PackedFiles
 from gateshift.errors import VideoError
-from gateshift.run.predict import predict
+from gateshift.prediction.predict import predict
 
 
 @pytest.fixture(scope="module")

@@ -14,12 +14,12 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import gateshift as gs
-from gateshift.cli import main
-from gateshift.model.checkpointing import checkpoint_blocks
+from gateshift.cli.main import main
+from gateshift.devices import create_accelerator
+from gateshift.model.activation_checkpointing import checkpoint_blocks
+from gateshift.model.backbones.conv_bn import AveragePool
 from gateshift.model.classifier import VideoClassifier
-from gateshift.model.conv_bn import AveragePool
 from gateshift.model.depthwise import keep_depthwise_float32
-from gateshift.run.evaluate import create_accelerator
 
 NETS = {"bninception": 64, "inceptionv3": 107, "resnet26": 64, "tf_efficientnet_lite0": 64}
 

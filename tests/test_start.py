@@ -8,10 +8,10 @@ import torch
 from torch import nn
 
 import gateshift as gs
-from gateshift.cli import main
+from gateshift.cli.main import main
 from gateshift.errors import ModelError
-from gateshift.model.gates import GateShift
-from gateshift.model.start import start_from
+from gateshift.model.temporal.modules import GateShift
+from gateshift.model.warm_start import start_from
 
 FRAMES = torch.randint(0, 256, (2, 4, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 

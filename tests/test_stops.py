@@ -19,14 +19,15 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from gateshift.cli import main
+from gateshift.cli.main import main
 from gateshift.errors import StoppedError
-from gateshift.run import checkpoints
-from gateshift.run.reporter import Silent
-from gateshift.run.run_folder import RunFolder
-from gateshift.run.stopping import StopRequest
-from gateshift.run.train import train
-from gateshift.run.train_settings import AugmentOptions, ModelOptions, OptimOptions, TrainSettings
+from gateshift.recipes.options import AugmentOptions, ModelOptions, OptimOptions
+from gateshift.training import state as checkpoints
+from gateshift.training.loop import train
+from gateshift.training.reporter import Silent
+from gateshift.training.run_folder import RunFolder
+from gateshift.training.settings import TrainSettings
+from gateshift.training.state import StopRequest
 
 SMALL = ["--backbone", "test_resnet", "--size", "32", "--segments", "2", "--batch-size", "2", "--warmup-epochs", "0"]
 EPOCHS = 3
@@ -100,7 +101,7 @@ def test_a_training_stopped_at_any_batch_ends_as_if_it_had_not_been(
 def test_a_training_that_is_stopped_while_it_validates_ends_as_if_it_had_not_been(
     clips: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from gateshift.run import train as module
+    from gateshift.training import loop as module
 
     request, evaluate = StopRequest(), module.evaluate
 
@@ -204,7 +205,7 @@ def test_resume_auto_begins_goes_on_and_touches_nothing_that_is_not_a_run(
 
 @pytest.mark.parametrize("words", [["--resume"], ["--resume", "auto"], ["--resume", "True"]])
 def test_resume_takes_no_list_for_its_value(words: list[str]) -> None:
-    from gateshift.cli import parse
+    from gateshift.cli.main import parse
 
     settings = parse(["train", *words, "train.csv", "val.csv", "--out", "run"])
     assert settings.resume == ("auto" if "auto" in words else True)
@@ -314,7 +315,7 @@ def run_logged(words: list[str], log: Path) -> None:
 def start(words: list[str], log: Path) -> Any:
     """A process of its own that runs a command line; torch is imported for all of them once."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["gateshift.run.train", "gateshift.run.training_page", "test_stops"])
+    context.set_forkserver_preload(["gateshift.training.loop", "gateshift.training.progress_page", "test_stops"])
     process = context.Process(target=run_logged, args=(words, log))
     process.start()
     return process

@@ -17,14 +17,14 @@ from streaming_data import TinyNet, moving_scene, offline_features, tiny_model, 
 from torch import Tensor, nn
 
 import gateshift as gs
-from gateshift.cli import main
-from gateshift.data.transforms import resize_short_side
-from gateshift.data.video import open_video
+from gateshift.cli.main import main
+from gateshift.data.clips.transforms import resize_short_side
+from gateshift.data.video.files import open_video
 from gateshift.errors import ModelError
-from gateshift.model.causal import make_causal
 from gateshift.model.classifier import VideoClassifier
-from gateshift.model.gates import GateShift
-from gateshift.model.streaming import ExactStream
+from gateshift.model.streaming.network import ExactStream
+from gateshift.model.temporal.causal import make_causal
+from gateshift.model.temporal.modules import GateShift
 
 MODULES = ("gsm", "gsf", "tsm")
 # (backbone, temporal, whether it looks only back, side of the input): how many frames late
@@ -300,7 +300,9 @@ def test_only_networks_with_temporal_modules_are_made_causal() -> None:
 
 
 def test_the_streams_help_needs_no_torch() -> None:
-    code = "import sys; import gateshift.run.predict_settings, gateshift.verb_predict; print('torch' in sys.modules)"
+    code = (
+        "import sys; import gateshift.prediction.settings, gateshift.cli.verbs.predict; print('torch' in sys.modules)"
+    )
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout == b"False\n"
 
 

@@ -7,9 +7,9 @@ from torch import nn
 
 from gateshift import insert_temporal, set_num_frames
 from gateshift.errors import ModelError
-from gateshift.model.bninception import BNInception
-from gateshift.model.gates import GateShift, TemporalModule
-from gateshift.model.sites import find_sites
+from gateshift.model.backbones.bninception import BNInception
+from gateshift.model.surgery.sites import find_sites
+from gateshift.model.temporal.modules import GateShift, TemporalModule
 
 
 def small_net(channels: int = 8) -> nn.Sequential:

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from gateshift.cli import main
-from gateshift.data.video import open_video
+from gateshift.cli.main import main
+from gateshift.data.video.files import open_video
 from gateshift.errors import SettingsError, VideoError, explain_system_error
-from gateshift.run.run_folder import RunFolder
+from gateshift.training.run_folder import RunFolder
 
 
 def said_by(capsys: pytest.CaptureFixture[str], *words: object) -> str:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 import gateshift as gs
-from gateshift.model.checkpointing import checkpoint_blocks
+from gateshift.model.activation_checkpointing import checkpoint_blocks
 from gateshift.model.classifier import VideoClassifier
 
 LENGTHS = (2, 3, 4, 6)

@@ -16,14 +16,14 @@ from streaming_data import moving_scene, trained
 from torch import Tensor
 
 import gateshift as gs
-from gateshift.cli import main
-from gateshift.data.dataset import read_views
-from gateshift.data.video import VideoFile, open_video
-from gateshift.data.views import Protocol
+from gateshift.cli.main import main
+from gateshift.data.clips.dataset import read_views
+from gateshift.data.clips.views import Protocol
+from gateshift.data.video.files import VideoFile, open_video
 from gateshift.errors import SettingsError
 from gateshift.model.classifier import VideoClassifier
-from gateshift.run.timeline import Segment, find_segments, score_windows, write_timeline
-from gateshift.run.windows import Thresholds, Windows
+from gateshift.prediction.timeline import Segment, find_segments, score_windows, write_timeline
+from gateshift.prediction.windows import Thresholds, Windows
 
 FPS = 25
 NUM_FRAMES = 90

@@ -14,14 +14,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import gateshift as gs
-from gateshift.cli import main
+from gateshift.cli.main import main
 from gateshift.errors import ModelError
-from gateshift.model.checkpointing import checkpoint_blocks
-from gateshift.model.gates import GateShift, GateShiftFuse, TemporalModule, TemporalShift
-from gateshift.model.sites import TokenGrid
-from gateshift.model.streaming import ExactStream
-from gateshift.model.tokens import TokenSite
-from gateshift.run.explain import gate_maps
+from gateshift.explanation.gate_maps import gate_maps
+from gateshift.model.activation_checkpointing import checkpoint_blocks
+from gateshift.model.streaming.network import ExactStream
+from gateshift.model.surgery.sites import TokenGrid
+from gateshift.model.surgery.tokens import TokenSite
+from gateshift.model.temporal.modules import GateShift, GateShiftFuse, TemporalModule, TemporalShift
 
 T, CHANNELS, NUM_GATED = 3, 20, 8
 GRID = TokenGrid(num_prefix=2, height=3, width=4)

@@ -10,11 +10,11 @@ import torch
 from PIL import Image
 
 import gateshift as gs
-from gateshift.cli import main
-from gateshift.data.manifest import read_manifest
-from gateshift.run import training_page
-from gateshift.run.run_folder import RunFolder
-from gateshift.run.training_page import draw_batch, draw_curves, watched_clips, write_training_page
+from gateshift.cli.main import main
+from gateshift.data.lists.manifest import read_manifest
+from gateshift.training import progress_page as training_page
+from gateshift.training.progress_page import draw_batch, draw_curves, watched_clips, write_training_page
+from gateshift.training.run_folder import RunFolder
 
 WORDS = "--backbone test_resnet --size 64 --segments 3 --epochs 2 --warmup-epochs 0 --batch-size 4 --workers 0"
 

@@ -18,8 +18,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from gateshift.data.decoding import FrameDecoder
-from gateshift.data.video import FrameFolder, VideoFile, find_videos, open_video
+from gateshift.data.video.decode import FrameDecoder
+from gateshift.data.video.files import FrameFolder, VideoFile, find_videos, open_video
 from gateshift.errors import VideoError
 
 NUM_FRAMES = 40

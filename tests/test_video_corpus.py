@@ -14,8 +14,8 @@ from memory import in_fresh_process, resident_mb
 from video_corpus import BAD, CONTAINERS, CUT, DAMAGED, GOOD, Kind, encode, numbers_in, put, scene
 
 import gateshift as gs
-from gateshift.cli import main
-from gateshift.data.video import find_videos, open_video
+from gateshift.cli.main import main
+from gateshift.data.video.files import find_videos, open_video
 from gateshift.errors import VideoError
 
 NUM_FLIPS = 2000

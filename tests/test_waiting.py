@@ -11,12 +11,14 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader
 
 import gateshift as gs
-from gateshift.data.manifest import read_manifest
-from gateshift.data.views import Protocol
+from gateshift.data.clips.views import Protocol
+from gateshift.data.lists.manifest import read_manifest
+from gateshift.devices import create_accelerator
 from gateshift.errors import SettingsError
-from gateshift.run.evaluate import create_accelerator, evaluate
-from gateshift.run.train import train
-from gateshift.run.train_settings import ModelOptions, OptimOptions, TrainSettings
+from gateshift.evaluation.evaluate import evaluate
+from gateshift.recipes.options import ModelOptions, OptimOptions
+from gateshift.training.loop import train
+from gateshift.training.settings import TrainSettings
 
 
 class Readings(TorchDispatchMode):

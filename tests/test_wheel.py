@@ -51,7 +51,7 @@ def test_the_wheel_holds_every_file_of_the_package_and_nothing_else(wheel: Path)
     found = names_in(wheel)
     assert {name for name in found if ".dist-info/" not in name} == wanted
     assert "gateshift/py.typed" in found
-    assert "gateshift/run/templates/report.html.jinja" in found
+    assert "gateshift/evaluation/templates/report.html.jinja" in found
     assert "gateshift/recipes/gsm-bninception-8.toml" in found
     assert "gateshift/recipes/classes/something-v1.txt" in found
 

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import gateshift as gs
-from gateshift.cli import main
-from gateshift.data.transforms import multi_scale_boxes
-from gateshift.data.views import Protocol
+from gateshift.cli.main import main
+from gateshift.data.clips.transforms import multi_scale_boxes
+from gateshift.data.clips.views import Protocol
 
 HEIGHT, WIDTH, PATCH = 32, 128, 16
 LEARN = "--temporal none --backbone test_resnet --segments 2 --size 32 --dropout 0 --mirror none --workers 0"

@@ -14,9 +14,9 @@ from torch import nn
 
 import gateshift as gs
 from gateshift.errors import ModelError
-from gateshift.model.checkpointing import checkpoint_blocks
+from gateshift.model.activation_checkpointing import checkpoint_blocks
 from gateshift.model.classifier import VideoClassifier
-from gateshift.model.surgery import insert_temporal
+from gateshift.model.surgery.insert import insert_temporal
 
 
 @pytest.fixture

@@ -23,10 +23,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from reversal_pairs import write_table
 
-from gateshift.data.drawn_pictures import texture
-from gateshift.data.manifest import CLASSES_FILE, REVERSAL_FILE, read_manifest
-from gateshift.data.reversal_clips import _write_mp4 as write_mp4
-from gateshift.data.video import open_video
+from gateshift.data.lists.manifest import CLASSES_FILE, REVERSAL_FILE, read_manifest
+from gateshift.data.video.files import open_video
+from gateshift.demo.pictures import texture
+from gateshift.demo.reversal_clips import _write_mp4 as write_mp4
 
 SIZE_PX = (128, 96)  # width, height
 PATH_SIZE = (640, 480)

@@ -22,8 +22,8 @@ from drawn_gestures import REVERSE_PAIRS
 from PIL import Image
 from reversal_pairs import write_table
 
-from gateshift.data.manifest import CLASSES_FILE, REVERSAL_FILE, read_manifest
-from gateshift.data.video import open_video
+from gateshift.data.lists.manifest import CLASSES_FILE, REVERSAL_FILE, read_manifest
+from gateshift.data.video.files import open_video
 
 BACKBONE = "tf_efficientnet_lite0"
 CLIPS_A_CLASS = (1, 2, 5, 14)

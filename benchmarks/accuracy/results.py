@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from gateshift.run.metrics import confusion, pair_accuracy
-from gateshift.run.scores import Scores
+from gateshift.evaluation.metrics import confusion, pair_accuracy
+from gateshift.evaluation.scores import Scores
 
 Line = dict[str, object]
 Pairs = list[tuple[str, str]]

@@ -23,11 +23,11 @@ from drawn_film import Look, shake, wander
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from gateshift.data.drawn_pictures import Rng, Stage, paste, texture, textured_object
-from gateshift.data.drawn_scenes import SCENES, Scene
-from gateshift.data.manifest import CLASSES_FILE, REVERSAL_FILE
-from gateshift.data.reversal_clips import PAIRS as DEMO_PAIRS
-from gateshift.data.reversal_clips import _write_mp4 as write_mp4
+from gateshift.data.lists.manifest import CLASSES_FILE, REVERSAL_FILE
+from gateshift.demo.pictures import Rng, Stage, paste, texture, textured_object
+from gateshift.demo.reversal_clips import PAIRS as DEMO_PAIRS
+from gateshift.demo.reversal_clips import _write_mp4 as write_mp4
+from gateshift.demo.scenes import SCENES, Scene
 
 # Without the demo's turns, which networks this small hardly learn in minutes: see README.md.
 PAIRS = (

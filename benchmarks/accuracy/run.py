@@ -35,8 +35,8 @@ from results import (
 )
 from tables import HERE, Row, Table, narrow, read_table
 
-from gateshift.data.manifest import REVERSAL_FILE
-from gateshift.run.scores import load_scores
+from gateshift.data.lists.manifest import REVERSAL_FILE
+from gateshift.evaluation.scores import load_scores
 
 GATESHIFT = [sys.executable, "-m", "gateshift"]
 WRITING = Lock()

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from gateshift.data.transforms import multi_scale_boxes
+from gateshift.data.clips.transforms import multi_scale_boxes
 
 MEAN_BGR = (104.0, 117.0, 128.0)
 

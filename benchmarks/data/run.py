@@ -26,14 +26,14 @@ from PIL import Image
 from released_reader import ReleasedClips
 from torch.utils.data import DataLoader, Dataset
 
-from gateshift.data.dataset import Augmentation, TrainingClips
-from gateshift.data.frames import extract_frames
-from gateshift.data.images import decode_image
-from gateshift.data.loading import collate, make_loader
-from gateshift.data.manifest import read_manifest
-from gateshift.data.packed import PackedFiles
-from gateshift.data.transforms import multi_scale_boxes, random_crop
-from gateshift.data.video import open_video
+from gateshift.data.clips.dataset import Augmentation, TrainingClips
+from gateshift.data.clips.loader import collate, make_loader
+from gateshift.data.clips.transforms import multi_scale_boxes, random_crop
+from gateshift.data.lists.manifest import read_manifest
+from gateshift.data.prepare.frames import extract_frames
+from gateshift.data.video.files import open_video
+from gateshift.data.video.images import decode_image
+from gateshift.data.video.packed import PackedFiles
 
 SIZES = {"240p": (426, 240), "720p": (1280, 720)}
 NUM_VIDEOS, NUM_FRAMES, T, SIZE_PX, PACK_PX = 8, 90, 8, 224, 256

@@ -12,9 +12,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from gateshift.exporting.export import export
+from gateshift.exporting.loading import FORMAT_SUFFIXES, ExportedModel
 from gateshift.model.classifier import VideoClassifier, create_model
-from gateshift.model.gates import GateShift
-from gateshift.run.export import FORMAT_SUFFIXES, ExportedModel, export
+from gateshift.model.temporal.modules import GateShift
 
 NETWORKS = ("bninception", "inceptionv3", "resnet50", "tf_efficientnet_lite0")
 LENGTHS = (8, 16)

@@ -11,13 +11,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from gateshift.bench.programs import time_programs
+from gateshift.bench.released_order import in_released_order
 from gateshift.model.classifier import VideoClassifier, create_model
-from gateshift.model.gate_kernels import fused_gate_shift
-from gateshift.model.gates import GateShift
-from gateshift.model.shift import gate_shift_in_steps
-from gateshift.run.bench import time_programs
-from gateshift.run.cost import count_cost
-from gateshift.run.released_order import in_released_order
+from gateshift.model.cost import count_cost
+from gateshift.model.temporal.functional import gate_shift_in_steps
+from gateshift.model.temporal.kernels import fused_gate_shift
+from gateshift.model.temporal.modules import GateShift
 
 SEGMENTS = 8
 PRECISIONS = ("float32", "bf16")

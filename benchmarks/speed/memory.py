@@ -11,9 +11,9 @@ from pathlib import Path
 import torch
 from run import NETWORKS, network, random_clips
 
-from gateshift.model.checkpointing import checkpoint_blocks
+from gateshift.bench.released_order import in_released_order
+from gateshift.model.activation_checkpointing import checkpoint_blocks
 from gateshift.model.classifier import VideoClassifier
-from gateshift.run.released_order import in_released_order
 
 CLIPS = 4
 KINDS = ("release", "ours", "checkpointed")

@@ -11,9 +11,7 @@ from pathlib import Path
 
 import torch
 
-from gateshift.model.classifier import VideoClassifier, create_model
-from gateshift.model.gates import GateShift
-from gateshift.run.bench import (
+from gateshift.bench.programs import (
     Timing,
     inference_programs,
     matrix_rate,
@@ -21,6 +19,8 @@ from gateshift.run.bench import (
     time_programs,
     training_programs,
 )
+from gateshift.model.classifier import VideoClassifier, create_model
+from gateshift.model.temporal.modules import GateShift
 
 NETWORKS = {
     "bninception": {"backbone": "bninception"},

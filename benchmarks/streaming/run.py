@@ -11,9 +11,9 @@ import numpy as np
 import torch
 
 from gateshift.model.classifier import VideoClassifier, create_model
-from gateshift.model.gates import GateShift
-from gateshift.model.streaming import ExactStream
-from gateshift.run.stream import Stream
+from gateshift.model.streaming.network import ExactStream
+from gateshift.model.temporal.modules import GateShift
+from gateshift.prediction.stream import Stream
 
 NETWORKS = {
     "bninception": {"backbone": "bninception"},

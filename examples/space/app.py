@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from gateshift.verb_serve import run_serve
-from gateshift.web.serve_settings import ServeSettings
+from gateshift.cli.verbs.serve import run_serve
+from gateshift.web.settings import ServeSettings
 
 HERE = Path(__file__).parent
 

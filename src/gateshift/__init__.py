@@ -6,34 +6,35 @@ The public names are imported when they are first used, so ``import gateshift`` 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from gateshift.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from gateshift.errors import GateShiftError
-    from gateshift.model.bundle import load_model, save_model
+    from gateshift.explanation.evidence import evidence_map
+    from gateshift.explanation.gate_maps import gate_maps, gate_openness
     from gateshift.model.classifier import VideoClassifier, create_model
-    from gateshift.model.gates import GateShift
-    from gateshift.model.shift import gate_shift
-    from gateshift.model.surgery import insert_temporal, remove_temporal, set_num_frames
-    from gateshift.run.evidence import evidence_map
-    from gateshift.run.explain import gate_maps, gate_openness
-    from gateshift.run.stream import Stream
+    from gateshift.model.io import load_model, save_model
+    from gateshift.model.surgery.insert import insert_temporal, remove_temporal, set_num_frames
+    from gateshift.model.temporal.functional import gate_shift
+    from gateshift.model.temporal.modules import GateShift
+    from gateshift.prediction.stream import Stream
+
 
 _HOMES = {
-    "GateShift": "gateshift.model.gates",
+    "GateShift": "gateshift.model.temporal.modules",
     "GateShiftError": "gateshift.errors",
-    "Stream": "gateshift.run.stream",
+    "Stream": "gateshift.prediction.stream",
     "VideoClassifier": "gateshift.model.classifier",
     "create_model": "gateshift.model.classifier",
-    "evidence_map": "gateshift.run.evidence",
-    "gate_maps": "gateshift.run.explain",
-    "gate_openness": "gateshift.run.explain",
-    "gate_shift": "gateshift.model.shift",
-    "insert_temporal": "gateshift.model.surgery",
-    "load_model": "gateshift.model.bundle",
-    "remove_temporal": "gateshift.model.surgery",
-    "save_model": "gateshift.model.bundle",
-    "set_num_frames": "gateshift.model.surgery",
+    "evidence_map": "gateshift.explanation.evidence",
+    "gate_maps": "gateshift.explanation.gate_maps",
+    "gate_openness": "gateshift.explanation.gate_maps",
+    "gate_shift": "gateshift.model.temporal.functional",
+    "insert_temporal": "gateshift.model.surgery.insert",
+    "load_model": "gateshift.model.io",
+    "remove_temporal": "gateshift.model.surgery.insert",
+    "save_model": "gateshift.model.io",
+    "set_num_frames": "gateshift.model.surgery.insert",
 }
 __all__ = [
     "GateShift",

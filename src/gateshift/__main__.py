@@ -1,6 +1,6 @@
 """``python -m gateshift``, as ``accelerate launch -m gateshift train ...`` needs it."""
 
-from gateshift.cli import main
+from gateshift.cli.main import main
 
 if __name__ == "__main__":
     main()

@@ -12,15 +12,15 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gateshift.errors import ModelError
-from gateshift.model.backbones import create_backbone, fit_size
-from gateshift.model.causal import make_causal
-from gateshift.model.clip_length import ClipLength
+from gateshift.model.backbones.factory import create_backbone, fit_size
+from gateshift.model.checkpoints import load_imagenet
 from gateshift.model.clips import take_clips
 from gateshift.model.config import ModelConfig
-from gateshift.model.fold import fold_backbone
-from gateshift.model.surgery import check_temporal, insert_temporal, set_num_frames
-from gateshift.model.temporal_site import describe_sites
-from gateshift.model.weights import load_imagenet
+from gateshift.model.deploy.fold import fold_backbone
+from gateshift.model.surgery.insert import check_temporal, insert_temporal, set_num_frames
+from gateshift.model.temporal.causal import make_causal
+from gateshift.model.temporal.clip_length import ClipLength
+from gateshift.model.temporal.site import describe_sites
 
 
 class ClipClassifier(nn.Module):
@@ -126,7 +126,7 @@ class VideoClassifier(ClipClassifier):
 
 
 class DeployedClassifier(ClipClassifier):
-    """A :class:`VideoClassifier` folded for inference, in eval mode; see :mod:`gateshift.model.fold`.
+    """A :class:`VideoClassifier` folded for inference, in eval mode; see :mod:`gateshift.model.deploy.fold`.
 
     Memory is channels-last. It can be compiled and exported; what is trained and saved is the model it was made of.
     """
@@ -187,7 +187,8 @@ def create_model(
         dropout: Probability before the classifier.
         size_px: Side of the input square, where it is not the backbone's published one.
         num_segments: Frames of a clip in training, kept as the test protocol of the saved model.
-        causal: Let the temporal modules look only back, for streams without delay; see :mod:`gateshift.model.causal`.
+        causal: Let the temporal modules look only back, for streams without delay; see
+            :mod:`gateshift.model.temporal.causal`.
         drop_path: Stochastic depth in training, from 0 up to 1; a saved model does not keep it.
 
     Returns:

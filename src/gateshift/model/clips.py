@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gateshift.errors import ModelError
-from gateshift.model.clip_length import runs_plainly
+from gateshift.model.temporal.clip_length import runs_plainly
 
 TAKEN = "a model takes RGB clips [B, T, 3, H, W]"
 

@@ -40,7 +40,7 @@ class ModelConfig:
         mirror_pairs: Pairs of classes that swap when a clip is mirrored.
         ratio: Share of each site's channels that go through the temporal module.
         named: Whether ``classes`` are names, and not the numbers of a released file that has no names.
-        causal: Whether the temporal modules look only back; see :mod:`gateshift.model.causal`.
+        causal: Whether the temporal modules look only back; see :mod:`gateshift.model.temporal.causal`.
         num_sites: How many of the family's sites, the last ones, have a temporal module; None for all.
         abstain_below: Probability in 0..1 below which an answer is no answer; None where every one is.
         multi_label: Whether a video may be of several classes at once, or of none.

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from gateshift.errors import ModelError
-from gateshift.model.backbones import CAFFE_MEAN_BGR, IMAGENET_MEAN, IMAGENET_STD, PAPER_BACKBONES
+from gateshift.model.backbones.factory import CAFFE_MEAN_BGR, IMAGENET_MEAN, IMAGENET_STD, PAPER_BACKBONES
 from gateshift.model.config import ModelConfig
 
 _BN_INCEPTION_UNIT = re.compile(r"(?:(inception_\d[a-e])_)?(\w+?)(_bn)?")

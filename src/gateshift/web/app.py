@@ -14,10 +14,10 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
-from gateshift import __version__
 from gateshift.errors import VideoError
+from gateshift.version import __version__
 from gateshift.web.guard import Guard
-from gateshift.web.page import mount_page
+from gateshift.web.interface import mount_page
 from gateshift.web.scoring import BusyError, Scorer
 
 UPLOAD_NAME = "upload"  # without a suffix: what a file is, its content says

@@ -13,15 +13,15 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from gateshift.data.views import Protocol
+from gateshift.data.clips.views import Protocol
 from gateshift.errors import VideoError
+from gateshift.evaluation.protocol import choose_protocol
+from gateshift.explanation.output import Explanation, explain_clip
 from gateshift.model.classifier import VideoClassifier
-from gateshift.run.evaluate import choose_protocol
-from gateshift.run.explain_files import Explanation, explain_clip
-from gateshift.run.predict import found_labels
-from gateshift.run.timeline import Segment, find_segments
-from gateshift.run.windows import Thresholds, Windows, stack_clips
-from gateshift.web.serve_settings import ServeSettings
+from gateshift.prediction.predict import found_labels
+from gateshift.prediction.timeline import Segment, find_segments
+from gateshift.prediction.windows import Thresholds, Windows, stack_clips
+from gateshift.web.settings import ServeSettings
 from gateshift.web.uploads import Decoded, Wanted, decode_apart
 
 BATCH_SIZE = 4  # windows of one forward pass

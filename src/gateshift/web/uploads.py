@@ -12,13 +12,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gateshift.data.packets import PacketSource
+from gateshift.data.clips.views import Protocol
 from gateshift.data.processes import in_processes
-from gateshift.data.video import VideoFile
-from gateshift.data.views import Protocol
+from gateshift.data.video.files import VideoFile
+from gateshift.data.video.index import PacketSource
 from gateshift.errors import VideoError
-from gateshift.run.windows import Windows
-from gateshift.web.serve_settings import Limits
+from gateshift.prediction.windows import Windows
+from gateshift.web.settings import Limits
 
 
 @dataclass(frozen=True)

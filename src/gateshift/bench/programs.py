@@ -1,0 +1,297 @@
+"""How fast a model runs here: its programs run in turn, and their medians compared."""
+
+from __future__ import annotations
+
+import copy
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torchvision.models import video as video_networks
+
+from gateshift.bench.released_order import in_released_order
+from gateshift.errors import ModelError
+from gateshift.exporting.export import EXPORTERS, ExportPrecision, export, missing_package
+from gateshift.exporting.loading import FORMAT_SUFFIXES, Format
+from gateshift.exporting.runtime import Runtime
+from gateshift.model.activation_checkpointing import checkpoint_blocks
+from gateshift.model.classifier import VideoClassifier, create_model
+from gateshift.model.cost import count_cost
+from gateshift.model.depthwise import keep_depthwise_float32
+from gateshift.model.temporal.modules import GateShift
+
+Program = Callable[[], Tensor]
+Kind = Literal["model", "TSN", "other"]
+KINDS: tuple[Kind, ...] = ("model", "TSN", "other")
+WARM_UPS = 2
+# torchvision's video networks, and the side of their input. mvit_v2_s takes 16 frames, no other number, s3d at least
+# 14, and the other two any: so 16 for all of them. With more, as in their published tests, they only get slower.
+OTHER_SIZES_PX = {"r2plus1d_18": 112, "s3d": 224, "mvit_v2_s": 224, "swin3d_t": 224}
+OTHER_FRAMES = 16
+# The form of the model that ``gateshift train`` trains when it is told nothing about speed.
+TRAINED_FORM = "model, channels-last"
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How long a program takes.
+
+    Attributes:
+        name: Of the program.
+        seconds: Median of one run.
+        ratio: How many times faster than the first program.
+        error: Relative difference of its answer from the first program's; None where it answers something else.
+    """
+
+    name: str
+    seconds: float
+    ratio: float
+    error: float | None
+
+
+def kind_of(program: str) -> Kind:
+    """What a program runs, by its name: a form of the model, a TSN of its backbone, or one of torchvision's networks.
+
+    >>> kind_of("TSN deployed, bf16"), kind_of("s3d, 16 x 224 px")
+    ('TSN', 'other')
+    """
+    if program.startswith("TSN"):
+        return "TSN"
+    return "other" if program.split(",")[0] in OTHER_SIZES_PX else "model"
+
+
+def time_programs(programs: Mapping[str, Program], *, rounds: int, alike: Callable[[str], bool]) -> list[Timing]:
+    """Run programs in turn, so that a machine that slows down slows all of them, and take medians.
+
+    Args:
+        programs: By name; the first is what the others are compared with.
+        rounds: How often each is run, after two runs to warm up.
+        alike: Whether a program answers what the first does.
+    """
+    answers = {}
+    for name, program in programs.items():
+        answers[name] = [program() for _ in range(WARM_UPS)][-1]
+    times: dict[str, list[float]] = {name: [] for name in programs}
+    for _ in range(rounds):
+        for name, program in programs.items():
+            started = time.perf_counter()
+            program()
+            times[name].append(time.perf_counter() - started)
+    medians = {name: statistics.median(each) for name, each in times.items()}
+    base = next(iter(programs))
+    return [
+        Timing(name, medians[name], medians[base] / medians[name], _difference(answers, base, name, alike(name)))
+        for name in programs
+    ]
+
+
+def _difference(answers: Mapping[str, Tensor], base: str, name: str, alike: bool) -> float | None:
+    if not alike:
+        return None
+    return float((answers[name] - answers[base]).float().norm() / answers[base].float().norm())
+
+
+def inference_programs(
+    model: VideoClassifier, clips: Tensor, folder: Path, *, compiled: bool, exported: bool
+) -> dict[str, Program]:
+    """A model's forms, and a network of the same backbone that averages frames, on the same clips.
+
+    Args:
+        model: In eval mode, on the CPU.
+        clips: uint8 [B, T, 3, H, W].
+        folder: Where exported files may be written.
+        compiled: Whether torch.compile is among them, which takes minutes to get ready.
+        exported: Whether ONNX Runtime and OpenVINO are among them.
+    """
+    config = model.config
+    torch.manual_seed(0)
+    plain = create_model(config.backbone, "none", classes=config.classes, size_px=config.size_px).eval()
+    programs: dict[str, Program] = {}
+    if any(type(module) is GateShift for module in model.modules()):
+        programs["release"] = _answering(in_released_order(model), clips)
+    programs["model"] = _answering(model, clips)
+    programs[TRAINED_FORM] = _answering(copy.deepcopy(model).to(memory_format=torch.channels_last), clips)
+    for name, each in (("deployed", model), ("TSN deployed", plain)):
+        programs[name] = _answering(each.deploy(), clips)
+        programs[f"{name}, bf16"] = _answering(each.deploy(dtype=torch.bfloat16), clips)
+        if compiled:
+            programs[f"{name}, compiled"] = _answering(torch.compile(each.deploy()), clips)
+            programs[f"{name}, compiled, bf16"] = _answering(torch.compile(each.deploy(dtype=torch.bfloat16)), clips)
+        if exported:
+            programs |= _exported(name, each, clips, folder)
+    return programs
+
+
+def _exported(name: str, model: VideoClassifier, clips: Tensor, folder: Path) -> dict[str, Program]:
+    kinds: tuple[tuple[Format, ExportPrecision, str], ...] = (
+        ("onnx", "float32", "ONNX Runtime"),
+        ("openvino", "float32", "OpenVINO"),
+        ("openvino", "bf16", "OpenVINO, bf16"),
+    )
+    return {f"{name}, {label}": _export(model, clips, folder, kind, precision) for kind, precision, label in kinds}
+
+
+def _export(model: VideoClassifier, clips: Tensor, folder: Path, kind: Format, precision: ExportPrecision) -> Program:
+    path = Path(tempfile.mkdtemp(dir=folder)) / f"model{FORMAT_SUFFIXES[kind]}"
+    pair = clips if len(clips) > 1 else clips.repeat(2, 1, 1, 1, 1)
+    export(model, path, kind, clips=pair, precision=precision)
+    runtime = Runtime(path, threads=torch.get_num_threads())  # as many as the others have
+    pixels = clips.numpy()
+    return lambda: torch.from_numpy(runtime(pixels))
+
+
+def int8_programs(
+    model: VideoClassifier, clips: Tensor, folder: Path, *, say: Callable[[str], None]
+) -> dict[str, Program]:
+    """The model in int8, fitted to the clips; none, and a line that says why, where that cannot be had.
+
+    Args:
+        model: In eval mode, on the CPU.
+        clips: uint8 [B, T, 3, H, W].
+        folder: Where exported files may be written.
+        say: Is told why there is none.
+    """
+    if (missing := missing_package("nncf")) is not None:
+        say(f"int8 is left out: {missing}")
+        return {}
+    try:
+        return {"deployed, OpenVINO, int8": _export(model, clips, folder, "openvino", "int8")}
+    except ModelError as error:  # it is off by too much on random pixels, which says nothing about its speed
+        say(f"int8 is left out: {error}")
+        return {}
+
+
+def other_programs(count: int) -> dict[str, Program]:
+    """torchvision's video networks, as they come, with random weights, on random clips of the sizes they are made for.
+
+    Args:
+        count: Clips of one run.
+    """
+    programs: dict[str, Program] = {}
+    for name, size_px in OTHER_SIZES_PX.items():
+        network = getattr(video_networks, name)(weights=None).eval()
+        clips = torch.randn(count, 3, OTHER_FRAMES, size_px, size_px)  # [B, C, T, H, W], normalised already
+        programs[f"{name}, {OTHER_FRAMES} x {size_px} px"] = _answering(network, clips)
+    return programs
+
+
+def _answering(model: Callable[[Tensor], Tensor], clips: Tensor) -> Program:
+    @torch.inference_mode()
+    def answer() -> Tensor:
+        return model(clips)
+
+    return answer
+
+
+def training_programs(model: VideoClassifier, clips: Tensor, *, compiled: bool) -> dict[str, Program]:
+    """One training step, forward, backward and update, of a model's forms.
+
+    Args:
+        model: Any; copies of it are trained.
+        clips: uint8 [B, T, 3, H, W].
+        compiled: Whether torch.compile is among them.
+    """
+    programs: dict[str, Program] = {}
+    if any(type(module) is GateShift for module in model.modules()):
+        programs["release"] = _training(in_released_order(model), clips)
+    fast = copy.deepcopy(model).to(memory_format=torch.channels_last)
+    programs[TRAINED_FORM] = _training(copy.deepcopy(fast), clips)
+    programs["bf16"] = _training(_for_bf16(fast), clips, bf16=True)
+    saving = copy.deepcopy(fast)
+    checkpoint_blocks(saving.backbone)
+    programs["checkpointed"] = _training(saving, clips)
+    config = model.config
+    plain = create_model(config.backbone, "none", classes=config.classes, size_px=config.size_px)
+    plain.to(memory_format=torch.channels_last)
+    programs["TSN, channels-last"] = _training(copy.deepcopy(plain), clips)
+    programs["TSN, bf16"] = _training(_for_bf16(plain), clips, bf16=True)
+    if compiled:
+        programs["compiled"] = _training(copy.deepcopy(fast), clips, compiled=True)
+        programs["compiled, bf16"] = _training(_for_bf16(fast), clips, bf16=True, compiled=True)
+    return programs
+
+
+def _for_bf16(model: VideoClassifier) -> VideoClassifier:
+    """A copy as ``gateshift train --precision bf16`` trains it on a CPU."""
+    model = copy.deepcopy(model)
+    keep_depthwise_float32(model.backbone)
+    return model
+
+
+def _training(model: VideoClassifier, clips: Tensor, *, bf16: bool = False, compiled: bool = False) -> Program:
+    model.train()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.0, momentum=0.9)  # the same step again and again
+    called = torch.compile(model) if compiled else model
+    labels = torch.arange(len(clips)) % len(model.classes)
+
+    def step() -> Tensor:
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            loss = nn.functional.cross_entropy(called(clips), labels)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        return loss.detach()
+
+    return step
+
+
+@torch.inference_mode()
+def matrix_rate(dtype: torch.dtype, *, size: int = 2048, rounds: int = 8) -> float:
+    """Multiply-adds a second of a large matrix product: what this machine can do at best."""
+    a, b = (torch.randn(size, size).to(dtype) for _ in range(2))
+    times = []
+    for _ in range(rounds):
+        started = time.perf_counter()
+        a @ b
+        times.append(time.perf_counter() - started)
+    return size**3 / min(times)
+
+
+def share_of_peak(model: VideoClassifier, clips: Tensor, seconds: float, rate: float) -> float:
+    """The share of the machine's matrix rate that a run over clips reaches, in 0..1."""
+    macs = count_cost(model, num_frames=clips.shape[1]).macs * clips.shape[0] * clips.shape[1]
+    return macs / seconds / rate
+
+
+def bench(
+    model: VideoClassifier,
+    clips: Tensor,
+    *,
+    rounds: int,
+    compiled: bool,
+    training: bool,
+    others: bool,
+    say: Callable[[str], None],
+) -> dict[str, list[Timing]]:
+    """Time a model's forms on clips: "inference", and "training step" where asked.
+
+    Args:
+        model: On the CPU.
+        clips: uint8 [B, T, 3, H, W].
+        rounds: How often each program is run.
+        compiled: Whether compiled programs are among them.
+        training: Whether training steps are timed.
+        others: Whether torchvision's video networks are among the programs of inference.
+        say: Is told in a line what had to be left out.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        missing = missing_package(*EXPORTERS)
+        programs = inference_programs(model.eval(), clips, Path(folder), compiled=compiled, exported=missing is None)
+        if missing is None:
+            programs |= int8_programs(model, clips, Path(folder), say=say)
+        else:
+            say(f"ONNX Runtime and OpenVINO are left out: {missing}")
+        if others:
+            programs |= other_programs(len(clips))
+        ordered = {name: programs[name] for name in sorted(programs, key=lambda name: KINDS.index(kind_of(name)))}
+        found = {"inference": time_programs(ordered, rounds=rounds, alike=lambda name: kind_of(name) == "model")}
+    if training:
+        steps = training_programs(model, clips, compiled=compiled)
+        found["training step"] = time_programs(steps, rounds=rounds, alike=lambda _: False)
+    return found

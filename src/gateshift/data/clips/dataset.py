@@ -1,0 +1,195 @@
+"""Videos as tensors: clips to learn from, and views to test with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from gateshift.data.clips.sampling import segment_indices
+from gateshift.data.clips.seeds import spread_seed
+from gateshift.data.clips.transforms import (
+    CROP_SCALES,
+    mirror,
+    multi_scale_boxes,
+    random_brightness,
+    random_crop,
+    random_erasing,
+    random_operations,
+    reverse,
+)
+from gateshift.data.clips.views import Protocol
+from gateshift.data.lists.class_pairs import turn_label
+from gateshift.data.lists.entries import Entry
+from gateshift.data.lists.manifest import Manifest
+from gateshift.data.video.files import Video, open_video
+from gateshift.errors import VideoError
+
+Sample = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """How training clips are varied.
+
+    Attributes:
+        size_px: Side of the training square.
+        num_segments: T.
+        mirror_map: [K], what each class becomes in a mirror.
+        may_mirror: [K], whether clips of each class are mirrored, half of the time.
+        brightness: Largest relative change of brightness and of contrast, 0 for none.
+        reversal_map: [K], what each class becomes when half of its clips are played backwards; -1 for a class of
+            which none is, None where no clip is.
+        magnitude: Of RandAugment's operations, 0 for none.
+        erasing: Probability that a rectangle is greyed out.
+        smallest_crop: Smallest side of the crop, as a share of the frame's short side, up to 1.
+        whole_frame: Whether these are shares of the frame's height and width, as the network sees whole frames.
+        square_pixels: Whether pixels that are not square are made so before, see ``open_video``.
+    """
+
+    size_px: int
+    num_segments: int
+    mirror_map: Tensor
+    may_mirror: Tensor
+    brightness: float = 0.0
+    reversal_map: Tensor | None = None
+    magnitude: int = 0
+    erasing: float = 0.0
+    smallest_crop: float = CROP_SCALES[-1]
+    whole_frame: bool = False
+    square_pixels: bool = False
+
+    def vary(self, frames: Tensor, label: int | Tensor, *, generator: torch.Generator) -> tuple[Tensor, int | Tensor]:
+        """Crop and vary one clip: uint8 [T, 3, H, W] -> [T, 3, size_px, size_px], with the label that it then has.
+
+        The label is a class, or a set of classes, [K] of 0 and 1, of which each must allow what is done, and a clip
+        of none stays as it is.
+        """
+        own = label if isinstance(label, int) else label > 0
+        is_any = isinstance(label, int) or bool(label.any())
+        boxes = multi_scale_boxes(
+            *frames.shape[-2:], size_px=self.size_px, smallest=self.smallest_crop, whole_frame=self.whole_frame
+        )
+        clip = random_crop(frames, boxes, size_px=self.size_px, generator=generator)
+        if torch.rand((), generator=generator) < 0.5 and is_any and self.may_mirror[own].all():
+            clip, label = mirror(clip), turn_label(label, self.mirror_map)
+        if self.brightness:
+            clip = random_brightness(clip, amount=self.brightness, generator=generator)
+        # What follows is drawn last, and only where it is on: the draws above are those of a training without it.
+        if self.reversal_map is not None:
+            own = label if isinstance(label, int) else label > 0
+            if torch.rand((), generator=generator) < 0.5 and is_any and (self.reversal_map[own] >= 0).all():
+                clip, label = reverse(clip), turn_label(label, self.reversal_map)
+        if self.magnitude:
+            clip = random_operations(clip, magnitude=self.magnitude, generator=generator)
+        if self.erasing:
+            clip = random_erasing(clip, probability=self.erasing, generator=generator)
+        return clip, label
+
+
+class TrainingClips(Dataset[Sample]):
+    """One random clip of each video: random frames in its segments, varied as :class:`Augmentation` says.
+
+    What is drawn depends on the seed, the epoch and the index alone, so a run is the same with any number
+    of workers, and one that was stopped goes on as if it had not been. An index past the videos is one of them
+    again, for samplers that take a video several times in an epoch: ``index + len(clips)`` is another clip of it.
+
+    A sample is ``clips`` uint8 [T, 3, size, size] with ``labels`` and ``indices``, or ``failure``, one line, with
+    ``indices``. A label is a class, or of a multi-label list float [K] of 0 and 1.
+    """
+
+    def __init__(self, manifest: Manifest, classes: Sequence[str], augmentation: Augmentation, *, seed: int) -> None:
+        self.manifest = manifest
+        self.labels = manifest.targets(classes)
+        self.augmentation = augmentation
+        self.seed = seed
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        return len(self.manifest)
+
+    def __getitem__(self, index: int) -> Sample:
+        generator = torch.Generator().manual_seed(spread_seed(self.seed, self.epoch, index))
+        index %= len(self)
+        try:
+            with open_entry(self.manifest.entries[index], square_pixels=self.augmentation.square_pixels) as video:
+                picked = segment_indices(video.num_frames, self.augmentation.num_segments, jitter=generator)
+                frames = video.read(picked.tolist())  # [T, 3, H, W]
+        except VideoError as error:
+            return {"failure": str(error), "indices": index}
+        own = torch.from_numpy(self.labels[index]).float() if self.manifest.multi_label else int(self.labels[index])
+        clip, label = self.augmentation.vary(frames, own, generator=generator)
+        return {"clips": clip, "labels": label, "indices": index}
+
+
+class TestViews(Dataset[Sample]):
+    """All views of each video, the same every time.
+
+    A sample is ``views`` uint8 [V, T, 3, size, size] with ``indices``, or ``failure`` with ``indices``.
+    Labels are not used.
+    """
+
+    __test__ = False  # not a test of pytest
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        protocol: Protocol,
+        *,
+        size_px: int,
+        resize_px: int | None,
+        square_pixels: bool = False,
+    ) -> None:
+        self.manifest = manifest
+        self.protocol = protocol
+        self.size_px = size_px
+        self.resize_px = resize_px
+        self.square_pixels = square_pixels
+
+    def __len__(self) -> int:
+        return len(self.manifest)
+
+    def __getitem__(self, index: int) -> Sample:
+        try:
+            with open_entry(self.manifest.entries[index], square_pixels=self.square_pixels) as video:
+                views = read_views(video, self.protocol, size_px=self.size_px, resize_px=self.resize_px)
+        except VideoError as error:
+            return {"failure": str(error), "indices": index}
+        return {"views": views, "indices": index}
+
+
+def open_entry(entry: Entry, *, square_pixels: bool = False) -> Video:
+    """Open the video, or the part of it, that a manifest's entry names."""
+    return open_video(
+        entry.path,
+        start_s=entry.start_s,
+        end_s=entry.end_s,
+        num_frames=entry.num_frames,
+        square_pixels=square_pixels,
+    )
+
+
+def read_views(video: Video, protocol: Protocol, *, size_px: int, resize_px: int | None) -> Tensor:
+    """All views of a video.
+
+    Args:
+        video: An open one.
+        protocol: How many clips of how many frames, and which crops.
+        size_px: Side of a crop.
+        resize_px: Short side that frames are resized to before; None for whole frames, made square.
+
+    Returns:
+        uint8 RGB [V, T, 3, size_px, size_px], clip after clip, the crops of a clip together.
+
+    Raises:
+        VideoError: If a frame that is wanted cannot be read.
+    """
+    clips = protocol.frame_indices(video.num_frames)
+    frames = video.read([index for clip in clips for index in clip])  # [clips * T, 3, H, W]
+    crops = protocol.crops(frames, size_px=size_px, resize_px=resize_px)  # [crops, clips * T, 3, s, s]
+    by_clip = crops.unflatten(1, (protocol.num_clips, -1)).transpose(0, 1)  # [clips, crops, T, 3, s, s]
+    return by_clip.flatten(0, 1)  # [V, T, 3, s, s]

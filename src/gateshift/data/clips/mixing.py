@@ -1,0 +1,53 @@
+"""Mixtures of two clips of a batch with both labels: mixup and CutMix, with one draw for all frames of a clip."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torchvision import tv_tensors
+from torchvision.transforms import v2
+
+from gateshift.data.clips.seeds import seeded, spread_seed
+
+
+@dataclass(frozen=True)
+class Mixing:
+    """How the clips of a batch are mixed.
+
+    Attributes:
+        num_classes: K.
+        mixup: Alpha of the Beta distribution of mixup's shares (Zhang et al., ICLR 2018), 0 for none.
+        cutmix: Alpha of CutMix's (Yun et al., ICCV 2019), 0 for none. Where both are on, each batch takes one.
+        seed: Of the draws.
+    """
+
+    num_classes: int
+    mixup: float = 0.0
+    cutmix: float = 0.0
+    seed: int = 0
+
+    def mix(self, clips: Tensor, labels: Tensor, *, epoch: int, batch: int) -> tuple[Tensor, Tensor]:
+        """Mix each clip of a batch with its neighbour; what is drawn depends on seed, epoch and batch alone.
+
+        Args:
+            clips: uint8 [B, T, 3, H, W].
+            labels: [B] int64, or float [B, K] of 0 and 1 where a video may have several.
+            epoch: From 0.
+            batch: Number of the batch in its epoch.
+
+        Returns:
+            Clips, float in 0..1 after mixup, and the shares of the classes [B, K]; both as they came in where
+            nothing is mixed.
+        """
+        if not (self.mixup or self.cutmix):
+            return clips, labels
+        with seeded(spread_seed(self.seed, epoch, batch)):
+            takes_mixup = self.mixup > 0 and (not self.cutmix or float(torch.rand(())) < 0.5)
+            if takes_mixup:
+                kind, pixels = v2.MixUp(alpha=self.mixup, num_classes=self.num_classes), clips.float() / 255
+            else:
+                kind, pixels = v2.CutMix(alpha=self.cutmix, num_classes=self.num_classes), clips
+            mixed, shares = kind(tv_tensors.Video(pixels), labels)
+        return mixed.as_subclass(Tensor), shares

@@ -1,0 +1,121 @@
+"""Videos on this machine or at addresses, decoded in processes that may die, each to its views or an error."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from gateshift.data.clips.dataset import read_views
+from gateshift.data.clips.views import Protocol
+from gateshift.data.processes import in_processes
+from gateshift.data.video.files import open_video
+from gateshift.data.video.sources import is_address, is_web_address, local_copy
+from gateshift.errors import SettingsError, VideoError
+
+Views = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class WantedViews:
+    """Which views of a video, and where there is room for a copy of it.
+
+    Attributes:
+        video: A path, or an address.
+        base: Where a relative path starts.
+        protocol: The views.
+        size_px: Side of a crop.
+        resize_px: Short side that frames are resized to before; None for whole frames, made square.
+        square_pixels: As for ``open_video``.
+        folder: Where a video from an address lies while it is decoded.
+    """
+
+    video: str
+    base: Path
+    protocol: Protocol
+    size_px: int
+    resize_px: int | None
+    square_pixels: bool
+    folder: Path
+
+
+def check_address(address: str) -> None:
+    """Raise SettingsError if nothing that is installed here can fetch from such an address."""
+    if is_web_address(address):
+        return
+    import fsspec
+
+    protocol = address.partition("://")[0].partition("::")[0]
+    try:
+        fsspec.get_filesystem_class(protocol)
+    except (ImportError, ValueError) as error:
+        raise SettingsError(
+            f"{address}: videos are fetched by fsspec, which says: {_one_line(error)}; install what it names, or give "
+            "paths, file://, http://, s3:// or others that it knows"
+        ) from None
+
+
+def read_apart(
+    wanted: Sequence[WantedViews], *, workers: int, timeout_s: float
+) -> Iterator[tuple[int, Views | VideoError]]:
+    """Read videos in processes of their own, as damaged ones may end them; those that do are tried once more.
+
+    Args:
+        wanted: The videos.
+        workers: Processes, at least 1.
+        timeout_s: How long fetching and decoding one video may take.
+
+    Yields:
+        The number of a video, from 0, and its views uint8 [V, T, 3, size_px, size_px], or why there are none. Each
+        number comes once, in the order in which they are done.
+    """
+    numbers = list(range(len(wanted)))
+    for tries_left in (1, 0):
+        ended = []
+        tasks = [wanted[number] for number in numbers]
+        for place, answer in in_processes(_read, tasks, workers=workers, timeout_s=timeout_s):
+            number, video = numbers[place], tasks[place].video
+            if not isinstance(answer, str):
+                yield number, answer
+            elif answer == "time-out":
+                reason = f"was not decoded in {timeout_s:g} s; write it again, or give --timeout more if it is long"
+                yield number, VideoError(f"{video}: {reason}")
+            elif tries_left:  # the machine may have been short of memory
+                ended.append(number)
+            else:
+                yield number, VideoError(f"{video}: ended the process that decoded it, twice; write it again")
+        numbers = ended
+
+
+def _read(wanted: WantedViews) -> Views | VideoError:
+    torch.set_num_threads(1)  # as many processes as there are cores do this side by side
+    path = wanted.base / wanted.video
+    try:
+        with _local_copy(wanted) as path, open_video(path, square_pixels=wanted.square_pixels) as video:
+            views = read_views(video, wanted.protocol, size_px=wanted.size_px, resize_px=wanted.resize_px)
+    except VideoError as error:
+        return VideoError(str(error).replace(str(path), wanted.video))
+    except Exception as error:  # one video of millions must not end the work on the others
+        return VideoError(
+            f"{wanted.video}: {type(error).__name__}: {_one_line(error)}; please report it with the video"
+        )
+    return views.numpy()
+
+
+@contextmanager
+def _local_copy(wanted: WantedViews) -> Iterator[Path]:
+    """The file that a video is, fetched if need be and removed afterwards."""
+    if not is_address(wanted.video):
+        yield wanted.base / wanted.video
+        return
+    with local_copy(wanted.video, folder=wanted.folder, max_bytes=None) as path:
+        yield path
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]

@@ -1,0 +1,135 @@
+"""Resize, crop and vary clips of uint8 frames [..., 3, H, W]: one draw for all frames of a clip."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional as transforms
+
+from gateshift.data.clips.seeds import seeded
+
+CROP_SCALES = (1.0, 0.875, 0.75, 0.66)
+MAX_DISTORTION = 1
+NUM_RANDOM_OPERATIONS = 2  # of RandAugment on each clip
+MAX_MAGNITUDE = 30  # of these
+GREY = 128
+
+
+@dataclass(frozen=True)
+class Box:
+    """A rectangle of a frame, in pixels from its upper left corner."""
+
+    left: int
+    top: int
+    width: int
+    height: int
+
+
+def resize_short_side(frames: Tensor, size_px: int) -> Tensor:
+    """Resize so that the shorter side has ``size_px`` pixels: uint8 [..., 3, H, W], antialiased, bilinear."""
+    return transforms.resize(frames, [size_px], antialias=True)
+
+
+def resize_square(frames: Tensor, size_px: int) -> Tensor:
+    """Resize to a square, whatever the shape was: uint8 [..., 3, H, W] -> [..., 3, size_px, size_px], antialiased."""
+    return transforms.resize(frames, [size_px, size_px], antialias=True)
+
+
+def crop(frames: Tensor, box: Box) -> Tensor:
+    """Cut a box out of every frame, as a view: [..., 3, H, W] -> [..., 3, box.height, box.width]."""
+    return frames[..., box.top : box.top + box.height, box.left : box.left + box.width]
+
+
+def mirror(frames: Tensor) -> Tensor:
+    """Swap left and right: [..., 3, H, W] -> [..., 3, H, W]."""
+    return frames.flip(-1)
+
+
+def reverse(frames: Tensor) -> Tensor:
+    """Play a clip backwards: [T, 3, H, W] -> [T, 3, H, W]."""
+    return frames.flip(0)
+
+
+@lru_cache(maxsize=64)  # a data set has few sizes, and a box is drawn for each clip
+def multi_scale_boxes(
+    height: int, width: int, *, size_px: int, smallest: float = CROP_SCALES[-1], whole_frame: bool = False
+) -> tuple[Box, ...]:
+    """Every box that the training crop may take (multi-scale cropping of TSN, "Towards Good Practices", 2015).
+
+    Sides are 1, 0.875, 0.75 or 0.66 of the frame's short side, height and width at most one step apart,
+    at 13 fixed positions. A side within 3 px of ``size_px`` becomes exactly that.
+
+    Args:
+        height: Of the frame.
+        width: Of the frame.
+        size_px: Side of the network's input.
+        smallest: Shares of the short side below this are left out; up to 1.
+        whole_frame: For networks that see whole frames: shares of the height and of the width instead.
+
+    Returns:
+        Boxes, with those that several draws give repeated as often: drawing one uniformly is the published crop.
+    """
+    longest = (height, width) if whole_frame else (min(height, width),) * 2
+    heights, widths = (_box_sides(side, size_px, smallest) for side in longest)
+    boxes: list[Box] = []
+    for i, box_height in enumerate(heights):
+        for j, box_width in enumerate(widths):
+            if abs(i - j) <= MAX_DISTORTION:
+                boxes += _thirteen_places(height, width, max(box_height, 1), max(box_width, 1))
+    return tuple(boxes)
+
+
+def _box_sides(longest: int, size_px: int, smallest: float) -> list[int]:
+    sides = [int(longest * scale) for scale in CROP_SCALES if scale >= smallest]
+    return [size_px if abs(side - size_px) < 3 and size_px <= longest else side for side in sides]
+
+
+def _thirteen_places(height: int, width: int, box_height: int, box_width: int) -> list[Box]:
+    """Corners, edge middles, centre and the four quarter points, by quarters of the room that is left."""
+    across, down = (width - box_width) // 4, (height - box_height) // 4
+    outer = [(i, j) for i in (0, 2, 4) for j in (0, 2, 4)]
+    inner = [(i, j) for i in (1, 3) for j in (1, 3)]
+    return [Box(i * across, j * down, box_width, box_height) for i, j in outer + inner]
+
+
+def random_crop(frames: Tensor, boxes: Sequence[Box], *, size_px: int, generator: torch.Generator) -> Tensor:
+    """Cut one of :func:`multi_scale_boxes` and resize it: uint8 [T, 3, H, W] -> [T, 3, size_px, size_px]."""
+    box = boxes[int(torch.randint(len(boxes), (), generator=generator))]
+    return resize_square(crop(frames, box), size_px)
+
+
+def random_brightness(frames: Tensor, *, amount: float, generator: torch.Generator) -> Tensor:
+    """Change brightness and contrast of a whole clip by factors drawn from 1 - amount to 1 + amount."""
+    brightness, contrast = (1 + amount * (2 * torch.rand(2, generator=generator) - 1)).tolist()
+    return transforms.adjust_contrast(transforms.adjust_brightness(frames, brightness), contrast)
+
+
+def random_operations(frames: Tensor, *, magnitude: int, generator: torch.Generator) -> Tensor:
+    """RandAugment (Cubuk et al., 2020): two operations on colours or geometry, none of which swaps left and right.
+
+    Args:
+        frames: uint8 [T, 3, H, W].
+        magnitude: How strong, from 1 to ``MAX_MAGNITUDE``.
+        generator: What the operations are drawn from, once for all frames.
+
+    Returns:
+        uint8 [T, 3, H, W].
+    """
+    change = v2.RandAugment(NUM_RANDOM_OPERATIONS, magnitude, interpolation=v2.InterpolationMode.BILINEAR)
+    with seeded(_draw_seed(generator)):
+        return change(frames)
+
+
+def random_erasing(frames: Tensor, *, probability: float, generator: torch.Generator) -> Tensor:
+    """Grey out a random rectangle (Zhong et al., AAAI 2020), the same of all frames: uint8 [T, 3, H, W], same shape."""
+    with seeded(_draw_seed(generator)):
+        return v2.RandomErasing(p=probability, value=GREY)(frames)
+
+
+def _draw_seed(generator: torch.Generator) -> int:
+    return int(torch.randint(2**62, (), generator=generator))

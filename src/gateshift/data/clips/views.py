@@ -1,0 +1,119 @@
+"""The views of a video that a test looks at: clips in time x crops in space."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gateshift.data.clips.sampling import ShortVideos, clip_places, segment_indices
+from gateshift.data.clips.transforms import Box, crop, mirror, resize_short_side, resize_square
+from gateshift.errors import SettingsError
+
+CROP_COUNTS = (1, 3, 5, 10)
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How a video is tested; every accuracy names it.
+
+    Attributes:
+        num_segments: T, frames of a clip.
+        num_clips: Clips of a video.
+        num_crops: Crops of each clip: 1 (centre), 3 (along the long side, full height), 5 (corners and
+            centre) or 10 (those and their mirror images).
+        short_videos: See :func:`gateshift.data.clips.sampling.segment_indices`.
+    """
+
+    num_segments: int
+    num_clips: int = 1
+    num_crops: int = 1
+    short_videos: ShortVideos = "spread"
+
+    def __post_init__(self) -> None:
+        if self.num_segments < 1:
+            raise SettingsError(f"segments {self.num_segments}; a clip has at least 1 frame; try --segments 8")
+        if self.num_clips < 1:
+            raise SettingsError(f"clips {self.num_clips}; a test takes at least 1; try --clips 1")
+        if self.num_crops not in CROP_COUNTS:
+            raise SettingsError(f"crops {self.num_crops}; choose one of {', '.join(map(str, CROP_COUNTS))}")
+
+    @property
+    def num_views(self) -> int:
+        """V = clips x crops."""
+        return self.num_clips * self.num_crops
+
+    @property
+    def mirrored(self) -> tuple[bool, ...]:
+        """For each of the V views, whether it is a mirror image."""
+        crops = tuple(i % 2 == 1 for i in range(10)) if self.num_crops == 10 else (False,) * self.num_crops
+        return crops * self.num_clips
+
+    def __str__(self) -> str:
+        return f"{self.num_segments} segments × {self.num_clips} clips × {self.num_crops} crops"
+
+    def frame_indices(self, num_frames: int) -> list[list[int]]:
+        """Frames of each clip of a video: ``num_clips`` lists of T indices."""
+        return [
+            segment_indices(num_frames, self.num_segments, place=place, short_videos=self.short_videos).tolist()
+            for place in clip_places(self.num_clips)
+        ]
+
+    def crops(self, frames: Tensor, *, size_px: int, resize_px: int | None) -> Tensor:
+        """Cut the test crops of a clip.
+
+        Args:
+            frames: uint8 [T, 3, H, W].
+            size_px: Side of the crops.
+            resize_px: Short side that frames are resized to first; 3 crops cover the whole frame instead,
+                so for these it is ``size_px``. None: no crop is cut, the whole frame is made square.
+
+        Returns:
+            uint8 [crops, T, 3, size_px, size_px].
+        """
+        if resize_px is None:
+            return resize_square(frames, size_px).unsqueeze(0)
+        resized = resize_short_side(frames, size_px if self.num_crops == 3 else resize_px)
+        height, width = resized.shape[-2:]
+        cut = [crop(resized, box) for box in crop_boxes(height, width, size_px=size_px, count=self.num_crops)]
+        if self.num_crops == 10:
+            cut = [view for part in cut for view in (part, mirror(part))]
+        return torch.stack(cut)
+
+
+def crop_boxes(height: int, width: int, *, size_px: int, count: int) -> list[Box]:
+    """Where the test crops lie, mirror images left out: 1, 3 or 5 boxes of ``size_px`` squared.
+
+    Five are, in this order: upper left, upper right, lower left, lower right, centre.
+    """
+    right, down = width - size_px, height - size_px
+    centre = (round(right / 2), round(down / 2))
+    if count == 1:
+        places = [centre]
+    elif count == 3:
+        places = [(0, 0), centre, (right, down)]
+    else:
+        right_step, down_step = right // 4, down // 4
+        places = [(x * right_step, y * down_step) for x, y in ((0, 0), (4, 0), (0, 4), (4, 4), (2, 2))]
+    return [Box(left, top, size_px, size_px) for left, top in places]
+
+
+def merge_views(logits: Tensor, protocol: Protocol, mirror_map: Tensor) -> Tensor:
+    """Average the logits of a video's views, as published: [B, V, K] -> [B, K]; see :func:`turn_mirrored`."""
+    return turn_mirrored(logits, protocol, mirror_map).mean(1)  # [B, K]
+
+
+def turn_mirrored(logits: Tensor, protocol: Protocol, mirror_map: Tensor) -> Tensor:
+    """Let the views that are mirror images vote for the class that theirs becomes in a mirror.
+
+    Args:
+        logits: [B, V, K].
+        protocol: Says which of the V views are mirror images.
+        mirror_map: [K], the class that each class becomes in a mirror.
+
+    Returns:
+        Logits [B, V, K] that can be compared and averaged over views.
+    """
+    mirrored = torch.tensor(protocol.mirrored, device=logits.device).view(1, -1, 1)  # [1, V, 1]
+    return torch.where(mirrored, logits[..., mirror_map], logits)  # [B, V, K]

@@ -1,0 +1,217 @@
+"""The packets of a video file: looking at all of them, and reading them from any place on.
+
+A *place* is a position in decoding order, the order in which packets are stored.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import cast
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.packet import Packet
+from av.stream import Disposition
+from av.video.codeccontext import VideoCodecContext
+from av.video.stream import VideoStream
+
+from gateshift.data.video.frame_order import NO_TIME, PacketTable
+from gateshift.errors import CutOffVideoError, NoVideoStreamError, VideoError
+
+# FFmpeg takes any text for these by its suffix alone and draws the letters.
+_TEXT_FORMATS = frozenset({"adf", "bin", "idf", "tty", "xbin"})
+# These are texts that name other files and addresses, in the end themselves.
+_FORMATS_OF_OTHERS = frozenset({"concat", "dash", "hls", "imf", "rtsp", "sdp"})
+_FORMATS = ",".join(sorted(av.formats_available - _FORMATS_OF_OTHERS))
+
+
+class WrongSeekError(Exception):
+    """A container did not go to where it was asked to; the packets are to be asked for again."""
+
+
+class PacketSource:
+    """An open file and its video stream.
+
+    Attributes:
+        stream: The video stream.
+        format_name: FFmpeg's names of the container.
+        start_s: When the file's clock begins, in the time of its streams: at the first of its sound and its pictures.
+        has_palette: Whether a frame may need what came with the first packet alone.
+    """
+
+    stream: VideoStream
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._open()
+        self.format_name = self._container.format.name
+        self.start_s = (self._container.start_time or 0) / av.time_base
+        codec = self.stream.codec_context
+        self.has_palette = codec.pix_fmt == "pal8" or codec.name == "gif"
+        self._seeks = not self.has_palette
+        self._places: dict[tuple[int, int], int] | None = None  # of packets, by where in the file they stand
+
+    def _open(self) -> None:
+        with readable(self._path):
+            # Tags may be in any encoding and are not looked at.
+            self._container = av.open(
+                str(self._path.absolute()), metadata_errors="replace", options={"format_whitelist": _FORMATS}
+            )
+            try:
+                self.stream = _video_stream(self._path, self._container)
+            except BaseException:
+                self._container.close()
+                raise
+
+    def close(self) -> None:
+        self._container.close()
+
+    def packets(self) -> Iterator[Packet[VideoStream]]:
+        # An empty packet holds no frame and would tell the decoder that the file ends.
+        return (packet for packet in demux(self._container, self.stream) if packet.size)
+
+    def scan(self) -> PacketTable:
+        """Look at all packets, and check that none of those that the file lists is missing."""
+        codec = self.stream.codec_context.name
+        rows = [
+            (
+                NO_TIME if packet.pts is None else packet.pts,
+                NO_TIME if packet.dts is None else packet.dts,
+                -1 if packet.pos is None else packet.pos,
+                packet.size,
+                packet.is_keyframe,
+                # VP8 has frames that are only there to be referred to.
+                not packet.is_discard and (codec != "vp8" or bool(memoryview(packet)[0] & 0x10)),
+                is_damaged(packet),
+            )
+            for packet in self.packets()
+        ]
+        if "mp4" in self.format_name:  # only here the list is in the file's header
+            num_listed = sum(entry.size > 0 for entry in self.stream.index_entries)
+            if len(rows) < num_listed:
+                raise CutOffVideoError(
+                    f"{self._path}: is cut off, with {len(rows)} of the {num_listed} frames that its header "
+                    "lists; write or download it again"
+                )
+        columns = np.array(rows, np.int64).reshape(len(rows), 7).T
+        return PacketTable(*columns[:4], *columns[4:].astype(bool))
+
+    def packets_from(self, place: int, table: PacketTable) -> Iterator[tuple[int, Packet[VideoStream]]]:
+        """Give the packets from a place on with their places, by a seek if the container gets it right.
+
+        Raises:
+            WrongSeekError: If a packet after a seek is another than stood there when all were looked at. From then on
+                there are no seeks.
+        """
+        for time in self._seek_times(place, table):
+            try:
+                self._container.seek(time, stream=self.stream)
+            except av.FFmpegError:
+                continue
+            packets = self.packets()
+            landed = self._land(packets, place, table)
+            if landed is not None:
+                return self._checked(itertools.chain([landed], packets), place, table)
+        self.close()
+        self._open()
+        return itertools.islice(enumerate(self.packets()), place, None)
+
+    def _seek_times(self, place: int, table: PacketTable) -> list[int]:
+        """What to ask the container for."""
+        if not len(table) or not self._seeks or table.positions[place] < 0:
+            return []
+        times = (int(table.times[place]), int(table.decode_times[place]))
+        return [time for time in dict.fromkeys(times) if time != NO_TIME]
+
+    def _land(
+        self, packets: Iterator[Packet[VideoStream]], place: int, table: PacketTable
+    ) -> Packet[VideoStream] | None:
+        """The wanted packet, if it comes among those after a seek."""
+        if self._places is None:
+            marks = list(zip(table.positions.tolist(), table.sizes.tolist(), strict=True))
+            times = Counter(marks)
+            self._places = {mark: here for here, mark in enumerate(marks) if times[mark] == 1}
+        known = self._places
+        landed = next((packet for packet in packets if known.get(_mark_of(packet), -1) >= place), None)
+        return landed if landed is not None and known[_mark_of(landed)] == place else None
+
+    def _checked(
+        self, packets: Iterator[Packet[VideoStream]], place: int, table: PacketTable
+    ) -> Iterator[tuple[int, Packet[VideoStream]]]:
+        for here, packet in enumerate(packets, start=place):
+            if here >= len(table) or _mark_of(packet) != _mark_in(table, here):
+                self._seeks = False
+                raise WrongSeekError
+            yield here, packet
+
+
+def _mark_of(packet: Packet[VideoStream]) -> tuple[int, int]:
+    return -1 if packet.pos is None else packet.pos, packet.size
+
+
+def _mark_in(table: PacketTable, place: int) -> tuple[int, int]:
+    return int(table.positions[place]), int(table.sizes[place])
+
+
+def demux(container: InputContainer, stream: VideoStream) -> Iterator[Packet[VideoStream]]:
+    """Give the packets of a stream, as PyAV does, also of a file in which further streams appear on the way."""
+    with suppress(IndexError):  # PyAV looks for these in the end, when it has given all packets, and finds too few
+        yield from container.demux(stream)
+
+
+def is_damaged(packet: Packet[VideoStream]) -> bool:
+    """Whether a packet is not what was written. FFmpeg fills up a GIF frame that is cut off, and does not say so."""
+    return packet.is_corrupt or (packet.stream.codec_context.name == "gif" and _is_cut_gif(bytes(packet)))
+
+
+def _is_cut_gif(data: bytes) -> bool:
+    """Whether the frame of a GIF ends before it should: what comes before it, then the blocks of its pixels."""
+
+    def table_end(place: int, flags: int) -> int:
+        return place + (3 << (flags & 7) + 1 if flags & 0x80 else 0)
+
+    place = 0
+    try:
+        if data.startswith(b"GIF8"):
+            place = table_end(13, data[10])
+        while data[place] != 0x2C:  # extensions, of blocks as well
+            place = _blocks_end(data, place + 2)
+        return _blocks_end(data, table_end(place + 10, data[place + 9]) + 1) > len(data)
+    except IndexError:
+        return True
+
+
+def _blocks_end(data: bytes, place: int) -> int:
+    while data[place]:
+        place += 1 + data[place]
+    return place + 1
+
+
+def _video_stream(path: Path, container: InputContainer) -> VideoStream:
+    stream = container.streams.best("video")
+    is_cover = stream is not None and Disposition.attached_pic in stream.disposition
+    if not isinstance(stream, VideoStream) or is_cover or container.format.name in _TEXT_FORMATS:
+        raise NoVideoStreamError(f"{path}: has no video stream, such as a sound file; give a file with moving images")
+    codec = cast("VideoCodecContext | None", stream.codec_context)
+    if codec is None:
+        raise VideoError(f"{path}: FFmpeg knows no decoder for its video stream; convert it to mp4 with H.264")
+    codec.thread_count = 1  # readers run side by side in the workers of a loader
+    codec.copy_opaque = True  # a frame tells which packet it came from
+    return stream
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Turn FFmpeg's errors about a file into ours."""
+    try:
+        yield
+    except av.FFmpegError as error:
+        raise VideoError(
+            f"{path}: cannot be read as a video ({error.strerror}), but must be one that FFmpeg can decode; "
+            "check the file, or convert it to mp4"
+        ) from error

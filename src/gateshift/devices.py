@@ -1,0 +1,41 @@
+"""What models run on: this machine's accelerators, processes and precision."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from accelerate.utils import DataLoaderConfiguration
+
+from gateshift.errors import SettingsError
+
+Model = TypeVar("Model", bound=torch.nn.Module)
+
+
+def create_accelerator(precision: str) -> Accelerator:
+    """Devices, processes and precision of a run; batch sizes are those of all processes together.
+
+    One of another precision that was made before in this process is of no use afterwards.
+
+    Raises:
+        SettingsError: If this machine cannot compute in that precision.
+    """
+    if AcceleratorState._shared_state and AcceleratorState().mixed_precision != precision:
+        AcceleratorState._reset_state()  # else a program could not train in bf16 and then test in float32
+    try:
+        return Accelerator(
+            # Without this, processes launched on a machine with no GPU would not know of each other.
+            cpu=not torch.accelerator.is_available(),
+            mixed_precision=precision,
+            dataloader_config=DataLoaderConfiguration(split_batches=True, even_batches=True),
+        )
+    except ValueError as error:
+        raise SettingsError(f"--precision {precision}: {error}; try --precision no") from error
+
+
+def put_on_device(model: Model) -> Model:
+    """Put a model on this machine's accelerator, if it has one; an exported file stays where it runs."""
+    found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    return model if found is None else model.to(found)

@@ -1,0 +1,161 @@
+"""Test a model on labelled videos by a protocol: each video once, whatever the batches and processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.data_loader import prepare_data_loader
+from accelerate.utils import gather_object
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from gateshift.data.clips.dataset import TestViews
+from gateshift.data.clips.loader import make_loader, read_batches
+from gateshift.data.clips.views import Protocol, merge_views, turn_mirrored
+from gateshift.data.lists.class_pairs import mirror_map
+from gateshift.data.lists.manifest import Manifest
+from gateshift.errors import SettingsError, VideoError
+from gateshift.evaluation.protocol import check_classes, view_logits
+from gateshift.evaluation.scores import Scores
+from gateshift.model.config import ModelConfig
+
+
+@dataclass(frozen=True, eq=False)
+class Evaluation:
+    """What a test found.
+
+    Attributes:
+        scores: Of the videos that could be read.
+        choices: The class that each view alone would have chosen: int64 [videos, clips, crops].
+        skipped: Why other videos could not be read, by their id.
+    """
+
+    scores: Scores
+    choices: NDArray[np.int64]
+    skipped: Mapping[str, str]
+
+
+def evaluate(
+    model: nn.Module,
+    config: ModelConfig,
+    manifest: Manifest,
+    protocol: Protocol,
+    accelerator: Accelerator,
+    *,
+    batch_size: int,
+    workers: int | None,
+    on_batch: Callable[[int], None] = lambda _: None,
+) -> Scores:
+    """Score every video of a list; arguments and errors are those of :func:`evaluate_views`."""
+    return evaluate_views(
+        model, config, manifest, protocol, accelerator, batch_size=batch_size, workers=workers, on_batch=on_batch
+    ).scores
+
+
+@torch.inference_mode()
+def evaluate_views(
+    model: nn.Module,
+    config: ModelConfig,
+    manifest: Manifest,
+    protocol: Protocol,
+    accelerator: Accelerator,
+    *,
+    batch_size: int,
+    workers: int | None,
+    skip_bad: int = 0,
+    on_batch: Callable[[int], None] = lambda _: None,
+) -> Evaluation:
+    """Score the videos of a list, and remember what each view of them chose.
+
+    Args:
+        model: [B, T, 3, H, W] -> [B, K], on the accelerator's device; left in eval mode.
+        config: Its description.
+        manifest: Labelled videos, each listed once.
+        protocol: The views of each video.
+        accelerator: Of this process; every process ends with all scores.
+        batch_size: Videos of one batch, over all processes.
+        workers: Loader processes; None for as many as suit the machine.
+        skip_bad: Go on without videos that cannot be read, up to so many, and say which.
+        on_batch: Called with the number of videos in each finished batch.
+
+    Raises:
+        VideoError: If more videos than may be skipped cannot be read, or all.
+        SettingsError: If ``skip_bad`` is below 0.
+        ManifestError: If a label is not one of the model's classes, or a video is listed twice.
+    """
+    if skip_bad < 0:
+        raise SettingsError(f"--skip-bad {skip_bad}; it must be 0 or more; try the default")
+    check_classes(config, manifest)
+    manifest.check_unique()
+    views = TestViews(
+        manifest, protocol, size_px=config.size_px, resize_px=config.resize_px, square_pixels=config.square_pixels
+    )
+    # Not by accelerator.prepare, which keeps every loader for good.
+    loader = prepare_data_loader(
+        make_loader(views, batch_size=batch_size, workers=workers),
+        accelerator.device,
+        num_processes=accelerator.num_processes,
+        process_index=accelerator.process_index,
+        split_batches=accelerator.split_batches,
+        put_on_device=True,
+        even_batches=accelerator.even_batches,
+    )
+    swap = mirror_map(config.classes, config.mirror_pairs).to(accelerator.device)
+    model.eval()
+    found: dict[int, tuple[Tensor, Tensor]] = {}  # logits [K] and choices [V]
+    failures: dict[int, str] = {}
+    for batch in read_batches(loader):
+        failures.update(zip(batch["failed"], batch["failures"], strict=True))
+        _check_failures(failures, skip_bad)
+        if "views" in batch:
+            with accelerator.autocast():
+                logits = view_logits(model, batch["views"], protocol)  # [B, V, K]
+                merged = merge_views(logits, protocol, swap)  # [B, K]
+            choices = turn_mirrored(logits, protocol, swap).argmax(-1)  # [B, V]
+            rows = zip(merged.float().cpu(), choices.cpu(), strict=True)
+            found.update(zip(batch["indices"].tolist(), rows, strict=True))
+        on_batch((len(batch["failed"]) + len(batch.get("indices", ()))) * accelerator.num_processes)
+    if accelerator.num_processes > 1:
+        # The last batch is filled up with the first videos so that processes agree; by index they count once.
+        found, failures = (dict(gather_object(list(part.items()))) for part in (found, failures))
+        _check_failures(failures, skip_bad)
+    return _put_together(found, failures, views, config, protocol)
+
+
+def _check_failures(failures: Mapping[int, str], limit: int) -> None:
+    if len(failures) <= limit:
+        return
+    *_, reason = failures.values()
+    if limit == 0:
+        raise VideoError(reason)
+    raise VideoError(
+        f"--skip-bad {limit}: {len(failures)} videos cannot be read, the last: {reason}; raise it, or correct the list"
+    )
+
+
+def _put_together(
+    found: Mapping[int, tuple[Tensor, Tensor]],
+    failures: Mapping[int, str],
+    views: TestViews,
+    config: ModelConfig,
+    protocol: Protocol,
+) -> Evaluation:
+    """Results by the videos' places in the list, in its order."""
+    entries = views.manifest.entries
+    read = [place for place in range(len(entries)) if place in found]
+    if not read:
+        raise VideoError(f"none of the {len(entries)} videos can be read; the first: {failures[0]}")
+    scores = Scores(
+        tuple(entries[place].video_id for place in read),
+        views.manifest.targets(config.classes)[read],
+        torch.stack([found[place][0] for place in read]).numpy(),
+        config.classes,
+        str(protocol),
+    )
+    choices = torch.stack([found[place][1] for place in read]).unflatten(1, (protocol.num_clips, protocol.num_crops))
+    skipped = {entries[place].video_id: failures[place] for place in sorted(failures)}
+    return Evaluation(scores, choices.numpy(), skipped)

@@ -1,0 +1,130 @@
+"""The pictures of a report, as text that stands inside of it: SVG for curves, data addresses for pixels.
+
+Colours are names of the page's style sheet, so that pictures are light or dark as the page is.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from gateshift.data.clips.dataset import open_entry
+from gateshift.data.clips.sampling import segment_indices
+from gateshift.data.lists.entries import Entry
+from gateshift.errors import VideoError
+from gateshift.evaluation.report_figures import Bin, Ints
+
+STRIP_FRAMES = 8
+FRAME_SIDE_PX = 128
+RIGHT_RGB, WRONG_RGB = (63, 135, 214), (217, 95, 2)  # blue and orange, told apart by colour-blind readers too
+LEFT, TOP, SIDE = 34, 8, 260  # of the square that curves are drawn in
+HISTOGRAM_TOP, HISTOGRAM_HEIGHT = 304, 48
+
+
+@dataclass(frozen=True)
+class Strip:
+    """Frames of a video as addresses of images; or why there are none."""
+
+    frames: tuple[str, ...] = ()
+    error: str | None = None
+
+
+def draw_strip(entry: Entry) -> Strip:
+    """Read at most eight frames of a video, each from the middle of an equal part of it."""
+    try:
+        with open_entry(entry, square_pixels=True) as video:
+            indices = segment_indices(video.num_frames, min(STRIP_FRAMES, video.num_frames))
+            frames = video.read(indices.tolist())  # [T, 3, H, W]
+    except VideoError as error:
+        return Strip(error=str(error))
+    return Strip(tuple(_frame_address(frame.permute(1, 2, 0).numpy()) for frame in frames))
+
+
+def _frame_address(pixels: NDArray[np.uint8]) -> str:
+    image = Image.fromarray(pixels)
+    image.thumbnail((FRAME_SIDE_PX, FRAME_SIDE_PX))
+    return _address(image, "jpeg", quality=70, optimize=True)
+
+
+def _address(image: Image.Image, kind: str, **options: object) -> str:
+    data = io.BytesIO()
+    image.save(data, kind, **options)
+    return f"data:image/{kind};base64,{base64.b64encode(data.getvalue()).decode('ascii')}"
+
+
+def draw_matrix(matrix: Ints) -> str:
+    """A confusion matrix as the address of an image with a pixel for each cell.
+
+    A pixel is the more opaque, the larger the share of its row that it holds; empty cells are transparent. Hits are
+    blue and mistakes orange.
+
+    Args:
+        matrix: [labels, answers], in the order to be shown.
+    """
+    share = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)  # [K, K]
+    pixels = np.empty((*matrix.shape, 4), np.uint8)
+    pixels[..., :3] = np.where(np.eye(len(matrix), dtype=bool)[..., None], RIGHT_RGB, WRONG_RGB)
+    pixels[..., 3] = np.rint(255 * np.sqrt(share))  # the root makes a single mistake of many videos visible
+    pixels[matrix == 0] = 0
+    return _address(Image.fromarray(pixels), "png", optimize=True)
+
+
+def matrix_ticks(num_classes: int, *, most: int = 6) -> list[int]:
+    """Class numbers, counted from 1, to write along a matrix: round ones, at most so many, none at its very edge.
+
+    >>> matrix_ticks(174), matrix_ticks(31)
+    ([50, 100, 150], [10, 20, 30])
+    """
+    step = next(
+        size for power in range(9) for size in (10**power, 2 * 10**power, 5 * 10**power) if num_classes < most * size
+    )
+    return list(range(step, num_classes + 1, step))
+
+
+def draw_reliability(bins: Sequence[Bin]) -> str:
+    """Accuracy over probability, and below it how many videos each bin has, as SVG elements of a 304 x 354 picture."""
+    parts = [_axes()]
+    most = max(each.num_videos for each in bins)
+    points = []
+    for each in (each for each in bins if each.num_videos):
+        left, width = _x(each.low), _x(each.high) - _x(each.low)
+        height = max(HISTOGRAM_HEIGHT * each.num_videos / most, 1)
+        parts.append(
+            f'<rect class="bar" x="{left + 0.5:.1f}" y="{HISTOGRAM_TOP + HISTOGRAM_HEIGHT - height:.1f}" '
+            f'width="{width - 1:.1f}" height="{height:.1f}"/>'
+        )
+        points.append((_x(each.confidence), _y(each.accuracy), _y(each.confidence)))
+    parts += [f'<line class="gap" x1="{x:.1f}" y1="{y:.1f}" x2="{x:.1f}" y2="{on:.1f}"/>' for x, y, on in points]
+    line = " ".join(f"{x:.1f},{y:.1f}" for x, y, _ in points)
+    parts.append(f'<polyline class="curve" points="{line}"/>')
+    parts += [f'<circle class="point" cx="{x:.1f}" cy="{y:.1f}" r="3.5"/>' for x, y, _ in points]
+    return "".join(parts)
+
+
+def _x(share: float) -> float:
+    return LEFT + SIDE * share
+
+
+def _y(share: float) -> float:
+    return TOP + SIDE * (1 - share)
+
+
+def _axes() -> str:
+    bottom = TOP + SIDE
+    parts = [f'<rect class="frame" x="{LEFT}" y="{TOP}" width="{SIDE}" height="{SIDE}"/>']
+    for percent in (0, 25, 50, 75, 100):
+        x, y = _x(percent / 100), _y(percent / 100)
+        anchor = "end" if percent == 100 else "middle"
+        parts.append(f'<line class="grid" x1="{LEFT}" y1="{y}" x2="{LEFT + SIDE}" y2="{y}"/>')
+        parts.append(f'<text x="{LEFT - 5}" y="{y + 4}" text-anchor="end">{percent}</text>')
+        parts.append(f'<text x="{x}" y="{bottom + 15}" text-anchor="{anchor}">{percent}</text>')
+    parts.append(f'<line class="ideal" x1="{LEFT}" y1="{bottom}" x2="{LEFT + SIDE}" y2="{TOP}"/>')
+    base = HISTOGRAM_TOP + HISTOGRAM_HEIGHT
+    parts.append(f'<line class="grid" x1="{LEFT}" y1="{base}" x2="{LEFT + SIDE}" y2="{base}"/>')
+    return "".join(parts)

@@ -1,0 +1,95 @@
+"""The options of ``test`` and ``ensemble``; the text under a field is its help.
+
+Nothing heavy is imported here, so that ``gateshift --help`` is quick.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from tyro.conf import Positional, arg
+
+Precision = Literal["no", "bf16", "fp16"]
+ShortVideos = Literal["spread", "first-frame"]
+
+
+@dataclass(frozen=True)
+class TestSettings:
+    """Test a model by the papers' protocol: top-1, top-5 and mean class accuracy; of several labels a video mAP and F1.
+
+    Accuracies are printed with their protocol, segments × clips × crops, and written as JSON beside the scores.
+    """
+
+    __test__ = False  # not a test of pytest
+
+    model: Annotated[Positional[Path], arg(metavar="MODEL")]
+    """A .safetensors model, an exported file, or a released GSM, GSF or TSM checkpoint (.pth.tar)."""
+    videos: Annotated[Positional[Path], arg(metavar="VAL")]
+    """Labelled videos: a CSV, a videofolder.txt list, or a folder of class folders; for a model of several labels a
+    video, a CSV."""
+    recipe: str | None = None
+    """A published row, see gateshift recipes, or a .toml file of yours: its segments, clips and crops.
+    What is given beside it wins."""
+    segments: int | None = None
+    """Frames of a clip; by default as in training. Released checkpoints do not say: give it."""
+    clips: int | None = None
+    """Clips of each video; by default as the model says: 1, or those of its recipe."""
+    crops: int | None = None
+    """Crops of each clip: 1 (centre), 3 (along the long side), 5 (corners, centre) or 10 (those and mirrored);
+    by default as the model says: 1, or those of its recipe."""
+    classes: Path | None = None
+    """Names for the class numbers of a released checkpoint, and of a list of numbers, one a line: the release's
+    category.txt."""
+    scores: Path | None = None
+    """Write ids, labels, logits and classes to this .npz, and the accuracies to a .json beside it."""
+    report: Annotated[Path | None, arg(metavar="FILE.html")] = None
+    """Write what the test found to this page: confused classes, figures of each class, whether the probabilities come
+    true, frames of the worst mistakes, and how far the views agree. It needs no other file and no network."""
+    compare: Annotated[Path | None, arg(metavar="SCORES.npz")] = None
+    """Compare with another model, by the scores that test wrote for it on the same videos: what changed, and McNemar's
+    exact test. Printed, and told in full in the report."""
+    fit_threshold: Annotated[float | None, arg(metavar="SHARE")] = None
+    """Find the lowest probability from which this share of the answers is right, such as 0.95, and say how many
+    videos are still answered. VAL must not be the list that was learned from."""
+    out: Annotated[Path | None, arg(metavar="FILE.safetensors")] = None
+    """Write MODEL to this file with that probability and this protocol: below it, predict says unsure."""
+    skip_bad: int = 0
+    """Go on without videos that cannot be read, up to so many: they are counted and listed. One more is an error."""
+    overwrite: bool = False
+    """Replace the scores file, the report and the file of --out if there are any."""
+    root: Path | None = None
+    """Where relative paths of the list start; its own folder by default."""
+    short_videos: ShortVideos = "spread"
+    """Videos of at most SEGMENTS frames: spread over them, or first-frame, as the released code
+    validates by mistake."""
+    batch_size: int = 4
+    """Videos of one forward pass."""
+    precision: Precision = "no"
+    """Mixed precision."""
+    workers: int | None = None
+    """Processes that load videos; 0 loads in the main process. By default one less than there are cores, at most 8."""
+
+    def __post_init__(self) -> None:
+        if self.recipe is not None:
+            from gateshift.recipes.recipe import load_one_recipe
+
+            for name, value in load_one_recipe(self.recipe).protocol().items():
+                if getattr(self, name) is None:
+                    object.__setattr__(self, name, value)
+
+
+@dataclass(frozen=True)
+class EnsembleSettings:
+    """Average the scores of several models, video by video, and print the accuracy.
+
+    The files must be of the same videos, labels and classes, in any order.
+    """
+
+    files: Annotated[Positional[tuple[Path, ...]], arg(metavar="SCORES.npz ...")]
+    """Two or more files written by gateshift test --scores."""
+    scores: Path | None = None
+    """Write the averaged scores to this .npz, and the accuracies to a .json beside it."""
+    overwrite: bool = False
+    """Replace the scores file if there is one."""

@@ -1,0 +1,259 @@
+"""Pictures of what a network looks at and sends: frames of a clip in columns, maps in rows below them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gateshift.data.lists.tables import printable
+from gateshift.drawing.figures import new_figure, save_png
+from gateshift.explanation.gate_maps import DIRECTIONS
+from gateshift.explanation.reversal import ReversalMaps
+
+GATE_COLOURS = "RdBu_r"
+EVIDENCE_COLOURS = "inferno"
+MAX_WIDTH = 27.0  # inches
+COLUMN = 1.06  # from one picture of a row to the next, where a picture is 1 wide
+LABELS_WIDTH, BAR_WIDTH = 1.9, 1.1  # inches
+
+
+@dataclass(frozen=True)
+class Row:
+    """Maps of one kind, one below each frame.
+
+    Attributes:
+        label: To the left of them.
+        maps: [T, h, w].
+    """
+
+    label: str
+    maps: Tensor
+
+
+def gate_rows(gates: Mapping[str, Tensor], directions: Sequence[str] = DIRECTIONS) -> list[Row]:
+    """Two rows for each layer, of its gates [T, 2, h, w]: one for each half of the channels."""
+    return [
+        Row(f"{_break(name)}\n{direction}", maps[:, half])
+        for name, maps in gates.items()
+        for half, direction in enumerate(directions)
+    ]
+
+
+def draw_gates(
+    clip: Tensor,
+    gates: Mapping[str, Tensor],
+    path: Path,
+    *,
+    title: str,
+    directions: Sequence[str] = DIRECTIONS,
+    numbers: Sequence[int] | None = None,
+) -> None:
+    """Draw the gates of each layer below the frames of a clip, as a PNG.
+
+    Args:
+        clip: uint8 [T, 3, H, W].
+        gates: Layer name -> [T, 2, h, w], as of :func:`gateshift.gate_maps` for one clip; not empty.
+        path: The PNG to write.
+        title: Above the picture.
+        directions: Where each half of the channels is sent.
+        numbers: What the frames are called; by default their places in the clip, from 0.
+    """
+    rows = gate_rows(gates, directions)
+    figure = _figure(len(clip), len(rows) + 1)
+    _fill_grid(figure, clip, rows, numbers)
+    figure.suptitle(printable(title), parse_math=False)
+    save_png(figure, path)
+
+
+def draw_evidence(
+    clip: Tensor, evidence: Tensor, path: Path, *, title: str, numbers: Sequence[int] | None = None
+) -> None:
+    """Draw what speaks for a class over the frames of a clip, as a PNG.
+
+    Args:
+        clip: uint8 [T, 3, H, W].
+        evidence: [T, h, w], as of :func:`gateshift.evidence_map` for one clip.
+        path: The PNG to write.
+        title: Above the picture.
+        numbers: As in :func:`draw_gates`.
+    """
+    figure = _figure(len(clip), 2)
+    axes = _frames_above(figure, clip, 1, numbers)
+    limit = largest(evidence)
+    fine = enlarge(evidence, (clip.shape[2], clip.shape[3]))
+    for place, (frame, found) in enumerate(zip(clip, fine, strict=True)):
+        _put(axes[1], place, _grey(frame))
+        colours = {"cmap": EVIDENCE_COLOURS, "vmin": 0, "vmax": limit}
+        shown = _put(axes[1], place, found.numpy(), alpha=opacity(found, limit).numpy(), **colours)
+    axes[1].set_ylabel("evidence", fontsize=8)
+    bar = figure.colorbar(_opaque(shown), ax=axes, shrink=0.5, label="evidence, in logits", format="%.2g")
+    bar.ax.tick_params(labelsize=8)
+    figure.suptitle(printable(title), parse_math=False)
+    save_png(figure, path)
+
+
+def draw_prediction(
+    clip: Tensor, gates: Mapping[str, Tensor], top: Sequence[tuple[str, float]], path: Path, *, title: str
+) -> None:
+    """Draw the frames of a clip, each layer's gates over time, and the likeliest classes, as a PNG.
+
+    Args:
+        clip: uint8 [T, 3, H, W].
+        gates: Layer name -> [T, 2, h, w], as of :func:`gateshift.gate_maps` for one clip; may be empty.
+        top: Classes and probabilities, likeliest first.
+        path: The PNG to write.
+        title: Above the picture.
+    """
+    rows = gate_rows(gates)
+    figure = _figure(len(clip), len(rows) + 1, more_height=2.0)
+    frames_part, bars_part = figure.subfigures(
+        2, 1, squeeze=False, height_ratios=[float(figure.get_figheight()) - 2.0, 2.0]
+    )[:, 0]
+    _fill_grid(frames_part, clip, rows)
+    bars = bars_part.subplots()
+    names, values = zip(*reversed(top), strict=True)
+    bars.barh(range(len(names)), values, color="#4477aa")
+    bars.set_yticks(range(len(names)), map(printable, names), parse_math=False)
+    bars.set_xlim(0, 1)
+    bars.set_xlabel("probability")
+    figure.suptitle(printable(title), parse_math=False)
+    save_png(figure, path)
+
+
+def draw_reversal(
+    clip: Tensor, maps: ReversalMaps, layer: str, path: Path, *, title: str, numbers: Sequence[int] | None = None
+) -> None:
+    """Draw one layer's gates in a clip and in the clip played backwards, as a PNG; columns are the clip's frames.
+
+    Args:
+        clip: uint8 [T, 3, H, W].
+        maps: Of this clip alone, B = 1.
+        layer: Whose gates are drawn.
+        path: The PNG to write.
+        title: Above the picture.
+        numbers: As in :func:`draw_gates`.
+    """
+    seen = (
+        ("forwards", maps.clip),
+        ("backwards", maps.backwards),
+        ("backwards,\nmirrored network", maps.mirrored),
+    )
+    rows = [
+        Row(f"{name}\n{direction}", found[layer][0, :, half])
+        for name, found in seen
+        for half, direction in enumerate(DIRECTIONS)
+    ]
+    figure = _figure(len(clip), len(rows) + 1)
+    _fill_grid(figure, clip, rows, numbers)
+    figure.suptitle(printable(title), parse_math=False)
+    save_png(figure, path)
+
+
+def draw_openness(openness: Mapping[str, Tensor], path: Path, *, title: str, directions: Sequence[str]) -> None:
+    """Draw how far the gates of each layer are open, as bars, as a PNG.
+
+    Args:
+        openness: Layer name -> [2] in 0..1, as of :func:`gateshift.gate_openness`; not empty.
+        path: The PNG to write.
+        title: Above the picture.
+        directions: Where each half of the channels is sent.
+    """
+    figure = new_figure(8.0, 0.5 * len(openness) + 1.4)
+    axis = figure.subplots()
+    places = np.arange(len(openness))
+    for half, (direction, colour) in enumerate(zip(directions, ("#4477aa", "#ee6677"), strict=True)):
+        values = [float(both[half]) for both in openness.values()]
+        axis.barh(places + 0.38 * (half - 0.5), values, 0.36, color=colour, label=direction)
+    axis.set_yticks(places, list(openness), fontsize=8)
+    axis.invert_yaxis()  # the first layer on top
+    axis.set_xlim(0, 1)
+    axis.set_xlabel("mean absolute gate")
+    figure.legend(loc="outside right upper", frameon=False)
+    figure.suptitle(printable(title), parse_math=False)
+    save_png(figure, path)
+
+
+def largest(maps: Tensor) -> float:
+    """Where colours end: the largest absolute value, or 1 where all is 0."""
+    return float(maps.abs().max()) or 1.0
+
+
+def opacity(maps: Tensor, limit: float) -> Tensor:
+    """How strongly maps cover the frame below, 0..0.75: not at all where they are 0."""
+    return 0.75 * (maps.abs() / limit).clamp(0, 1).sqrt()
+
+
+def enlarge(maps: Tensor, size: tuple[int, int]) -> Tensor:
+    """Maps as large as the frames, without steps: [T, h, w] -> [T, *size]."""
+    return torch.nn.functional.interpolate(maps.unsqueeze(0), size=size, mode="bilinear")[0]
+
+
+def _figure(num_frames: int, num_rows: int, *, more_height: float = 0.0) -> Any:
+    cell = min(1.5, (MAX_WIDTH - LABELS_WIDTH - BAR_WIDTH) / num_frames)
+    return new_figure(cell * num_frames + LABELS_WIDTH + BAR_WIDTH, cell * num_rows + 0.7 + more_height)
+
+
+def _fill_grid(figure: Any, clip: Tensor, rows: Sequence[Row], numbers: Sequence[int] | None = None) -> None:
+    """Frames, and below them rows of gates in the same colours, with a bar that says which."""
+    axes = _frames_above(figure, clip, len(rows), numbers)
+    limit = max((largest(row.maps) for row in rows), default=1.0)
+    for axis, row in zip(axes[1:], rows, strict=True):
+        axis.set_ylabel(row.label, fontsize=8)
+        for place, gates in enumerate(row.maps):
+            shown = _put(axis, place, gates.numpy(), cmap=GATE_COLOURS, vmin=-limit, vmax=limit)
+    if rows:
+        bar = figure.colorbar(shown, ax=axes, shrink=min(0.9, 3 / len(rows)), aspect=15, label="gate")
+        bar.ax.tick_params(labelsize=8)
+
+
+def _frames_above(figure: Any, clip: Tensor, num_rows: int, numbers: Sequence[int] | None) -> Any:
+    """Axes below each other, the first of which has the frames of a clip; see :func:`_put`."""
+    axes = figure.subplots(num_rows + 1, squeeze=False)[:, 0]
+    for axis in axes:
+        axis.set_xlim(0, len(clip) * COLUMN)
+        axis.set_ylim(0, 1)
+        axis.set_aspect("equal")
+        axis.spines[:].set_visible(False)
+        axis.set_xticks([])
+        axis.set_yticks([])
+    for place, frame in enumerate(clip):
+        _put(axes[0], place, frame.permute(1, 2, 0).numpy())
+    names = [f"frame {number}" for number in numbers or range(len(clip))]
+    axes[0].set_xticks([place * COLUMN + 0.5 for place in range(len(clip))], names, fontsize=8)
+    axes[0].tick_params(length=0, bottom=False, labelbottom=False, labeltop=True)
+    return axes
+
+
+def _put(axis: Any, place: int, picture: Any, **colours: Any) -> Any:
+    """Draw a picture in a row of them: axes for each of hundreds would take minutes to lay out."""
+    from matplotlib.patches import Rectangle
+
+    left = place * COLUMN
+    axis.add_patch(Rectangle((left, 0), 1, 1, fill=False, linewidth=0.8, clip_on=False, zorder=3))  # for what is white
+    return axis.imshow(picture, extent=(left, left + 1, 0, 1), **colours)
+
+
+def _grey(frame: Tensor) -> Any:
+    """A frame without its colours, so that those over it can be read: [3, H, W] -> [H, W, 3]."""
+    return frame.float().mean(0).to(torch.uint8)[..., None].expand(-1, -1, 3).numpy()
+
+
+def _opaque(image: Any) -> Any:
+    """The colours of an image for a colour bar, without its transparency."""
+    from matplotlib.cm import ScalarMappable
+
+    return ScalarMappable(norm=image.norm, cmap=image.cmap)
+
+
+def _break(name: str) -> str:
+    """A long layer name on two lines."""
+    if len(name) <= 18 or "." not in name:
+        return name
+    first, _, last = name.rpartition(".")
+    return f"{first}.\n{last}"

@@ -1,0 +1,103 @@
+"""Load any model: a saved one, a released checkpoint, or an exported file."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from gateshift.data.lists.manifest import read_names
+from gateshift.errors import ModelError
+from gateshift.exporting.runtime import METADATA_KEY, Runtime, read_description
+from gateshift.model.checkpoints import unreadable
+from gateshift.model.classifier import VideoClassifier
+from gateshift.model.clips import take_clips
+from gateshift.model.config import ModelConfig
+from gateshift.model.io import load_model
+
+Format = Literal["torch", "onnx", "openvino"]
+FORMAT_SUFFIXES: dict[Format, str] = {"torch": ".pt2", "onnx": ".onnx", "openvino": ".xml"}
+
+
+class ExportedModel(nn.Module):
+    """An exported file as a module: clips [B, T, 3, H, W] uint8 -> logits [B, K], on the CPU.
+
+    Attributes:
+        config: What the model says about itself, with the T of the export as ``num_segments``.
+    """
+
+    def __init__(self, path: Path, *, threads: int | None = None) -> None:
+        super().__init__()
+        self.path = path
+        self._run: Callable[[Tensor], Tensor]
+        self.config: ModelConfig
+        if path.suffix == FORMAT_SUFFIXES["torch"]:
+            self._run, self.config = _load_program(path)
+        else:
+            runtime = Runtime(path, threads=threads)
+            self._run, self.config = lambda clips: torch.from_numpy(runtime(clips.numpy())), runtime.config
+
+    def forward(self, clips: Tensor | NDArray[Any]) -> Tensor:
+        clips = take_clips(clips, torch.device("cpu"))
+        num_frames = self.config.num_segments
+        if clips.shape[1] != num_frames:
+            raise ModelError(
+                f"{self.path}: was exported for clips of {num_frames} frames, not {clips.shape[1]}; "
+                f"use --segments {num_frames}, or export it again"
+            )
+        return self._run(clips.cpu())
+
+
+def load_any(path: Path, *, names: Sequence[str] = (), threads: int | None = None) -> VideoClassifier | ExportedModel:
+    """Load a saved model, a released checkpoint, or an exported file, by its suffix.
+
+    Args:
+        path: The file.
+        names: Of the classes of a released checkpoint, which has none; others keep their own.
+        threads: CPU threads of ONNX Runtime and OpenVINO; None for their own choice. Torch's are torch's.
+
+    Raises:
+        ModelError: If it cannot be read, or there are not as many names as classes.
+    """
+    model = ExportedModel(path, threads=threads) if path.suffix in FORMAT_SUFFIXES.values() else load_model(path)
+    if names and not model.config.named:
+        model.config = model.config.name_classes(names)
+    return model
+
+
+def load_open(path: Path, *, classes: Path | None) -> VideoClassifier:
+    """Load a model whose layers can be looked into: no exported file.
+
+    Args:
+        path: The file.
+        classes: A list of names for the classes of a released checkpoint, which has none; others keep their own.
+
+    Raises:
+        ModelError: If it is an exported file, cannot be read, or there are not as many names as classes.
+        ManifestError: If the names cannot be read.
+    """
+    if path.suffix in FORMAT_SUFFIXES.values():
+        raise ModelError(
+            f"{path}: an exported file cannot be looked into; give the .safetensors model that it was made of"
+        )
+    model = load_model(path)
+    if classes is not None and not model.config.named:
+        model.config = model.config.name_classes(read_names(classes))
+    return model
+
+
+def _load_program(path: Path) -> tuple[Callable[[Tensor], Tensor], ModelConfig]:
+    if not path.is_file():
+        raise ModelError(f"{path}: no such model file; write one with gateshift export")
+    extra = {METADATA_KEY: ""}
+    try:
+        program = torch.export.load(path, extra_files=extra)
+    except Exception as error:  # a damaged archive fails in many ways
+        raise unreadable(path, error) or ModelError(f"{path}: not a readable export; write it again") from error
+    module = program.module()
+    # A function, as torch refuses to set an exported program to eval mode, which it is in anyway.
+    return lambda clips: module(clips), read_description(extra[METADATA_KEY])

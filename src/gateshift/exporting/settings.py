@@ -1,0 +1,47 @@
+"""The options of ``export``; the text under a field is its help.
+
+Nothing heavy is imported here, so that ``gateshift --help`` is quick.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from tyro.conf import Positional, arg
+
+
+@dataclass(frozen=True)
+class ExportSettings:
+    """Write a model, folded for inference and with its preprocessing inside, as a file for another runtime.
+
+    The file is kept once its logits on the videos are those of the model. test and predict take it as a model;
+    gateshift.exporting.runtime.Runtime runs .onnx and .xml without torch. A .pt2 file is a program: open only your own.
+    """
+
+    model: Annotated[Positional[Path], arg(metavar="MODEL")]
+    """A .safetensors model, or a released GSM, GSF or TSM checkpoint (.pth.tar)."""
+    videos: Annotated[Positional[Path], arg(metavar="VAL")]
+    """Labelled videos to check the file on: a CSV, a videofolder.txt list, or a folder of class folders."""
+    format: Literal["torch", "onnx", "openvino"]
+    """torch (.pt2, by torch.export), onnx (.onnx) or openvino (.xml and .bin)."""
+    out: Annotated[Path | None, arg(metavar="FILE")] = None
+    """File to write; by default beside MODEL, with the suffix of the format."""
+    precision: Literal["float32", "bf16", "int8"] = "float32"
+    """bf16 is faster where the machine computes in it, and costs digits; int8 (openvino) makes the file a quarter as
+    large, and costs more digits: accuracies are printed for both."""
+    calibrate: Annotated[Path | None, arg(metavar="LIST")] = None
+    """Videos that int8 is fitted to, without their labels: 128, spread over the list. By default those of VAL, whose
+    accuracy may then come out a little too good; the list of the training has no such fault."""
+    segments: int | None = None
+    """Frames of a clip, which are fixed in the file; by default as in training."""
+    classes: Path | None = None
+    """Names for the class numbers of a released checkpoint, and of a list of numbers, one a line: the release's
+    category.txt."""
+    root: Path | None = None
+    """Where relative paths of the list start; its own folder by default."""
+    workers: int | None = None
+    """Processes that load videos; 0 loads in the main process. By default a core for each but one."""
+    overwrite: bool = False
+    """Replace the file if there is one."""

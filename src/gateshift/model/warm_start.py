@@ -1,0 +1,51 @@
+"""Starting a training from a trained model: what it has learned, put into a new network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from gateshift.errors import ModelError
+from gateshift.model.classifier import VideoClassifier
+from gateshift.model.config import ModelConfig
+from gateshift.model.io import load_model
+
+# What decides the shape and the meaning of the weights.
+SAME = ("backbone", "temporal", "num_sites", "ratio", "interleave", "causal")
+
+
+@torch.no_grad()
+def start_from(model: VideoClassifier, path: str | Path) -> list[str]:
+    """Give a model the weights of a trained one: backbone, temporal modules, and the classes that both have.
+
+    Args:
+        model: Changed in place; its classes may be others than those of the file.
+        path: As of :func:`gateshift.load_model`.
+
+    Returns:
+        The classes that are new to the file: their part of the classifier is left as it is.
+
+    Raises:
+        ModelError: If the file cannot be loaded, or holds another network.
+    """
+    trained = load_model(path)
+    _check_same(model.config, trained.config, path)
+    try:
+        model.backbone.load_state_dict(trained.backbone.state_dict())
+    except RuntimeError:  # transformers for another size have other position embeddings
+        sizes = f"{trained.config.size_px} px, and for {model.config.size_px} px"
+        raise ModelError(f"{path}: its network is for {sizes} it has other weights; ask for the same size") from None
+    known = {name: row for row, name in enumerate(trained.classes)}
+    rows = [(row, known[name]) for row, name in enumerate(model.classes) if name in known]
+    for own, theirs in rows:
+        model.head.weight[own] = trained.head.weight[theirs]
+        model.head.bias[own] = trained.head.bias[theirs]
+    return [name for name in model.classes if name not in known]
+
+
+def _check_same(own: ModelConfig, theirs: ModelConfig, path: str | Path) -> None:
+    for name in SAME:
+        wanted, found = getattr(own, name), getattr(theirs, name)
+        if wanted != found:
+            raise ModelError(f"{path}: its {name} is {found}, and {wanted} is asked for; ask for the same")

@@ -1,0 +1,293 @@
+"""Score a list of videos that is too long for one process, by Ray Data: on all cores, all GPUs, or a cluster.
+
+Each worker has a model, and processes that decode. What it says of a part of the list comes back as text, which the
+one process that the user started writes: so no video is in the results twice, whatever was killed on the way.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import logging
+import os
+import socket
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import torch
+
+from gateshift.data.clips.remote import WantedViews, check_address, read_apart
+from gateshift.data.clips.views import Protocol
+from gateshift.data.lists.tables import listed_path, open_text, parsed_rows
+from gateshift.data.video.sources import is_address
+from gateshift.devices import put_on_device
+from gateshift.errors import ManifestError, ModelError, SettingsError, VideoError
+from gateshift.exporting.loading import ExportedModel, load_any
+from gateshift.model.classifier import VideoClassifier
+from gateshift.prediction.job_folder import FINISHED, JobFolder
+from gateshift.prediction.predict import Prediction, classify, collect_videos, unread
+from gateshift.prediction.settings import check_top
+
+LIST_SUFFIXES = (".csv", ".txt")
+CONNECT_S = 10.0  # a cluster that does not answer by then is not there
+TRIES = 3  # of a part, where something unforeseen goes wrong in a worker that goes on
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """How videos are scored.
+
+    Attributes:
+        model: A file that ``load_any`` reads, under the same path on every machine.
+        names: Of the classes of a released checkpoint.
+        protocol: The views of each video.
+        top: How many classes to name, at least 1.
+        timeout_s: How long fetching and decoding one video may take, above 0.
+    """
+
+    model: Path
+    names: tuple[str, ...]
+    protocol: Protocol
+    top: int
+    timeout_s: float
+
+
+def list_videos(sources: Sequence[str]) -> list[str]:
+    """The videos meant by files, folders, addresses, and lists of these; one that is named twice comes once.
+
+    Args:
+        sources: A ``.txt`` with a video a line, or a ``.csv`` with a column ``path``, is a list. Paths in it start at
+            its folder.
+
+    Raises:
+        ManifestError: If a list cannot be read.
+        SettingsError: If there is nothing here to fetch from a kind of address.
+        VideoError: If there are no videos.
+    """
+    found: dict[str, None] = {}
+    for source in sources:
+        path = Path(source)
+        if is_address(source):
+            found[source] = None
+        elif path.suffix.lower() in LIST_SUFFIXES:
+            found.update((line if is_address(line) else str(path.parent / line), None) for line in _lines(path))
+        else:
+            found.update((str(video), None) for video in collect_videos([path]))
+    if not found:
+        raise VideoError(f"{', '.join(sources)}: no video in it; name files, folders, addresses or lists of them")
+    for address in {video.partition("://")[0]: video for video in found if is_address(video)}.values():
+        check_address(address)
+    return list(found)
+
+
+def _lines(path: Path) -> Iterator[str]:
+    """What a list names, in order."""
+    if not path.is_file():
+        raise ManifestError(f"{path}: no such list; give a text file with a video a line, or a CSV with a column path")
+    with open_text(path) as text:
+        if path.suffix.lower() == ".txt":
+            yield from filter(None, (listed_path(line.rstrip("\n"), path.parent) for line in text))
+            return
+        rows = csv.DictReader(text)
+        if "path" not in (rows.fieldnames or ()):
+            raise ManifestError(
+                f"{path}: columns {', '.join(rows.fieldnames or ()) or '(none)'}; one must be path; add it"
+            )
+        for row in parsed_rows(rows, path):
+            where = f"{path}, line {rows.line_num}"
+            if row.get("start") or row.get("end"):
+                raise ManifestError(
+                    f"{where}: a part of a video; whole videos are scored; list them without start and end"
+                )
+            video = listed_path(row["path"] or "", path.parent)
+            if not video:
+                raise ManifestError(f"{where}: no path; correct or delete the line")
+            yield video
+
+
+def score_on_ray(
+    scoring: Scoring, videos: Sequence[str], out: Path, *, on_videos: Callable[[int], None] = lambda _: None
+) -> Path:
+    """Score videos on the Ray cluster at RAY_ADDRESS, or on this machine if there is none.
+
+    A job that was stopped goes on, given the same again: parts of the list that are in ``out`` are left alone.
+
+    Args:
+        scoring: How.
+        videos: Paths or addresses, each once, as ``list_videos`` gives them. Relative paths start at this process's
+            folder. Files lie under the same path on every machine.
+        out: The job's folder. Only this process writes in it.
+        on_videos: Called with how many more videos are done; first with those of before.
+
+    Returns:
+        The file of all records, a line of JSON for each video, in order, as ``predict --json`` prints them.
+
+    Raises:
+        SettingsError: If Ray is not installed, ``out`` holds something else, or a number is out of range.
+        ModelError: If a worker cannot read the model.
+    """
+    check_ray()
+    check_top(scoring.top)
+    base = Path.cwd()
+    if not (out / FINISHED).exists():
+        _check_cluster()
+    job = JobFolder(out, videos, _about(scoring, videos, base))
+    parts = job.missing()
+    on_videos(len(videos) - sum(len(job.videos_of(part)) for part in parts))
+    if parts:
+        rows = [{"part": part, "videos": json.dumps(job.videos_of(part))} for part in parts]
+        for part, records in _map_on_ray(scoring, base, rows):
+            job.write(part, records)
+            on_videos(len(job.videos_of(part)))
+    job.finish()
+    return job.finished
+
+
+def check_ray() -> None:
+    """Raise SettingsError unless Ray Data is installed."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # a cluster started here tells nobody that it was
+    try:
+        import ray.data  # noqa: F401
+    except ImportError as error:
+        raise SettingsError(
+            f"--engine ray: Ray Data cannot be imported ({error}); pip install 'gateshift[cluster]', or leave it out"
+        ) from None
+
+
+def _check_cluster() -> None:
+    """Raise SettingsError unless the cluster at RAY_ADDRESS, if there is to be one, answers."""
+    address = _address()
+    if address in ("auto", "local"):
+        return
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if not host or not port.isdigit():
+        raise SettingsError(f"RAY_ADDRESS {address}; it is HOST:PORT, ray://HOST:PORT, auto or local; correct it")
+    try:  # Ray itself would wait for minutes, and then say it on a page
+        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_S).close()
+    except (OSError, OverflowError) as error:
+        raise _no_cluster(address, error) from None
+
+
+def _address() -> str:
+    """Without an address, Ray would join whatever cluster was last started on this machine, dead ones too."""
+    return os.environ.get("RAY_ADDRESS") or "local"
+
+
+def _no_cluster(address: str, error: Exception) -> SettingsError:
+    return SettingsError(
+        f"RAY_ADDRESS {address}: {error}; start a cluster there, set RAY_AUTH_MODE=token if "
+        "it asks for a token, or unset RAY_ADDRESS to use this machine alone"
+    )
+
+
+def _map_on_ray(scoring: Scoring, base: Path, rows: Sequence[dict[str, Any]]) -> Iterator[tuple[int, str]]:
+    """The numbers and records of parts, as they are done."""
+    import ray
+
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = context.print_on_execution_start = False
+    context.execution_no_progress_timeout_s = -1  # each video has a time-out of its own
+    context.retried_map_errors, context.max_map_retries = True, TRIES - 1
+    address = _address()
+    try:
+        ray.init(address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
+    except ConnectionError as error:
+        raise _no_cluster(address, error) from None
+    try:
+        workers, cpus, gpus = _shares([node["Resources"] for node in ray.nodes() if node["Alive"]])
+        pool = ray.data.ActorPoolStrategy(min_size=1, initial_size=min(workers, len(rows)))
+        # A row of its own is what one task does, and what is done again if its worker dies.
+        scored = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
+            _Scorer, fn_constructor_args=(scoring, base, cpus), compute=pool, num_cpus=cpus, num_gpus=gpus
+        )
+        for batch in scored.iter_batches(batch_size=None, prefetch_batches=0):  # none waits for the next
+            for part, records, failure in zip(batch["part"], batch["records"], batch["failure"], strict=True):
+                if failure:
+                    raise ModelError(f"a worker of the cluster: {failure}")
+                yield int(part), str(records)
+    finally:
+        ray.shutdown()
+
+
+def _shares(nodes: Sequence[dict[str, float]]) -> tuple[int, int, int]:
+    """How many workers there is room for, and the CPUs and GPUs of each: one of the scarcer kind."""
+    with_gpus = [node for node in nodes if node.get("GPU", 0) >= 1]
+    if not with_gpus:
+        return max(sum(int(node.get("CPU", 0)) for node in nodes), 1), 1, 0
+    cpus = min(int(node.get("CPU", 0) // node["GPU"]) for node in with_gpus)
+    return sum(int(node["GPU"]) for node in with_gpus), max(cpus, 1), 1
+
+
+class _Scorer:
+    """What a worker does: a row with a part of the list in, its records out."""
+
+    def __init__(self, scoring: Scoring, base: Path, cpus: int) -> None:
+        self._scoring = scoring
+        self._base = base
+        self._cpus = cpus
+
+    @cached_property
+    def _model(self) -> VideoClassifier | ExportedModel:
+        scoring = self._scoring
+        return put_on_device(load_any(self._base / scoring.model, names=scoring.names, threads=self._cpus))
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        try:
+            model = self._model
+        except ModelError as error:  # raised here, it would reach the user as a page of Ray's
+            return {"part": row["part"], "records": "", "failure": str(error)}
+        predictions = self._predict(model, json.loads(row["videos"]))
+        records = "".join(json.dumps(prediction.to_dict()) + "\n" for prediction in predictions)
+        return {"part": row["part"], "records": records, "failure": ""}
+
+    def _predict(self, model: VideoClassifier | ExportedModel, videos: Sequence[str]) -> list[Prediction]:
+        scoring, config = self._scoring, model.config
+        found: dict[int, Prediction] = {}
+        with TemporaryDirectory(prefix="gateshift-") as folder:
+            wanted = [
+                WantedViews(
+                    video,
+                    self._base,
+                    scoring.protocol,
+                    config.size_px,
+                    config.resize_px,
+                    config.square_pixels,
+                    Path(folder),
+                )
+                for video in videos
+            ]
+            # The next video is decoded while the model is at this one.
+            for number, read in read_apart(wanted, workers=self._cpus, timeout_s=scoring.timeout_s):
+                if isinstance(read, VideoError):
+                    found[number] = unread(videos[number], config, read)
+                else:
+                    views = torch.from_numpy(read)
+                    found[number] = classify(model, views, scoring.protocol, video=videos[number], top=scoring.top)
+        return [found[number] for number in range(len(videos))]
+
+
+def _about(scoring: Scoring, videos: Sequence[str], base: Path) -> dict[str, str]:
+    """What makes two jobs the same."""
+    places = [video if is_address(video) else str(base / video) for video in videos]
+    weights = scoring.model.with_suffix(".bin")  # of an OpenVINO file
+    files = [scoring.model, *([weights] if scoring.model.suffix == ".xml" and weights.is_file() else [])]
+    return {
+        "list": f"{len(videos)} videos, {_digest([json.dumps(places).encode()])}",
+        "model": f"{scoring.model.name}, {_digest([file.read_bytes() for file in files])}",
+        "classes": _digest([json.dumps(scoring.names).encode()]),
+        "protocol": str(scoring.protocol),
+        "--top": str(scoring.top),
+    }
+
+
+def _digest(contents: Sequence[bytes]) -> str:
+    digest = hashlib.sha256()
+    for content in contents:
+        digest.update(content)
+    return digest.hexdigest()[:16]

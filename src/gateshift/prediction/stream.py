@@ -1,0 +1,237 @@
+"""Say what happens while it happens: a model on frames that come one by one."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from gateshift.data.clips.views import Protocol
+from gateshift.data.video.live import LiveFrame
+from gateshift.errors import ModelError, SettingsError
+from gateshift.evaluation.protocol import choose_protocol
+from gateshift.exporting.loading import ExportedModel
+from gateshift.model.classifier import ClipClassifier
+from gateshift.model.streaming.network import ExactStream, FrameFeatures
+from gateshift.prediction.windows import Smoothing, Thresholds, Windows, stack_clips
+
+Frames = NDArray[np.uint8] | Iterable[NDArray[np.uint8]]
+
+
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What happens in a stretch of a stream: a window, or one frame of an exact stream.
+
+    Attributes:
+        start: Its first frame.
+        end: The frame after its last one.
+        probabilities: Of the classes [K], smoothed.
+        label: The class that happens; None is nothing.
+    """
+
+    start: int
+    end: int
+    probabilities: Tensor
+    label: str | None
+
+
+class Stream:
+    """A model on a video that comes frame by frame.
+
+    In *windows*: a clip of the last ``window`` frames is classified every ``hop`` frames. *Exact*: every frame gets
+    the answer that it has in the whole recording as one clip, ``delay`` frames later, in memory that does not grow.
+    With a causal model an exact stream has no delay.
+
+    Args:
+        model: In eval mode.
+        exact: Whether the stream is exact; ``window``, ``hop`` and ``segments`` then say nothing.
+        window: Frames of a window.
+        hop: Frames from one window to the next.
+        segments: T, frames of a window's clip; by default as in training.
+        smooth: Answers are the mean of this many, up to the last one.
+        enter: A class begins when its probability reaches this.
+        leave: It ends when its probability falls below this.
+
+    Attributes:
+        delay: How many frames after a frame, or after the last one of a window, its answer comes.
+
+    Raises:
+        SettingsError: If a number is out of its range, or nothing says how many segments a clip has.
+        ModelError: If an exact stream is wanted of a model that cannot give one.
+    """
+
+    def __init__(
+        self,
+        model: ClipClassifier | ExportedModel,
+        *,
+        exact: bool = False,
+        window: int = 64,
+        hop: int = 16,
+        segments: int | None = None,
+        smooth: int = 1,
+        enter: float = 0.5,
+        leave: float = 0.4,
+    ) -> None:
+        if exact and not isinstance(model, ClipClassifier):
+            raise ModelError("an exported file has no exact stream; give the .safetensors model that it was made of")
+        if isinstance(model, ClipClassifier) and model.training:
+            raise ModelError("the model is in training mode, where answers are random; call model.eval()")
+        self._model = model
+        self._device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+        self._smoothing, self._thresholds = Smoothing(smooth), Thresholds(enter, leave)
+        self._state: int | None = None
+        self._next = 0  # number of the next frame
+        self._unanswered: deque[int] = deque()  # numbers of frames that have come and have no answer of an exact stream
+        self._exact = ExactStream(model) if exact and isinstance(model, ClipClassifier) else None
+        self.delay = self._exact.delay if self._exact else 0
+        if self._exact is None:
+            num_segments = choose_protocol(model.config, segments=segments).num_segments
+            self._windows = Windows(window, hop, num_segments)
+            self._start = 0  # of the next window
+            self._kept: dict[int, Tensor] = {}  # frames by number, [3, s, s], of windows to come
+
+    @torch.inference_mode()
+    def push(self, frames: Frames, *, number: int | None = None, newest: bool = False) -> list[Answer]:
+        """Take the next frame, or several.
+
+        Args:
+            frames: uint8 RGB [H, W, 3], or several of them: [k, H, W, 3], or one after the other.
+            number: Of the first of them, where frames were dropped before it. An exact stream closes the gap: to it the
+                frames are those of a recording without the dropped ones; its answers have the frames' own numbers.
+            newest: Of several windows that are due, classify the last one alone. Nothing to an exact stream.
+
+        Returns:
+            The answers that are due, in order.
+
+        Raises:
+            ModelError: If these are not such frames.
+            SettingsError: If frames of that number have come already.
+        """
+        if number is not None and number < self._next:
+            raise SettingsError(f"frame {number} after frame {self._next - 1}; frames come in order; number them so")
+        single = isinstance(frames, np.ndarray) and frames.ndim == 3
+        pixels: Iterable[NDArray[np.uint8]] = (frames,) if single else frames  # type: ignore[assignment]
+        if self._exact is not None:
+            crops = [self._crop(frame) for frame in pixels]
+            first = self._next if number is None else number
+            self._next = first + len(crops)
+            self._unanswered.extend(range(first, self._next))
+            return self._frame_answers(self._exact.push(torch.stack(crops).to(self._device))) if crops else []
+        first, is_gap = (self._next, False) if number is None else (number, number > self._next)
+        due: list[range] = []
+        for place, frame in enumerate(pixels, start=first):
+            self._next = place + 1
+            # Until there was a window, all of the video may become one. Behind a gap, a frame stands for others.
+            is_first = place < self._windows.size or (is_gap and place == first)
+            if is_first or self._windows.is_needed(place):
+                self._kept[place] = self._crop(frame)
+            while self._start + self._windows.size <= self._next:
+                due.append(range(self._start, self._start + self._windows.size))
+                self._start += self._windows.hop
+        answers = [self._classify(window) for window in (due[-1:] if newest else due)]
+        self._kept = {place: frame for place, frame in self._kept.items() if place >= self._start}
+        return answers
+
+    @torch.inference_mode()
+    def finish(self) -> list[Answer]:
+        """End the stream: the last ``delay`` frames, or all of them where they were fewer than a window."""
+        if self._exact is not None:
+            return self._frame_answers(self._exact.flush()) if self._exact.num_frames else []
+        is_short = 0 < self._next < self._windows.size
+        return [self._classify(range(self._next))] if is_short else []
+
+    def _crop(self, frame: NDArray[np.uint8]) -> Tensor:
+        """What the model sees of a frame, as in a test with one crop: [H, W, 3] -> [3, s, s]."""
+        if frame.ndim != 3 or frame.shape[2] != 3 or 0 in frame.shape or frame.dtype != np.uint8:
+            raise ModelError(
+                f"a frame of shape {list(frame.shape)} and {frame.dtype}; a stream takes uint8 RGB [H, W, 3]; "
+                "convert it"
+            )
+        config = self._model.config
+        single = torch.from_numpy(frame).permute(2, 0, 1).unsqueeze(0)  # [1, 3, H, W]
+        return Protocol(1).crops(single, size_px=config.size_px, resize_px=config.resize_px)[0, 0]
+
+    def _classify(self, window: range) -> Answer:
+        numbers = [self._nearest(number) for number in self._windows.frames_of(window)]
+        clip = stack_clips([[self._kept[number] for number in numbers]])  # [1, T, 3, s, s]
+        return self._answer(window, self._model(clip.to(self._device))[0])
+
+    def _nearest(self, number: int) -> int:
+        """The frame itself or, where it was dropped, the kept one that is nearest to it."""
+        return number if number in self._kept else min(self._kept, key=lambda kept: abs(kept - number))
+
+    def _frame_answers(self, found: FrameFeatures) -> list[Answer]:
+        numbers = [self._unanswered.popleft() for _ in range(len(found))]
+        return [self._answer(range(i, i + 1), row) for i, row in zip(numbers, found.logits, strict=True)]
+
+    def _answer(self, place: range, logits: Tensor) -> Answer:
+        probabilities = self._smoothing.add(self._model.config.probabilities(logits).cpu())
+        self._state = self._thresholds.next_state(self._state, probabilities)
+        label = None if self._state is None else self._model.config.classes[self._state]
+        return Answer(place.start, place.stop, probabilities, label)
+
+
+@dataclass
+class StreamReport:
+    """How a stream went.
+
+    Attributes:
+        frames: How many were looked at.
+        answers: How many were given.
+        dropped: Frames that the source gave and nobody had time for.
+        duration_s: From the first frame to the last answer.
+        latency_s: From the coming of a frame to the answer that it was the last one of: their sum.
+        max_latency_s: The longest.
+    """
+
+    frames: int = 0
+    answers: int = 0
+    dropped: int = 0
+    duration_s: float = 0.0
+    latency_s: float = 0.0
+    max_latency_s: float = 0.0
+
+    def __str__(self) -> str:
+        rate = self.frames / self.duration_s if self.duration_s else 0.0
+        mean_ms = 1e3 * self.latency_s / self.answers if self.answers else 0.0
+        return (
+            f"{self.frames} frames in {self.duration_s:.1f} s ({rate:.1f} fps), {self.dropped} dropped; "
+            f"{self.answers} answers, latency {mean_ms:.0f} ms, at most {1e3 * self.max_latency_s:.0f} ms"
+        )
+
+
+def run_stream(
+    stream: Stream, source: Iterable[list[LiveFrame]], report: StreamReport, *, newest: bool
+) -> Iterator[Answer]:
+    """Push what a source gives through a stream.
+
+    Args:
+        stream: New.
+        source: Gives frames in lists, those of a list following each other.
+        report: Counts what is done; ``dropped`` is for the caller to fill in.
+        newest: Of several windows that are due, classify the last one alone, so that the stream keeps up.
+
+    Yields:
+        The answers.
+    """
+    started: float | None = None
+    for frames in source:
+        started = frames[0].arrived_s if started is None else started
+        answers = stream.push((frame.read() for frame in frames), number=frames[0].number, newest=newest)
+        now = time.perf_counter()
+        report.frames += len(frames)
+        report.duration_s = now - started
+        if answers:
+            report.answers += len(answers)
+            report.latency_s += (now - frames[-1].arrived_s) * len(answers)
+            report.max_latency_s = max(report.max_latency_s, now - frames[-1].arrived_s)
+        yield from answers
+    last = stream.finish()
+    report.answers += len(last)
+    yield from last

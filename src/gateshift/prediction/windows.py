@@ -1,0 +1,136 @@
+"""Windows that slide over a video, and what is made of their answers."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+from gateshift.data.clips.sampling import segment_indices
+from gateshift.errors import SettingsError
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Windows of one size, one every so many frames, of each of which a clip is taken as of a video.
+
+    Attributes:
+        size: Frames of a window.
+        hop: Frames from the start of a window to the start of the next one.
+        num_segments: T, frames of a clip.
+    """
+
+    size: int
+    hop: int
+    num_segments: int
+
+    def __post_init__(self) -> None:
+        for name, value in (("window", self.size), ("hop", self.hop), ("segments", self.num_segments)):
+            if value < 1:
+                raise SettingsError(f"{name} of {value} frames; it has at least 1; raise it")
+
+    @cached_property
+    def offsets(self) -> tuple[int, ...]:
+        """Which frames of a window are its clip."""
+        return tuple(segment_indices(self.size, self.num_segments).tolist())
+
+    def frames_of(self, window: range) -> list[int]:
+        """The frames of a window's clip; one at an end of a video may be shorter than the others.
+
+        >>> Windows(8, 4, 2).frames_of(range(4, 12))
+        [6, 10]
+        """
+        if len(window) == self.size:
+            return [window.start + offset for offset in self.offsets]
+        return (segment_indices(len(window), self.num_segments) + window.start).tolist()
+
+    def is_needed(self, number: int) -> bool:
+        """Whether a frame is in the clip of any window."""
+        return any(number >= offset and (number - offset) % self.hop == 0 for offset in self.offsets)
+
+    def covering(self, num_frames: int) -> list[range]:
+        """The windows of a whole video; the last one ends with it, and a shorter video is one window.
+
+        >>> Windows(8, 4, 2).covering(13)
+        [range(0, 8), range(4, 12), range(5, 13)]
+        """
+        windows = [range(start, start + self.size) for start in range(0, num_frames - self.size + 1, self.hop)]
+        if not windows or windows[-1].stop < num_frames:
+            windows.append(range(max(num_frames - self.size, 0), num_frames))
+        return windows
+
+
+def stack_clips(clips: Sequence[Sequence[Tensor]]) -> Tensor:
+    """Clips of frames [3, s, s] as a batch [B, T, 3, s, s], in channels-last memory.
+
+    That is how the views of a test come: results are then the same to the bit.
+    """
+    frames = torch.stack([frame for clip in clips for frame in clip])
+    return frames.contiguous(memory_format=torch.channels_last).unflatten(0, (len(clips), -1))
+
+
+@dataclass(frozen=True)
+class Thresholds:
+    """When a class is said to happen.
+
+    Attributes:
+        enter: It begins when its probability reaches this; the likeliest class that does.
+        leave: It goes on until its probability falls below this, or another class begins that is likelier.
+    """
+
+    enter: float = 0.5
+    leave: float = 0.4
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.leave <= self.enter <= 1:
+            raise SettingsError(
+                f"enter {self.enter}, leave {self.leave}; both are probabilities in 0..1, and leave is not above "
+                "enter; correct them"
+            )
+
+    def next_state(self, state: int | None, probabilities: Tensor) -> int | None:
+        """Which class happens now.
+
+        Args:
+            state: Which class happened until now; None is nothing.
+            probabilities: [K].
+
+        Returns:
+            A class number, or None for nothing.
+
+        >>> Thresholds(0.6, 0.3).next_state(1, torch.tensor([0.55, 0.45]))
+        1
+        """
+        best = int(probabilities.argmax())
+        if float(probabilities[best]) >= self.enter:
+            return best
+        return state if state is not None and float(probabilities[state]) >= self.leave else None
+
+
+class Smoothing:
+    """The mean of the last answers.
+
+    Args:
+        size: Of how many.
+    """
+
+    def __init__(self, size: int) -> None:
+        if size < 1:
+            raise SettingsError(f"smoothing over {size} answers; it takes at least 1, which changes nothing; raise it")
+        self._last: deque[Tensor] = deque(maxlen=size)
+
+    def add(self, probabilities: Tensor) -> Tensor:
+        """Take an answer [K]; returns the mean [K] of it and those before."""
+        self._last.append(probabilities)
+        return torch.stack(tuple(self._last)).mean(0)
+
+
+def top_classes(probabilities: Tensor, classes: Sequence[str], top: int) -> list[dict[str, object]]:
+    """The likeliest classes as they stand in JSON, likeliest first."""
+    best = probabilities.topk(min(top, len(classes)))
+    named = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+    return [{"class": classes[index], "probability": value} for index, value in named]
