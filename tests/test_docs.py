@@ -152,10 +152,3 @@ def test_moving_over_names_options_that_there_are() -> None:
     for row in rows:
         unknown = set(re.findall(r"--[a-z][a-z-]+", row[2])) - known
         assert not unknown, row
-
-
-def test_the_map_of_the_files_names_each_of_them() -> None:
-    text = (ROOT / "CONTRIBUTING.md").read_text()
-    modules = [path.name for path in (ROOT / "src" / "gateshift").rglob("*.py")]
-    missing = [name for name in modules if f"`{name}`" not in text and name not in ("__init__.py", "__main__.py")]
-    assert missing == []

@@ -1,0 +1,115 @@
+"""The house: who imports whom, how many files a room has, and that the page about it is true."""
+
+import importlib.util
+import xml.etree.ElementTree as ElementTree
+from itertools import pairwise
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+MAX_FILES = 14
+# Modules that everything else may use.
+GENERAL = {"errors", "files", "devices", "version"}
+
+
+def load_drawing() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("draw_architecture", ROOT / "docs" / "draw_architecture.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+drawing = load_drawing()
+MODULES: dict[str, Path] = drawing.read_modules()
+IMPORTS: dict[str, set[str]] = drawing.read_imports(MODULES)
+ROOMS: dict[str, set[str]] = drawing.merge(IMPORTS, {name: drawing.room_of(name, MODULES) for name in MODULES})
+PACKAGES: dict[str, set[str]] = drawing.merge(ROOMS, {room: room.split(".")[0] for room in ROOMS})
+
+
+def test_no_module_imports_itself_by_way_of_others() -> None:
+    assert drawing.find_circle(IMPORTS) == []
+
+
+def test_no_room_imports_itself_by_way_of_others() -> None:
+    circle = drawing.find_circle(ROOMS)
+    ends = list(pairwise(circle))
+    room = {name: drawing.room_of(name, MODULES) for name in MODULES}
+    assert [(name, other) for name in IMPORTS for other in IMPORTS[name] if (room[name], room[other]) in ends] == []
+
+
+def test_no_package_imports_itself_by_way_of_others() -> None:
+    assert drawing.find_circle(PACKAGES) == []
+
+
+@pytest.mark.parametrize("home", ["data", "model"])
+def test_data_and_model_know_neither_each_other_nor_what_is_above_them(home: str) -> None:
+    assert PACKAGES[home] <= GENERAL
+
+
+def test_what_everything_may_use_knows_nothing_else() -> None:
+    assert {name: PACKAGES[name] - GENERAL for name in GENERAL if PACKAGES[name] - GENERAL} == {}
+
+
+def test_nothing_knows_the_command_line_and_its_terminal() -> None:
+    assert sorted(name for name, others in PACKAGES.items() if "cli" in others) == ["__main__"]
+    assert sorted(name for name, others in PACKAGES.items() if "terminal" in others) == ["cli"]
+
+
+def test_nothing_below_the_public_names_imports_them() -> None:
+    assert sorted(name for name, others in IMPORTS.items() if "gateshift" in others) == []
+
+
+def test_no_room_has_more_files_than_one_finds_ones_way_in() -> None:
+    folders = {path.parent for path in MODULES.values()}
+    counts = {folder.relative_to(ROOT).as_posix(): len(list(folder.glob("*.py"))) for folder in folders}
+    assert {folder: count for folder, count in counts.items() if count > MAX_FILES} == {}
+
+
+def test_every_module_says_in_its_first_line_what_it_is() -> None:
+    documented = drawing.write_map(MODULES)
+    assert [line for line in documented.splitlines() if line.endswith("|  |")] == []
+    assert [
+        name for name, path in MODULES.items() if path.name != "__init__.py" and f"`{path.name}`" not in documented
+    ] == []
+
+
+def test_the_picture_and_the_map_are_those_of_these_imports() -> None:
+    command = "run make architecture"
+    assert drawing.PICTURE.read_text("utf-8") == drawing.draw(MODULES, IMPORTS), command
+    page = drawing.PAGE.read_text("utf-8")
+    assert page == drawing.fill_page(page, MODULES), command
+
+
+def test_the_picture_shows_each_package_and_each_room_of_data_and_model() -> None:
+    texts = {each.text for each in ElementTree.parse(drawing.PICTURE).iter("{http://www.w3.org/2000/svg}text")}
+    wanted = {room.split(".")[0] for room in ROOMS if (ROOT / "src/gateshift" / room.split(".")[0]).is_dir()}
+    wanted |= {room.split(".")[1] for room in ROOMS if room.startswith(("data.", "model."))}
+    assert {f"{name}/" for name in wanted} <= texts
+
+
+@pytest.mark.parametrize(
+    ("statement", "wanted"),
+    [
+        ("from p.b import name", "p.b"),
+        ("from p import b", "p.b"),
+        ("import p.b as other", "p.b"),
+        ("from .b import name", "p.b"),
+        ("def f():\n    from p import b", "p.b"),
+        ("from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from p.b import Name", "p.b"),
+    ],
+)
+def test_imports_of_every_form_are_seen(statement: str, wanted: str, tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text(statement)
+    (tmp_path / "b.py").write_text("")
+    found = drawing.read_imports({"p.a": tmp_path / "a.py", "p.b": tmp_path / "b.py"})
+    assert found == {"p.a": {wanted}, "p.b": set()}
+
+
+def test_circles_are_found_and_arrows_that_say_nothing_new_are_left_out() -> None:
+    assert drawing.find_circle({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c", "b"]
+    assert drawing.find_circle({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []
+    assert drawing.reduce({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == {"a": {"b"}, "b": {"c"}, "c": set()}
