@@ -15,7 +15,7 @@ from PIL import Image
 
 from gateshift import create_model
 from gateshift.cli.main import parse
-from gateshift.data.clips.views import Protocol
+from gateshift.data.clips.views import EvalProtocol
 from gateshift.data.lists.manifest import Manifest, read_manifest
 from gateshift.data.video.files import open_video
 from gateshift.devices import create_accelerator
@@ -131,7 +131,7 @@ def test_a_network_that_averages_frames_has_exactly_half_of_the_clips_the_right_
         model,
         model.config,
         read_manifest(folder / "val.csv"),
-        Protocol(segments),
+        EvalProtocol(segments),
         create_accelerator("no"),
         batch_size=1,
         workers=0,

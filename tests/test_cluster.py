@@ -22,7 +22,7 @@ from serving import BRIGHT, DARK, grey_frames, write_brightness_model
 import gateshift as gs
 from gateshift.cli.main import main, parse
 from gateshift.data.clips.remote import WantedViews, read_apart
-from gateshift.data.clips.views import Protocol
+from gateshift.data.clips.views import EvalProtocol
 from gateshift.errors import ManifestError, SettingsError, VideoError
 from gateshift.evaluation.protocol import choose_protocol
 from gateshift.prediction.cluster import Scoring, _about, _shares, list_videos
@@ -183,7 +183,7 @@ def test_videos_at_addresses_are_fetched_by_workers_and_a_finished_job_is_left_a
 
 
 def wanted(video: str | Path, folder: Path) -> WantedViews:
-    return WantedViews(str(video), folder, Protocol(4), 32, 36, False, folder)
+    return WantedViews(str(video), folder, EvalProtocol(4), 32, 36, False, folder)
 
 
 def test_a_fetched_video_has_the_views_of_the_file_and_its_copy_is_removed(place: Path, tmp_path: Path) -> None:

@@ -12,9 +12,9 @@ import torch
 from torch.utils.data import Dataset
 
 from gateshift.data.clips import loader as loading
-from gateshift.data.clips.dataset import Augmentation, Sample, TestViews, TrainingClips
+from gateshift.data.clips.dataset import Augmentation, Sample, TrainingClips, ViewDataset
 from gateshift.data.clips.loader import EpochShuffle, collate, make_loader, read_batches
-from gateshift.data.clips.views import Protocol
+from gateshift.data.clips.views import EvalProtocol
 from gateshift.data.lists.class_pairs import mirror_map
 from gateshift.data.lists.manifest import Manifest, read_manifest
 from gateshift.data.processes import LONGEST_TEMP_CHARS
@@ -86,8 +86,8 @@ def test_each_epoch_has_its_own_order_of_all_videos() -> None:
 
 
 def test_views_are_clips_times_crops_in_the_order_of_the_protocol(manifest: Manifest, numbers_of: Callable) -> None:
-    protocol = Protocol(4, num_clips=2, num_crops=3)
-    views = TestViews(manifest, protocol, size_px=16, resize_px=18)[0]["views"]
+    protocol = EvalProtocol(4, num_clips=2, num_crops=3)
+    views = ViewDataset(manifest, protocol, size_px=16, resize_px=18)[0]["views"]
     assert views.shape == (6, 4, 3, 16, 16)
     assert [numbers_of(view) for view in views] == [[0, 5, 10, 15]] * 3 + [[2, 7, 12, 17]] * 3
 
@@ -95,7 +95,7 @@ def test_views_are_clips_times_crops_in_the_order_of_the_protocol(manifest: Mani
 def test_a_bad_video_is_a_failure_that_names_it_and_never_another_frame(manifest: Manifest) -> None:
     bad = manifest.entries[1].path
     bad.write_bytes(b"nothing")
-    views = TestViews(manifest, Protocol(4), size_px=16, resize_px=18)
+    views = ViewDataset(manifest, EvalProtocol(4), size_px=16, resize_px=18)
     batch = next(iter(make_loader(views, batch_size=3, workers=1)))
     assert batch["indices"].tolist() == [0, 2]
     assert len(batch["failures"]) == 1
@@ -108,7 +108,7 @@ def test_a_stated_length_limits_the_frames_that_are_used(manifest: Manifest, num
     (manifest.source.parent / "list.txt").write_text("0.mp4 4 0\n")
     (manifest.source.parent / "classes.txt").write_text("left\nright\n")
     short = read_manifest(manifest.source.parent / "list.txt")
-    views = TestViews(short, Protocol(4), size_px=16, resize_px=18)[0]["views"]
+    views = ViewDataset(short, EvalProtocol(4), size_px=16, resize_px=18)[0]["views"]
     assert numbers_of(views[0]) == [0, 1, 2, 3]
 
 

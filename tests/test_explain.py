@@ -18,7 +18,7 @@ from torch import Tensor, nn
 import gateshift as gs
 from gateshift.cli.main import main, run
 from gateshift.data.clips.dataset import read_views
-from gateshift.data.clips.views import Protocol
+from gateshift.data.clips.views import EvalProtocol
 from gateshift.data.video.files import open_video
 from gateshift.drawing.html_page import Section, render_page
 from gateshift.errors import ModelError
@@ -51,7 +51,7 @@ def open_gates(temporal: str = "gsm", *, seed: int = 0, size_px: int = 32, causa
 
 def read_clip(path: Path, *, num_frames: int = 8, size_px: int = 32) -> Tensor:
     with open_video(path) as video:
-        return read_views(video, Protocol(num_frames), size_px=size_px, resize_px=size_px)  # [1, T, 3, size, size]
+        return read_views(video, EvalProtocol(num_frames), size_px=size_px, resize_px=size_px)  # [1, T, 3, size, size]
 
 
 # Gates and time
@@ -346,7 +346,7 @@ def test_the_table_of_a_data_set_is_what_its_clips_give(saved: Path, clips: Path
     batches = []
     for path in paths:
         with open_video(path) as video:
-            batches.append(read_views(video, Protocol(4), size_px=32, resize_px=model.config.resize_px))
+            batches.append(read_views(video, EvalProtocol(4), size_px=32, resize_px=model.config.resize_px))
     for layer, both in gs.gate_openness(model, batches).items():
         assert [rows[layer, direction] for direction in DIRECTIONS] == pytest.approx(both.tolist(), abs=1e-5)
 

@@ -21,7 +21,7 @@ import gateshift as gs
 import gateshift.data.video.live
 from gateshift.cli.main import main, parse
 from gateshift.data.clips.dataset import read_views
-from gateshift.data.clips.views import Protocol
+from gateshift.data.clips.views import EvalProtocol
 from gateshift.data.video.files import open_video
 from gateshift.data.video.live import FileFrames, LiveFrame, NewestFrames, is_live
 from gateshift.errors import ModelError, SettingsError, VideoError
@@ -159,7 +159,7 @@ def offline(model: VideoClassifier, path: Path, window: range) -> torch.Tensor:
         path, start_s=(window.start - 0.5) / FPS if window.start else 0, end_s=(window.stop - 0.5) / FPS
     ) as part:
         assert part.num_frames == len(window)
-        views = read_views(part, Protocol(4), size_px=model.config.size_px, resize_px=model.config.resize_px)
+        views = read_views(part, EvalProtocol(4), size_px=model.config.size_px, resize_px=model.config.resize_px)
     with torch.inference_mode():
         return model(views)[0].softmax(0)
 
@@ -224,7 +224,7 @@ def test_an_exact_stream_answers_for_every_frame_as_the_whole_recording(video: P
     answers = answers_of(gs.Stream(model, exact=True), video)
     with open_video(video) as opened:
         frames = opened.read(range(NUM_FRAMES))
-    crops = Protocol(1).crops(frames, size_px=8, resize_px=model.config.resize_px)[0]
+    crops = EvalProtocol(1).crops(frames, size_px=8, resize_px=model.config.resize_px)[0]
     expected = model.head(offline_features(model, crops)).float().softmax(1)
     assert [answer.start for answer in answers] == list(range(NUM_FRAMES))
     found = torch.stack([answer.probabilities for answer in answers])

@@ -9,7 +9,7 @@ import pytest
 
 from gateshift.cli.main import parse
 from gateshift.errors import SettingsError
-from gateshift.evaluation.settings import TestSettings
+from gateshift.evaluation.settings import EvaluationSettings
 from gateshift.recipes.options import AugmentOptions, OptimOptions
 from gateshift.recipes.recipe import load_recipe, put_recipe, recipe_names
 from gateshift.training.settings import TrainSettings
@@ -78,7 +78,7 @@ def test_a_value_of_another_kind_is_one_line(text: str, message: str, tmp_path: 
 
 
 def test_a_test_with_a_recipe_has_its_protocol() -> None:
-    settings = TestSettings(Path("m"), Path("v"), recipe="gsm-inceptionv3-8x2", crops=3)
+    settings = EvaluationSettings(Path("m"), Path("v"), recipe="gsm-inceptionv3-8x2", crops=3)
     assert (settings.segments, settings.clips, settings.crops) == (8, 2, 3)
     assert settings == parse(["test", "m", "v", "--recipe", "gsm-inceptionv3-8x2", "--crops", "3"])
 

@@ -22,7 +22,7 @@ from sklearn.metrics import classification_report, log_loss
 import gateshift as gs
 from gateshift.cli.main import main, parse
 from gateshift.data.clips.dataset import open_entry, read_views
-from gateshift.data.clips.views import Protocol
+from gateshift.data.clips.views import EvalProtocol
 from gateshift.data.lists.manifest import read_manifest
 from gateshift.devices import create_accelerator
 from gateshift.errors import ScoresError
@@ -32,7 +32,7 @@ from gateshift.evaluation.metrics import confusion
 from gateshift.evaluation.report import Report, pair, write_report
 from gateshift.evaluation.report_drawing import draw_matrix, matrix_ticks
 from gateshift.evaluation.scores import Scores, load_scores, save_scores
-from gateshift.evaluation.settings import TestSettings
+from gateshift.evaluation.settings import EvaluationSettings
 
 
 def random_scores(
@@ -339,7 +339,7 @@ def test_each_view_chooses_for_itself_and_mirrored_ones_for_the_swapped_class(mo
     network, manifest = gs.load_model(model), read_manifest(clips / "val.csv")
     pairs = (("move left", "move right"), ("cover", "uncover"))
     config = dataclasses.replace(network.config, mirror_pairs=pairs)
-    protocol = Protocol(4, num_clips=2, num_crops=10)
+    protocol = EvalProtocol(4, num_clips=2, num_crops=10)
     accelerator = create_accelerator("no")
     found = evaluate_views(network, config, manifest, protocol, accelerator, batch_size=3, workers=0)
     assert found.choices.shape == (10, 2, 10)
@@ -455,4 +455,4 @@ def test_the_documents_python_runs_and_its_commands_are_understood(
         exec(compile(block, "reports.md", "exec"), {})
     assert "Evaluation of <bdi>my model</bdi>" in (tmp_path / "report.html").read_text(encoding="utf-8")
     commands = re.findall(r"^gateshift (.*)$", text, re.MULTILINE)
-    assert [type(parse(command.split())) for command in commands] == [TestSettings, TestSettings]
+    assert [type(parse(command.split())) for command in commands] == [EvaluationSettings, EvaluationSettings]

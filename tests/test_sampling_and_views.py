@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from gateshift.data.clips.sampling import clip_places, segment_indices
 from gateshift.data.clips.transforms import Box, crop, mirror, multi_scale_boxes, random_brightness, random_crop
-from gateshift.data.clips.views import Protocol, crop_boxes, merge_views
+from gateshift.data.clips.views import EvalProtocol, crop_boxes, merge_views
 from gateshift.errors import SettingsError
 
 SAMPLING = json.loads((GOLDEN / "sampling.json").read_text())
@@ -36,13 +36,13 @@ def image(height: int, width: int) -> torch.Tensor:
 
 @pytest.mark.parametrize("case", SAMPLING, ids=lambda case: f"{case['num_segments']}of{case['num_frames']}")
 def test_test_and_validation_frames_are_those_of_the_release(case: dict) -> None:
-    def numbers(protocol: Protocol) -> list[list[int]]:  # the release counts from 1
+    def numbers(protocol: EvalProtocol) -> list[list[int]]:  # the release counts from 1
         return [[index + 1 for index in clip] for clip in protocol.frame_indices(case["num_frames"])]
 
     segments = case["num_segments"]
-    assert numbers(Protocol(segments)) == [case["test_1clip"]]
-    assert numbers(Protocol(segments, num_clips=2)) == case["test_2clips"]
-    assert numbers(Protocol(segments, short_videos="first-frame")) == [case["val"]]
+    assert numbers(EvalProtocol(segments)) == [case["test_1clip"]]
+    assert numbers(EvalProtocol(segments, num_clips=2)) == case["test_2clips"]
+    assert numbers(EvalProtocol(segments, short_videos="first-frame")) == [case["val"]]
 
 
 @given(num_frames=st.integers(1, 400), num_segments=st.integers(1, 40), seed=st.integers(0, 9))
@@ -63,7 +63,7 @@ def test_a_random_clip_reaches_every_frame() -> None:
 
 @given(num_frames=st.integers(1, 100), num_segments=st.integers(1, 30), num_clips=st.integers(1, 10))
 def test_test_frames_are_in_range_and_in_order(num_frames: int, num_segments: int, num_clips: int) -> None:
-    for clip in Protocol(num_segments, num_clips).frame_indices(num_frames):
+    for clip in EvalProtocol(num_segments, num_clips).frame_indices(num_frames):
         assert clip == sorted(clip)
         assert 0 <= clip[0]
         assert clip[-1] < num_frames
@@ -87,7 +87,7 @@ def test_places_outside_a_segment_are_refused() -> None:
 
 @pytest.mark.parametrize(("key", "height", "width", "size"), golden_keys("center"))
 def test_the_centre_crop_is_that_of_the_release(key: str, height: int, width: int, size: int) -> None:
-    found = Protocol(1).crops(image(height, width), size_px=size, resize_px=size * 256 // 224)
+    found = EvalProtocol(1).crops(image(height, width), size_px=size, resize_px=size * 256 // 224)
     assert found.shape == (1, 1, 3, size, size)
     difference = found[0, 0].permute(1, 2, 0).numpy().astype(int) - TRANSFORMS[key].astype(int)
     assert np.abs(difference).mean() <= 0.5
@@ -97,7 +97,7 @@ def test_the_centre_crop_is_that_of_the_release(key: str, height: int, width: in
 @pytest.mark.parametrize("case", range(4))
 def test_five_and_ten_crops_are_those_of_the_release_in_order(count: int, case: int) -> None:
     key, height, width, size = golden_keys("five" if count == 5 else "ten")[case]
-    found = Protocol(1, num_crops=count).crops(image(height, width), size_px=size, resize_px=size * 256 // 224)
+    found = EvalProtocol(1, num_crops=count).crops(image(height, width), size_px=size, resize_px=size * 256 // 224)
     means = found[:, 0].float().mean((2, 3)).numpy()  # [crops, 3]
     np.testing.assert_allclose(means, TRANSFORMS[key], atol=0.05)
 
@@ -120,7 +120,7 @@ def test_training_boxes_lie_inside_any_frame(height: int, width: int, size: int,
 
 def test_three_crops_cover_the_whole_width_and_height() -> None:
     assert crop_boxes(64, 100, size_px=64, count=3) == [Box(0, 0, 64, 64), Box(18, 0, 64, 64), Box(36, 0, 64, 64)]
-    assert Protocol(2, num_crops=3).crops(image(48, 90), size_px=32, resize_px=36).shape == (3, 1, 3, 32, 32)
+    assert EvalProtocol(2, num_crops=3).crops(image(48, 90), size_px=32, resize_px=36).shape == (3, 1, 3, 32, 32)
 
 
 @given(st.integers(40, 120), st.integers(40, 120), st.floats(0.66, 1))
@@ -163,7 +163,7 @@ def test_mirroring_twice_is_nothing() -> None:
 
 
 def test_mirrored_views_vote_for_the_class_that_swaps() -> None:
-    protocol = Protocol(8, num_clips=1, num_crops=10)
+    protocol = EvalProtocol(8, num_clips=1, num_crops=10)
     swap = torch.tensor([1, 0, 2])
     logits = torch.zeros(1, 10, 3)
     logits[0, 0::2, 0] = 1.0  # upright views say class 0
@@ -173,7 +173,7 @@ def test_mirrored_views_vote_for_the_class_that_swaps() -> None:
 
 def test_views_are_averaged() -> None:
     logits = torch.randn(2, 6, 4)
-    merged = merge_views(logits, Protocol(8, num_clips=2, num_crops=3), torch.arange(4))
+    merged = merge_views(logits, EvalProtocol(8, num_clips=2, num_crops=3), torch.arange(4))
     torch.testing.assert_close(merged, logits.mean(1))
 
 
@@ -187,8 +187,8 @@ def test_views_are_averaged() -> None:
 )
 def test_protocols_that_cannot_be_are_refused(options: dict, message: str) -> None:
     with pytest.raises(SettingsError, match=message):
-        Protocol(**options)
+        EvalProtocol(**options)
 
 
 def test_a_protocol_names_itself() -> None:
-    assert str(Protocol(8, 2, 1)) == "8 segments × 2 clips × 1 crops"
+    assert str(EvalProtocol(8, 2, 1)) == "8 segments × 2 clips × 1 crops"

@@ -18,16 +18,16 @@ from torch import Tensor
 import gateshift as gs
 from gateshift.cli.main import main
 from gateshift.data.clips.dataset import read_views
-from gateshift.data.clips.views import Protocol
+from gateshift.data.clips.views import EvalProtocol
 from gateshift.data.video.files import VideoFile, open_video
 from gateshift.errors import SettingsError
 from gateshift.model.classifier import VideoClassifier
-from gateshift.prediction.timeline import Segment, find_segments, score_windows, write_timeline
+from gateshift.prediction.timeline import Event, find_events, score_windows, write_timeline
 from gateshift.prediction.windows import Thresholds, Windows
 
 FPS = 25
 NUM_FRAMES = 90
-SEGMENTS = [Segment(0.0, 2.5, "opening <a> & [b]", 0.912345), Segment(3661.04, 3662.0, "closing, slowly", 0.5)]
+SEGMENTS = [Event(0.0, 2.5, "opening <a> & [b]", 0.912345), Event(3661.04, 3662.0, "closing, slowly", 0.5)]
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def test_windows_scored_together_have_the_answers_of_predict(
     for probabilities, span in zip(found, spans, strict=True):
         start_s = (span.start - 0.5) / FPS if span.start else 0
         with open_video(video, start_s=start_s, end_s=(span.stop - 0.5) / FPS) as part:
-            views = read_views(part, Protocol(4), size_px=32, resize_px=model.config.resize_px)
+            views = read_views(part, EvalProtocol(4), size_px=32, resize_px=model.config.resize_px)
         with torch.inference_mode():
             torch.testing.assert_close(probabilities, model(views)[0].softmax(0), rtol=1e-5, atol=1e-6)
 
@@ -89,7 +89,7 @@ def test_windows_of_one_class_become_one_segment() -> None:
     likely, unlikely = [0.9, 0.1], [0.45, 0.45]
     answers = torch.tensor([likely, likely, [0.1, 0.8], unlikely, [0.05, 0.1], [0.7, 0.2]])
     spans = Windows(4, 2, 2).covering(14)  # middles at frames 2, 4, 6, 8, 10, 12
-    found = find_segments(answers, spans, [t / 2 for t in range(15)], ("a", "b"), thresholds=Thresholds(0.6, 0.4))
+    found = find_events(answers, spans, [t / 2 for t in range(15)], ("a", "b"), thresholds=Thresholds(0.6, 0.4))
     assert [(segment.label, segment.start_s, segment.end_s) for segment in found] == [
         ("a", 0.0, 2.5),  # to the border between frames 4 and 6
         ("b", 2.5, 4.5),  # goes on while it is not below 0.4
@@ -100,7 +100,7 @@ def test_windows_of_one_class_become_one_segment() -> None:
 
 def test_nothing_is_no_segment() -> None:
     spans = Windows(4, 2, 2).covering(6)
-    assert find_segments(torch.full((2, 3), 1 / 3), spans, range(7), "abc", thresholds=Thresholds()) == []
+    assert find_events(torch.full((2, 3), 1 / 3), spans, range(7), "abc", thresholds=Thresholds()) == []
 
 
 @given(st.lists(st.integers(0, 2), min_size=1, max_size=30), st.integers(1, 4))
@@ -108,7 +108,7 @@ def test_segments_follow_each_other_and_stay_in_the_video(classes: list[int], ho
     spans = Windows(4, hop, 2).covering(4 + hop * (len(classes) - 1))
     answers = torch.nn.functional.one_hot(torch.tensor(classes), 3).float()
     end = spans[-1].stop
-    found = find_segments(answers, spans, range(end + 1), "abc", thresholds=Thresholds())
+    found = find_events(answers, spans, range(end + 1), "abc", thresholds=Thresholds())
     assert found[0].start_s == 0 and found[-1].end_s == end
     assert all(before.end_s == after.start_s for before, after in pairwise(found))
     assert all(before.label != after.label for before, after in pairwise(found))
@@ -125,7 +125,7 @@ def test_json_and_csv_read_back(tmp_path: Path) -> None:
     write_timeline(SEGMENTS, tmp_path / "out.json", video=Path("a.mp4"))
     record = json.loads((tmp_path / "out.json").read_text())
     assert record["video"] == "a.mp4"
-    assert [Segment(**segment) for segment in record["segments"]] == SEGMENTS
+    assert [Event(**segment) for segment in record["segments"]] == SEGMENTS
     write_timeline(SEGMENTS, tmp_path / "out.csv", video=Path("a.mp4"))
     with (tmp_path / "out.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -190,4 +190,4 @@ def test_mistakes_end_in_one_line(
 
 def test_an_even_smoothing_is_refused() -> None:
     with pytest.raises(SettingsError, match="smoothing over 2 windows"):
-        find_segments(torch.ones(1, 1), [range(4)], range(5), "a", thresholds=Thresholds(), smooth=2)
+        find_events(torch.ones(1, 1), [range(4)], range(5), "a", thresholds=Thresholds(), smooth=2)

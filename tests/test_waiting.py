@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.data import DataLoader
 
 import gateshift as gs
-from gateshift.data.clips.views import Protocol
+from gateshift.data.clips.views import EvalProtocol
 from gateshift.data.lists.manifest import read_manifest
 from gateshift.devices import create_accelerator
 from gateshift.errors import SettingsError
@@ -74,7 +74,7 @@ def test_validations_leave_no_loader_behind(clips: Path) -> None:
             accelerator.prepare(model),
             model.config,
             read_manifest(clips / "val.csv"),
-            Protocol(2),
+            EvalProtocol(2),
             accelerator,
             batch_size=4,
             workers=0,

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 import gateshift as gs
 from gateshift.cli.main import main
 from gateshift.data.clips.transforms import multi_scale_boxes
-from gateshift.data.clips.views import Protocol
+from gateshift.data.clips.views import EvalProtocol
 
 HEIGHT, WIDTH, PATCH = 32, 128, 16
 LEARN = "--temporal none --backbone test_resnet --segments 2 --size 32 --dropout 0 --mirror none --workers 0"
@@ -79,7 +79,7 @@ def test_several_crops_of_whole_frames_are_refused(
 def test_the_view_is_the_whole_frame_made_square() -> None:
     halves = torch.zeros(2, 3, 20, 60, dtype=torch.uint8)
     halves[..., 30:] = 200
-    view = Protocol(2).crops(halves, size_px=16, resize_px=None)
+    view = EvalProtocol(2).crops(halves, size_px=16, resize_px=None)
     assert view.shape == (1, 2, 3, 16, 16)
     assert view[..., :7].eq(0).all()
     assert view[..., 9:].eq(200).all()

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from gateshift.data.lists.manifest import CLASSES_FILE, REVERSAL_FILE
-from gateshift.demo.pictures import Rng, Stage, paste, texture, textured_object
+from gateshift.demo.pictures import Canvas, Rng, paste, texture, textured_object
 from gateshift.demo.reversal_clips import PAIRS as DEMO_PAIRS
 from gateshift.demo.reversal_clips import _write_mp4 as write_mp4
 from gateshift.demo.scenes import SCENES, Scene
@@ -43,7 +43,7 @@ PACKED_PX = 72  # the short side
 MIN_FRAMES, MAX_FRAMES = 11, 119
 
 
-def _open(stage: Stage) -> Scene:
+def _open(stage: Canvas) -> Scene:
     """Two doors slide apart and show what is behind them; drawn over the middle of the scene."""
     rng = stage.rng
     item = textured_object(stage, rng.uniform(0.25, 0.4))
@@ -66,7 +66,7 @@ def _open(stage: Stage) -> Scene:
     return draw
 
 
-def _left_then_right(stage: Stage) -> Scene:
+def _left_then_right(stage: Canvas) -> Scene:
     """Two lamps that shine one after the other: nothing moves, and only the order of two events counts."""
     rng = stage.rng
     y, drop = rng.uniform(0.35, 0.65), rng.uniform(-0.15, 0.15)
@@ -91,7 +91,7 @@ def _left_then_right(stage: Stage) -> Scene:
     return draw
 
 
-def _warm_then_cold(stage: Stage) -> Scene:
+def _warm_then_cold(stage: Canvas) -> Scene:
     """One lamp that shines in two colours, with a dark while between them."""
     rng = stage.rng
     x, y = stage.at(*rng.uniform(0.35, 0.65, 2))
@@ -108,10 +108,10 @@ def _warm_then_cold(stage: Stage) -> Scene:
     return draw
 
 
-FIRST_OF_PAIR: tuple[Callable[[Stage], Scene], ...] = (*SCENES[:4], _open, _left_then_right, _warm_then_cold)
+FIRST_OF_PAIR: tuple[Callable[[Canvas], Scene], ...] = (*SCENES[:4], _open, _left_then_right, _warm_then_cold)
 
 
-def film(scene: Callable[[Stage], Scene], rng: Rng, size_px: tuple[int, int]) -> NDArray[np.uint8]:
+def film(scene: Callable[[Canvas], Scene], rng: Rng, size_px: tuple[int, int]) -> NDArray[np.uint8]:
     """Draw a whole clip: [T, H, W, 3] with T odd, in 11..119."""
     stage = _cluttered_stage(rng, size_px)
     draw = scene(stage)
@@ -136,12 +136,12 @@ def film(scene: Callable[[Stage], Scene], rng: Rng, size_px: tuple[int, int]) ->
     return frames
 
 
-def _cluttered_stage(rng: Rng, size_px: tuple[int, int]) -> Stage:
+def _cluttered_stage(rng: Rng, size_px: tuple[int, int]) -> Canvas:
     """A textured ground with things lying about, none of which takes part."""
     width, height = size_px
     margin, luma = max(2, height // 14), rng.uniform(0.12, 0.45)
     ground = texture(rng, (width + 2 * margin, height + 2 * margin), luma, 0.5, contrast=0.1)
-    stage = Stage(rng, width, height, margin, ground, luma)
+    stage = Canvas(rng, width, height, margin, ground, luma)
     for _ in range(rng.integers(0, 5)):
         still = textured_object(stage, rng.uniform(0.1, 0.25))
         paste(ground, still, stage.at(*rng.uniform(-0.05, 1.05, 2)), turn_deg=rng.uniform(0, 360))
@@ -151,7 +151,7 @@ def _cluttered_stage(rng: Rng, size_px: tuple[int, int]) -> Stage:
 class _Passer:
     """A small thing that wanders and drifts in a direction of its own, whatever the action."""
 
-    def __init__(self, stage: Stage, num_frames: int) -> None:
+    def __init__(self, stage: Canvas, num_frames: int) -> None:
         rng = stage.rng
         self.item = textured_object(stage, rng.uniform(0.08, 0.18))
         drift = np.linspace(-0.5, 0.5, num_frames)[:, None] * rng.uniform(-0.8, 0.8, 2)
@@ -162,7 +162,7 @@ class _Passer:
         paste(picture, self.item, self.places[frame])
 
 
-def _occluder(stage: Stage) -> tuple[Image.Image, tuple[float, float]] | None:
+def _occluder(stage: Canvas) -> tuple[Image.Image, tuple[float, float]] | None:
     """In half of the clips, a post or a rail in front of everything, and its centre."""
     rng = stage.rng
     if rng.random() < 0.5:

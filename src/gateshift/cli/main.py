@@ -29,7 +29,7 @@ from gateshift.data.check.settings import ScanSettings
 from gateshift.data.prepare.settings import PrepareSettings
 from gateshift.demo.settings import DemoSettings
 from gateshift.errors import GateShiftError, GateShiftWarning, StoppedError, explain_system_error
-from gateshift.evaluation.settings import EnsembleSettings, TestSettings
+from gateshift.evaluation.settings import EnsembleSettings, EvaluationSettings
 from gateshift.explanation.settings import ExplainSettings
 from gateshift.exporting.settings import ExportSettings
 from gateshift.prediction.settings import PredictSettings
@@ -45,7 +45,7 @@ VERBS: dict[str, tuple[type[Any], Callable[[Any], None]]] = {
     "prepare": (PrepareSettings, run_prepare),
     "scan": (ScanSettings, run_scan),
     "train": (TrainSettings, run_train),
-    "test": (TestSettings, run_test),
+    "test": (EvaluationSettings, run_test),
     "ensemble": (EnsembleSettings, run_ensemble),
     "predict": (PredictSettings, run_predict),
     "explain": (ExplainSettings, run_explain),

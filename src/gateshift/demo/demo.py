@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from gateshift.data.clips.dataset import read_views
-from gateshift.data.clips.views import Protocol
+from gateshift.data.clips.views import EvalProtocol
 from gateshift.data.lists.manifest import read_manifest
 from gateshift.data.video.files import open_video
 from gateshift.demo.reversal_clips import PAIRS, write_reversal_clips
@@ -106,7 +106,7 @@ def _test(settings: DemoSettings, temporal: str) -> Outcome:
         accelerator.prepare(model),
         model.config,
         manifest,
-        Protocol(SEGMENTS),
+        EvalProtocol(SEGMENTS),
         accelerator,
         batch_size=16,
         workers=settings.workers,
@@ -165,7 +165,7 @@ def _predict_unseen(settings: DemoSettings, console: Console) -> None:
     """Predict one file that was in neither list, and draw its frames, gates and classes."""
     model = load_model(settings.out / "gsm" / "last.safetensors")
     video = settings.out / "clips" / "unseen" / "pick_up.mp4"
-    protocol = Protocol(SEGMENTS)
+    protocol = EvalProtocol(SEGMENTS)
     prediction = next(predict(model, [video], protocol))
     with open_video(video) as opened:
         clip = read_views(

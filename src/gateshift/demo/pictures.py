@@ -28,7 +28,7 @@ _SHAPES = (*SIGNS, "polygon", "star", "ellipse", "ring")
 
 
 @dataclass(frozen=True)
-class Stage:
+class Canvas:
     """What a scene is drawn on: all lengths in pixels of the enlarged picture."""
 
     rng: Rng
@@ -43,11 +43,11 @@ class Stage:
         return self.margin + x * self.width, self.margin + y * self.height
 
 
-def set_stage(rng: Rng, size_px: tuple[int, int]) -> Stage:
+def set_stage(rng: Rng, size_px: tuple[int, int]) -> Canvas:
     width, height = size_px[0] * OVERSAMPLE, size_px[1] * OVERSAMPLE
     margin, luma = max(2, height // 30), rng.uniform(0.12, 0.45)
     full = (width + 2 * margin, height + 2 * margin)
-    stage = Stage(rng, width, height, margin, texture(rng, full, luma, 0.35, contrast=0.04), luma)
+    stage = Canvas(rng, width, height, margin, texture(rng, full, luma, 0.35, contrast=0.04), luma)
     if rng.random() < 0.2:  # something that lies about and takes no part
         still = textured_object(stage, rng.uniform(0.12, 0.22))
         paste(stage.background, still, stage.at(rng.uniform(0.05, 0.95), rng.uniform(0.05, 0.95)))
@@ -110,7 +110,7 @@ def _outline(rng: Rng, shape: str) -> Field:
     return np.stack([radii * np.cos(angles), radii * np.sin(angles)], 1) * 0.95 * stretch
 
 
-def textured_object(stage: Stage, height: float, shapes: tuple[str, ...] = _SHAPES) -> Image.Image:
+def textured_object(stage: Canvas, height: float, shapes: tuple[str, ...] = _SHAPES) -> Image.Image:
     """A textured shape [S, S] RGBA that stands out from the background; S in fractions of the picture."""
     rng, side = stage.rng, round(height * stage.height)
     shape = shapes[rng.integers(len(shapes))]

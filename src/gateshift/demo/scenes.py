@@ -10,9 +10,9 @@ from PIL import Image, ImageDraw
 from gateshift.demo.pictures import (
     OVERSAMPLE,
     SIGNS,
+    Canvas,
     Field,
     Rng,
-    Stage,
     colour,
     paste,
     set_stage,
@@ -29,7 +29,7 @@ Scene = Callable[[Image.Image, float], None]  # draws onto a picture what progre
 _HANDS = ((236, 188, 158), (198, 134, 92), (120, 76, 52), (178, 184, 194), (84, 92, 104))
 
 
-def film(scene: Callable[[Stage], Scene], rng: Rng, size_px: tuple[int, int]) -> NDArray[np.uint8]:
+def film(scene: Callable[[Canvas], Scene], rng: Rng, size_px: tuple[int, int]) -> NDArray[np.uint8]:
     """Draw a whole clip, still frames before and after the movement included: [T, H, W, 3]."""
     stage = set_stage(rng, size_px)
     draw = scene(stage)
@@ -67,7 +67,7 @@ def _sway(rng: Rng, num_frames: int) -> Field:
 # Scenes: the first action of each pair, in the order of PAIRS.
 
 
-def _move_left(stage: Stage) -> Scene:
+def _move_left(stage: Canvas) -> Scene:
     rng = stage.rng
     item = textured_object(stage, rng.uniform(0.25, 0.45))
     span = rng.uniform(0.35, 0.8)
@@ -82,7 +82,7 @@ def _move_left(stage: Stage) -> Scene:
     return draw
 
 
-def _pick_up(stage: Stage) -> Scene:
+def _pick_up(stage: Canvas) -> Scene:
     """A hand or gripper comes from the top, closes, and takes the object off a table and away."""
     rng = stage.rng
     _lay_table(stage)
@@ -107,7 +107,7 @@ def _pick_up(stage: Stage) -> Scene:
     return draw
 
 
-def _lay_table(stage: Stage) -> None:
+def _lay_table(stage: Canvas) -> None:
     edge = round(stage.at(0, stage.rng.uniform(0.55, 0.72))[1])
     size = (stage.background.width, stage.background.height - edge)
     stage.background.paste(texture(stage.rng, size, stage.luma, 0.6), (0, edge))
@@ -145,7 +145,7 @@ def _stroke(
         pen.ellipse((x - width / 2, y - width / 2, x + width / 2, y + width / 2), fill=colour)
 
 
-def _cover(stage: Stage) -> Scene:
+def _cover(stage: Canvas) -> Scene:
     """A cloth comes from one side and ends over the object."""
     rng = stage.rng
     item = textured_object(stage, rng.uniform(0.3, 0.45))
@@ -166,7 +166,7 @@ def _cover(stage: Stage) -> Scene:
     return draw
 
 
-def _approach(stage: Stage) -> Scene:
+def _approach(stage: Canvas) -> Scene:
     rng = stage.rng
     near, growth = rng.uniform(0.6, 0.95), rng.uniform(2.2, 3.6)
     item = textured_object(stage, near)
@@ -181,7 +181,7 @@ def _approach(stage: Stage) -> Scene:
     return draw
 
 
-def _turn_clockwise(stage: Stage) -> Scene:
+def _turn_clockwise(stage: Canvas) -> Scene:
     rng = stage.rng
     item = textured_object(stage, rng.uniform(0.55, 0.85), tuple(SIGNS))
     begin_deg, swing_deg = rng.uniform(0, 360), rng.uniform(100, 200)

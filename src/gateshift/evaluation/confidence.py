@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import beta
 
-from gateshift.data.clips.views import Protocol
+from gateshift.data.clips.views import EvalProtocol
 from gateshift.errors import SettingsError
 from gateshift.evaluation.report_figures import Floats, probabilities_of
 from gateshift.evaluation.scores import Scores
@@ -102,7 +102,7 @@ def measure_abstaining(scores: Scores, threshold: float) -> Answered:
     return Answered(threshold, len(answered), int(answered.sum()), int(is_right[answered].sum()))
 
 
-def save_abstaining(model: VideoClassifier, path: Path, threshold: float, protocol: Protocol) -> None:
+def save_abstaining(model: VideoClassifier, path: Path, threshold: float, protocol: EvalProtocol) -> None:
     """Write a model that answers from a probability on; ``predict`` says that it is unsure below.
 
     Args:

@@ -13,9 +13,9 @@ from accelerate.utils import gather_object
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from gateshift.data.clips.dataset import TestViews
+from gateshift.data.clips.dataset import ViewDataset
 from gateshift.data.clips.loader import make_loader, read_batches
-from gateshift.data.clips.views import Protocol, merge_views, turn_mirrored
+from gateshift.data.clips.views import EvalProtocol, merge_views, turn_mirrored
 from gateshift.data.lists.class_pairs import mirror_map
 from gateshift.data.lists.manifest import Manifest
 from gateshift.errors import SettingsError, VideoError
@@ -43,7 +43,7 @@ def evaluate(
     model: nn.Module,
     config: ModelConfig,
     manifest: Manifest,
-    protocol: Protocol,
+    protocol: EvalProtocol,
     accelerator: Accelerator,
     *,
     batch_size: int,
@@ -61,7 +61,7 @@ def evaluate_views(
     model: nn.Module,
     config: ModelConfig,
     manifest: Manifest,
-    protocol: Protocol,
+    protocol: EvalProtocol,
     accelerator: Accelerator,
     *,
     batch_size: int,
@@ -91,7 +91,7 @@ def evaluate_views(
         raise SettingsError(f"--skip-bad {skip_bad}; it must be 0 or more; try the default")
     check_classes(config, manifest)
     manifest.check_unique()
-    views = TestViews(
+    views = ViewDataset(
         manifest, protocol, size_px=config.size_px, resize_px=config.resize_px, square_pixels=config.square_pixels
     )
     # Not by accelerator.prepare, which keeps every loader for good.
@@ -140,9 +140,9 @@ def _check_failures(failures: Mapping[int, str], limit: int) -> None:
 def _put_together(
     found: Mapping[int, tuple[Tensor, Tensor]],
     failures: Mapping[int, str],
-    views: TestViews,
+    views: ViewDataset,
     config: ModelConfig,
-    protocol: Protocol,
+    protocol: EvalProtocol,
 ) -> Evaluation:
     """Results by the videos' places in the list, in its order."""
     entries = views.manifest.entries

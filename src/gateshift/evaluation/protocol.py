@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from gateshift.data.clips.sampling import ShortVideos
-from gateshift.data.clips.views import Protocol, merge_views
+from gateshift.data.clips.views import EvalProtocol, merge_views
 from gateshift.data.lists.manifest import Manifest
 from gateshift.errors import ModelError, SettingsError
 from gateshift.model.config import ModelConfig
@@ -18,7 +18,7 @@ def choose_protocol(
     clips: int | None = None,
     crops: int | None = None,
     short_videos: ShortVideos = "spread",
-) -> Protocol:
+) -> EvalProtocol:
     """How a model is tested: as asked, and else as the model says.
 
     Raises:
@@ -32,7 +32,7 @@ def choose_protocol(
     crops = config.num_crops if crops is None else crops
     if config.whole_frame and crops != 1:
         raise SettingsError(f"crops {crops}; this model sees whole frames, each of which is one crop; take crops 1")
-    return Protocol(segments, clips, crops, short_videos)
+    return EvalProtocol(segments, clips, crops, short_videos)
 
 
 def check_classes(config: ModelConfig, manifest: Manifest) -> None:
@@ -45,11 +45,11 @@ def check_classes(config: ModelConfig, manifest: Manifest) -> None:
     manifest.targets(config.classes)
 
 
-def score_views(model: nn.Module, views: Tensor, protocol: Protocol, swap: Tensor) -> Tensor:
+def score_views(model: nn.Module, views: Tensor, protocol: EvalProtocol, swap: Tensor) -> Tensor:
     """Merged logits of videos: uint8 [B, V, T, 3, s, s] -> [B, K]."""
     return merge_views(view_logits(model, views, protocol), protocol, swap)
 
 
-def view_logits(model: nn.Module, views: Tensor, protocol: Protocol) -> Tensor:
+def view_logits(model: nn.Module, views: Tensor, protocol: EvalProtocol) -> Tensor:
     """Logits of each view as it is shown, mirrored or not: uint8 [B, V, T, 3, s, s] -> [B, V, K]."""
     return model(views.flatten(0, 1)).unflatten(0, (-1, protocol.num_views))

@@ -16,13 +16,11 @@ ShortVideos = Literal["spread", "first-frame"]
 
 
 @dataclass(frozen=True)
-class TestSettings:
+class EvaluationSettings:
     """Test a model by the papers' protocol: top-1, top-5 and mean class accuracy; of several labels a video mAP and F1.
 
     Accuracies are printed with their protocol, segments × clips × crops, and written as JSON beside the scores.
     """
-
-    __test__ = False  # not a test of pytest
 
     model: Annotated[Positional[Path], arg(metavar="MODEL")]
     """A .safetensors model, an exported file, or a released GSM, GSF or TSM checkpoint (.pth.tar)."""

@@ -24,7 +24,7 @@ LABELS_WIDTH, BAR_WIDTH = 1.9, 1.1  # inches
 
 
 @dataclass(frozen=True)
-class Row:
+class MapRow:
     """Maps of one kind, one below each frame.
 
     Attributes:
@@ -36,10 +36,10 @@ class Row:
     maps: Tensor
 
 
-def gate_rows(gates: Mapping[str, Tensor], directions: Sequence[str] = DIRECTIONS) -> list[Row]:
+def gate_rows(gates: Mapping[str, Tensor], directions: Sequence[str] = DIRECTIONS) -> list[MapRow]:
     """Two rows for each layer, of its gates [T, 2, h, w]: one for each half of the channels."""
     return [
-        Row(f"{_break(name)}\n{direction}", maps[:, half])
+        MapRow(f"{_break(name)}\n{direction}", maps[:, half])
         for name, maps in gates.items()
         for half, direction in enumerate(directions)
     ]
@@ -145,7 +145,7 @@ def draw_reversal(
         ("backwards,\nmirrored network", maps.mirrored),
     )
     rows = [
-        Row(f"{name}\n{direction}", found[layer][0, :, half])
+        MapRow(f"{name}\n{direction}", found[layer][0, :, half])
         for name, found in seen
         for half, direction in enumerate(DIRECTIONS)
     ]
@@ -199,7 +199,7 @@ def _figure(num_frames: int, num_rows: int, *, more_height: float = 0.0) -> Any:
     return new_figure(cell * num_frames + LABELS_WIDTH + BAR_WIDTH, cell * num_rows + 0.7 + more_height)
 
 
-def _fill_grid(figure: Any, clip: Tensor, rows: Sequence[Row], numbers: Sequence[int] | None = None) -> None:
+def _fill_grid(figure: Any, clip: Tensor, rows: Sequence[MapRow], numbers: Sequence[int] | None = None) -> None:
     """Frames, and below them rows of gates in the same colours, with a bar that says which."""
     axes = _frames_above(figure, clip, len(rows), numbers)
     limit = max((largest(row.maps) for row in rows), default=1.0)

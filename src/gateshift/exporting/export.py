@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from gateshift.data.clips.dataset import open_entry, read_views
-from gateshift.data.clips.views import Protocol
+from gateshift.data.clips.views import EvalProtocol
 from gateshift.data.lists.manifest import Manifest
 from gateshift.errors import ModelError, SettingsError
 from gateshift.exporting.loading import FORMAT_SUFFIXES, ExportedModel, Format
@@ -33,7 +33,7 @@ TOLERANCES: dict[ExportPrecision, float] = {"float32": 1e-4, "bf16": 0.1, "int8"
 MAX_BATCH = 4096
 
 
-def read_clips(manifest: Manifest, config: ModelConfig, protocol: Protocol, *, count: int = 4) -> Tensor:
+def read_clips(manifest: Manifest, config: ModelConfig, protocol: EvalProtocol, *, count: int = 4) -> Tensor:
     """The first views of ``count`` videos of a list, or of all: uint8 [B, T, 3, size, size] with B at least 2.
 
     They are spread over the list, as many lists go class by class.

@@ -22,7 +22,7 @@ from typing import Any
 import torch
 
 from gateshift.data.clips.remote import WantedViews, check_address, read_apart
-from gateshift.data.clips.views import Protocol
+from gateshift.data.clips.views import EvalProtocol
 from gateshift.data.lists.tables import listed_path, open_text, parsed_rows
 from gateshift.data.video.sources import is_address
 from gateshift.devices import put_on_device
@@ -52,7 +52,7 @@ class Scoring:
 
     model: Path
     names: tuple[str, ...]
-    protocol: Protocol
+    protocol: EvalProtocol
     top: int
     timeout_s: float
 

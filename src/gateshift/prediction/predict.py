@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from gateshift.data.clips.dataset import read_views
-from gateshift.data.clips.views import Protocol
+from gateshift.data.clips.views import EvalProtocol
 from gateshift.data.lists.class_pairs import mirror_map
 from gateshift.data.video.files import open_video
 from gateshift.data.video.folders import FolderSearch
@@ -74,7 +74,7 @@ def collect_videos(paths: Iterable[Path | str], search: FolderSearch | None = No
 
 
 def predict(
-    model: ClipClassifier | ExportedModel, videos: Source | Iterable[Source], protocol: Protocol, *, top: int = 5
+    model: ClipClassifier | ExportedModel, videos: Source | Iterable[Source], protocol: EvalProtocol, *, top: int = 5
 ) -> Iterator[Prediction]:
     """Classify videos, one after the other.
 
@@ -112,7 +112,7 @@ def unread(video: str, config: ModelConfig, error: VideoError) -> Prediction:
 
 @torch.inference_mode()
 def classify(
-    model: ClipClassifier | ExportedModel, views: Tensor, protocol: Protocol, *, video: str, top: int
+    model: ClipClassifier | ExportedModel, views: Tensor, protocol: EvalProtocol, *, video: str, top: int
 ) -> Prediction:
     """The record of one video.
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from gateshift.data.clips.views import Protocol
+from gateshift.data.clips.views import EvalProtocol
 from gateshift.data.video.files import Video, VideoFile, open_video
 from gateshift.errors import SettingsError, VideoError
 from gateshift.exporting.loading import ExportedModel
@@ -26,7 +26,7 @@ TIMELINE_SUFFIXES = (".json", ".csv", ".srt", ".vtt")
 
 
 @dataclass(frozen=True)
-class Segment:
+class Event:
     """A stretch of a recording in which one class happens.
 
     Attributes:
@@ -106,7 +106,7 @@ def _clips(video: Video, windows: Windows, *, size_px: int, resize_px: int | Non
         kept = {number: frame for number, frame in kept.items() if number >= window.start}
         for number in sorted(set(numbers) - set(kept)):
             frame = video.read([number])  # [1, 3, H, W]
-            kept[number] = Protocol(1).crops(frame, size_px=size_px, resize_px=resize_px)[0, 0]
+            kept[number] = EvalProtocol(1).crops(frame, size_px=size_px, resize_px=resize_px)[0, 0]
         yield [kept[number] for number in numbers]
 
 
@@ -121,7 +121,7 @@ def _batches(clips: Iterable[list[Tensor]], size: int) -> Iterator[list[list[Ten
         yield batch
 
 
-def find_segments(
+def find_events(
     probabilities: Tensor,
     windows: Sequence[range],
     times_s: Sequence[float],
@@ -130,7 +130,7 @@ def find_segments(
     thresholds: Thresholds,
     smooth: int = 1,
     apart: bool = False,
-) -> list[Segment]:
+) -> list[Event]:
     """Merge the answers of windows into segments; where nothing happens there is none.
 
     A window speaks for the time that is nearer to its middle than to that of the others.
@@ -160,7 +160,7 @@ def find_segments(
         begun = (smoothed.amax(0) >= thresholds.enter).nonzero().flatten().tolist()  # few of many classes ever begin
         runs = [(k, numbers) for k in begun for _, numbers in _runs(smoothed[:, k : k + 1], thresholds)]
     return [
-        Segment(
+        Event(
             start_s=times_s[borders[numbers[0]]],
             end_s=times_s[borders[numbers[-1] + 1]],
             label=classes[index],
@@ -196,7 +196,7 @@ def smooth_over_time(probabilities: Tensor, size: int) -> Tensor:
     return torch.stack([part.mean(0) for part in around])
 
 
-def write_timeline(segments: Sequence[Segment], path: Path, *, video: Path | str) -> None:
+def write_timeline(segments: Sequence[Event], path: Path, *, video: Path | str) -> None:
     """Write segments as .json, .csv, .srt or .vtt; the file appears when it is whole.
 
     Args:
@@ -207,12 +207,12 @@ def write_timeline(segments: Sequence[Segment], path: Path, *, video: Path | str
     write_text(path, _FORMATS[path.suffix](segments, video), errors="backslashreplace")
 
 
-def _json_text(segments: Sequence[Segment], video: Path | str) -> str:
+def _json_text(segments: Sequence[Event], video: Path | str) -> str:
     record = {"video": str(video), "segments": [asdict(segment) for segment in segments]}
     return json.dumps(record, indent=2, ensure_ascii=False) + "\n"
 
 
-def _csv_text(segments: Sequence[Segment], _: Path | str) -> str:
+def _csv_text(segments: Sequence[Event], _: Path | str) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("start_s", "end_s", "label", "score"))
@@ -220,7 +220,7 @@ def _csv_text(segments: Sequence[Segment], _: Path | str) -> str:
     return text.getvalue()
 
 
-def _srt_text(segments: Sequence[Segment], _: Path | str) -> str:
+def _srt_text(segments: Sequence[Event], _: Path | str) -> str:
     cues = (
         f"{number}\n{_clock(s.start_s, ',')} --> {_clock(s.end_s, ',')}\n{s.label} ({s.score:.2f})\n"
         for number, s in enumerate(segments, start=1)
@@ -228,7 +228,7 @@ def _srt_text(segments: Sequence[Segment], _: Path | str) -> str:
     return "\n".join(cues)
 
 
-def _vtt_text(segments: Sequence[Segment], _: Path | str) -> str:
+def _vtt_text(segments: Sequence[Event], _: Path | str) -> str:
     cues = (
         f"{_clock(s.start_s, '.')} --> {_clock(s.end_s, '.')}\n{_escaped(s.label)} ({s.score:.2f})\n" for s in segments
     )
@@ -250,7 +250,7 @@ def _clock(time_s: float, point: str) -> str:
     return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}{point}{thousandths:03}"
 
 
-_FORMATS: dict[str, Callable[[Sequence[Segment], Path | str], str]] = {
+_FORMATS: dict[str, Callable[[Sequence[Event], Path | str], str]] = {
     ".json": _json_text,
     ".csv": _csv_text,
     ".srt": _srt_text,

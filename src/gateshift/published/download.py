@@ -14,7 +14,7 @@ from gateshift.model.io import load_model, save_model
 from gateshift.model.released import find_state, only_tensors
 from gateshift.recipes.recipe import Recipe, Released, load_recipe, recipe_names
 
-Progress = Callable[[int, int | None], None]
+OnBytes = Callable[[int, int | None], None]
 TIMEOUT_S = 60
 RETRIES = 3
 
@@ -38,7 +38,7 @@ def find_downloads(names: tuple[str, ...]) -> list[Recipe]:
     return list(found.values())
 
 
-def download(recipe: Recipe, folder: Path, *, url: str | None = None, on_bytes: Progress | None = None) -> Path:
+def download(recipe: Recipe, folder: Path, *, url: str | None = None, on_bytes: OnBytes | None = None) -> Path:
     """Fetch a row's published checkpoint and convert it; what is there already is not fetched again.
 
     The checkpoint stays in the folder under its published name, as other rows may share it. A fetch that was
@@ -78,7 +78,7 @@ def download(recipe: Recipe, folder: Path, *, url: str | None = None, on_bytes: 
     return target
 
 
-def _fetch(released: Released, source: Path, url: str | None, on_bytes: Progress | None) -> None:
+def _fetch(released: Released, source: Path, url: str | None, on_bytes: OnBytes | None) -> None:
     """Write ``source``, which appears when it is whole; until then its bytes are kept beside it."""
     import gdown
     import requests

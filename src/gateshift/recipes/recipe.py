@@ -43,15 +43,13 @@ _HOME = resources.files("gateshift") / "recipes"
 
 
 @dataclass(frozen=True)
-class TestOptions:
+class ProtocolOptions:
     """How a row is tested.
 
     Attributes:
         clips: Clips of each video; None for the model's own number.
         crops: Crops of each clip; None for the model's own number.
     """
-
-    __test__ = False  # not a test of pytest
 
     clips: int | None = None
     crops: int | None = None
@@ -101,7 +99,7 @@ class Recipe:
     optim: dict[str, Any] = field(default_factory=dict)
     augment: dict[str, Any] = field(default_factory=dict)
     skew: dict[str, Any] = field(default_factory=dict)
-    test: TestOptions = TestOptions()
+    test: ProtocolOptions = ProtocolOptions()
     released: Released | None = None
 
     def protocol(self) -> dict[str, int | None]:
@@ -194,7 +192,7 @@ def _recipe(name: str, content: dict[str, Any]) -> Recipe:
     """Check the names of everything in a recipe's file; its values are checked as options are."""
     own = {item.name for item in dataclasses.fields(Recipe)} - {"name"}
     _check_names(name, "", content, own)
-    for table, options in {**TABLES, "test": TestOptions, "released": Released}.items():
+    for table, options in {**TABLES, "test": ProtocolOptions, "released": Released}.items():
         values = content.get(table, {})
         if not isinstance(values, dict):
             raise SettingsError(f"--recipe {name}: {table} = {values!r}; it is a table, [{table}]; correct the file")
@@ -209,7 +207,7 @@ def _recipe(name: str, content: dict[str, Any]) -> Recipe:
         fields = {key: value for key, value in content.items() if key not in ("parts", "test", "released")}
         fields |= {table: _checked(name, table, content[table]) for table in TABLES if table in content}
         released = Released(**content["released"]) if "released" in content else None
-        return Recipe(name, **fields, parts=parts, test=TestOptions(**content.get("test", {})), released=released)
+        return Recipe(name, **fields, parts=parts, test=ProtocolOptions(**content.get("test", {})), released=released)
     except TypeError as error:
         raise SettingsError(f"--recipe {name}: {error}; correct the file") from None
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from gateshift.data.clips.dataset import Sample
 from gateshift.data.clips.loader import read_batches
-from gateshift.data.clips.views import Protocol
+from gateshift.data.clips.views import EvalProtocol
 from gateshift.errors import VideoError
 from gateshift.evaluation.evaluate import evaluate
 from gateshift.evaluation.metrics import Metrics, MultiLabelMetrics
@@ -174,7 +174,7 @@ def _validate(run: Training, saves: Checkpoints) -> dict[str, float]:
         run.wrapped if run.average is None else run.average.model(),
         run.model.config,
         run.validation,
-        Protocol(settings.model.segments, short_videos=settings.short_videos),
+        EvalProtocol(settings.model.segments, short_videos=settings.short_videos),
         run.accelerator,
         batch_size=settings.optim.batch_size,
         workers=settings.workers,
@@ -203,7 +203,7 @@ def _finish_epoch(
             run.folder.list_skipped({entries[index].video_id: why for index, why in run.progress.skipped.items()})
     text = f"epoch {row['epoch']}: loss {row['loss']:.3f}, accuracy {row['accuracy']:.1%}"
     if f"val_{metrics.FIRST}" in row:
-        text += f", validation {metrics.FIRST_NAME} {accuracy:.2%} ({Protocol(run.settings.model.segments)})"
+        text += f", validation {metrics.FIRST_NAME} {accuracy:.2%} ({EvalProtocol(run.settings.model.segments)})"
     reporter.say(text + (", best so far" if best else ""))
 
 

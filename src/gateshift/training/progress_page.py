@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gateshift.data.clips.dataset import TestViews
-from gateshift.data.clips.views import Protocol
+from gateshift.data.clips.dataset import ViewDataset
+from gateshift.data.clips.views import EvalProtocol
 from gateshift.data.lists.manifest import Manifest
 from gateshift.data.lists.tables import printable
 from gateshift.drawing.figures import new_figure, save_png
@@ -36,9 +36,9 @@ Rows = Sequence[Mapping[str, float]]
 def watched_clips(model: VideoClassifier, validation: Manifest, num_segments: int) -> Tensor | None:
     """A few validation clips, from all over the list, to watch gates on: [B, T, 3, H, W]; None if none can be read."""
     config = model.config
-    views = TestViews(
+    views = ViewDataset(
         validation,
-        Protocol(num_segments),
+        EvalProtocol(num_segments),
         size_px=config.size_px,
         resize_px=config.resize_px,
         square_pixels=config.square_pixels,

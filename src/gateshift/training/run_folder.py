@@ -28,7 +28,7 @@ from gateshift.model.io import save_model
 from gateshift.training.settings import TrainSettings
 
 PATHS = ("train", "root", "start", "weights", "recipe")
-Row = Mapping[str, float | int]
+LogRow = Mapping[str, float | int]
 
 
 class RunFolder:
@@ -186,7 +186,7 @@ class RunFolder:
         """The saved states, newest first."""
         return [path for path in (self.state, self.path / "state.old") if path.is_dir()]
 
-    def log(self, row: Row) -> None:
+    def log(self, row: LogRow) -> None:
         """Add an epoch to ``log.csv`` and ``log.jsonl``; one that is run again replaces what it said."""
         rows = [old for old in self.read_log() if old["epoch"] < row["epoch"]] + [dict(row)]
         write_text(self.lines, "".join(json.dumps(each) + "\n" for each in rows))

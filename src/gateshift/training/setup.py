@@ -28,7 +28,7 @@ from gateshift.model.classifier import VideoClassifier, create_model
 from gateshift.model.depthwise import keep_depthwise_float32
 from gateshift.model.warm_start import start_from
 from gateshift.recipes.options import OptimOptions
-from gateshift.recipes.recipe import TestOptions, load_recipe
+from gateshift.recipes.recipe import ProtocolOptions, load_recipe
 from gateshift.training.ema import WeightAverage
 from gateshift.training.inputs import choose_reversal_pairs, create_augmentation, create_order, read_lists
 from gateshift.training.losses import Loss, balancing_weights
@@ -243,7 +243,7 @@ def _create(settings: TrainSettings, learned: Manifest, classes: list[str]) -> V
         num_segments=options.segments,
         drop_path=options.drop_path,
     )
-    test = load_recipe(settings.recipe).test if settings.recipe else TestOptions()
+    test = load_recipe(settings.recipe).test if settings.recipe else ProtocolOptions()
     given = parse_pairs(augment.mirror_pairs, classes, kind="mirror")
     model.config = dataclasses.replace(
         model.config, whole_frame=options.whole_frame, square_pixels=not options.keep_squashed

@@ -72,18 +72,18 @@ class ModelRecord(BaseModel):
     limits: LimitsRecord
 
 
-class Problem(BaseModel):
+class ErrorBody(BaseModel):
     """Why there is no answer, in one line."""
 
     error: str
 
 
 _PROBLEMS: Mapping[int | str, dict[str, Any]] = {
-    401: {"model": Problem, "description": "No token, or a wrong one."},
-    408: {"model": Problem, "description": "The file was sent too slowly."},
-    413: {"model": Problem, "description": "The file is too large."},
-    422: {"model": Problem, "description": "No file, not a video, or a video beyond the limits."},
-    503: {"model": Problem, "description": "Too many requests wait; try again later."},
+    401: {"model": ErrorBody, "description": "No token, or a wrong one."},
+    408: {"model": ErrorBody, "description": "The file was sent too slowly."},
+    413: {"model": ErrorBody, "description": "The file is too large."},
+    422: {"model": ErrorBody, "description": "No file, not a video, or a video beyond the limits."},
+    503: {"model": ErrorBody, "description": "Too many requests wait; try again later."},
 }
 
 

@@ -18,8 +18,8 @@ from gateshift.errors import VideoError
 from gateshift.explanation.drawings import draw_evidence, draw_gates
 from gateshift.explanation.gate_maps import most_varied
 from gateshift.explanation.output import GATES_TEXT, Explanation
-from gateshift.prediction.timeline import Segment
-from gateshift.web.scoring import Answer, BusyError, Scorer
+from gateshift.prediction.timeline import Event
+from gateshift.web.scoring import BusyError, Scorer, UploadAnswer
 
 KEPT_S = 600  # how long the browser can play what was uploaded
 MAX_EXAMPLES = 12
@@ -111,7 +111,7 @@ def _look_at(scorer: Scorer) -> Callable[[str | None], tuple[Any, ...]]:
     return look
 
 
-def _shown(answer: Answer | None = None, *, error: str = "") -> tuple[Any, ...]:
+def _shown(answer: UploadAnswer | None = None, *, error: str = "") -> tuple[Any, ...]:
     """What each part of the page shows."""
     text = f'<div class="gateshift-message" role="alert">{escape(error)}</div>'
     message = gr.HTML(text, visible=bool(error))
@@ -121,7 +121,7 @@ def _shown(answer: Answer | None = None, *, error: str = "") -> tuple[Any, ...]:
     return message, dict(answer.top), render_timeline(answer), gr.HTML(maps, visible=bool(maps))
 
 
-def render_timeline(answer: Answer) -> str:
+def render_timeline(answer: UploadAnswer) -> str:
     """What happens when, as a strip and as a table."""
     length = f"{answer.num_frames} frames, {answer.duration_s:.1f} s"
     if not answer.timeline:
@@ -148,12 +148,12 @@ def render_timeline(answer: Answer) -> str:
     )
 
 
-def _overlap(timeline: Sequence[Segment]) -> bool:
+def _overlap(timeline: Sequence[Event]) -> bool:
     """Whether something begins before something else has ended, as segments of several labels a video can."""
     return any(later.start_s < earlier.end_s for earlier, later in pairwise(timeline))
 
 
-def _colours(timeline: Sequence[Segment]) -> dict[str, str]:
+def _colours(timeline: Sequence[Event]) -> dict[str, str]:
     labels = dict.fromkeys(part.label for part in timeline)
     return {label: COLOURS[place % len(COLOURS)] for place, label in enumerate(labels)}
 

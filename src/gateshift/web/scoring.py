@@ -13,13 +13,13 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from gateshift.data.clips.views import Protocol
+from gateshift.data.clips.views import EvalProtocol
 from gateshift.errors import VideoError
 from gateshift.evaluation.protocol import choose_protocol
 from gateshift.explanation.output import Explanation, explain_clip
 from gateshift.model.classifier import VideoClassifier
 from gateshift.prediction.predict import found_labels
-from gateshift.prediction.timeline import Segment, find_segments
+from gateshift.prediction.timeline import Event, find_events
 from gateshift.prediction.windows import Thresholds, Windows, stack_clips
 from gateshift.web.settings import ServeSettings
 from gateshift.web.uploads import Decoded, Wanted, decode_apart
@@ -32,7 +32,7 @@ class BusyError(Exception):
 
 
 @dataclass(frozen=True)
-class Answer:
+class UploadAnswer:
     """What a model says of a video.
 
     Attributes:
@@ -48,7 +48,7 @@ class Answer:
     labels: Sequence[str] | None
     num_frames: int
     duration_s: float
-    timeline: Sequence[Segment] | None = None
+    timeline: Sequence[Event] | None = None
     explanation: Explanation | None = None
 
 
@@ -67,7 +67,7 @@ class Scorer:
         self.model = model
         self.settings = settings
         # The centre of one clip, of which there are gate maps; a demo's visitor does not wait for ten crops.
-        self.protocol: Protocol = choose_protocol(model.config, segments=settings.segments, clips=1, crops=1)
+        self.protocol: EvalProtocol = choose_protocol(model.config, segments=settings.segments, clips=1, crops=1)
         self.thresholds = Thresholds()
         limits = settings.limits
         self._seats = threading.BoundedSemaphore(limits.decoders + limits.queue)
@@ -79,7 +79,7 @@ class Scorer:
         with suppress(VideoError):
             decode_apart(self._wanted(Path(os.devnull), timeline=False))
 
-    def answer(self, path: Path, *, top: int = 5, timeline: bool = False, explain: bool = False) -> Answer:
+    def answer(self, path: Path, *, top: int = 5, timeline: bool = False, explain: bool = False) -> UploadAnswer:
         """Say what happens in a video file.
 
         Args:
@@ -119,7 +119,7 @@ class Scorer:
             limits=settings.limits,
         )
 
-    def _score(self, decoded: Decoded, *, top: int, explain: bool) -> Answer:
+    def _score(self, decoded: Decoded, *, top: int, explain: bool) -> UploadAnswer:
         places = {number: place for place, number in enumerate(decoded.numbers)}
         frames = torch.from_numpy(decoded.frames)
         probabilities = self._probabilities(frames, [[places[number] for number in decoded.clip]])[0]  # [K]
@@ -131,7 +131,7 @@ class Scorer:
         if explain:
             clip = frames[[places[number] for number in decoded.clip]]
             explanation = explain_clip(self.model, clip, decoded.clip)
-        return Answer(
+        return UploadAnswer(
             [(names[index], value) for index, value in zip(best.indices.tolist(), best.values.tolist(), strict=True)],
             found_labels(self.model.config, probabilities),
             len(decoded.times_s) - 1,
@@ -140,15 +140,13 @@ class Scorer:
             explanation,
         )
 
-    def _segments(
-        self, decoded: Decoded, windows: Windows, frames: Tensor, places: dict[int, int]
-    ) -> Sequence[Segment]:
+    def _segments(self, decoded: Decoded, windows: Windows, frames: Tensor, places: dict[int, int]) -> Sequence[Event]:
         spans = windows.covering(len(decoded.times_s) - 1)
         clips = [[places[number] for number in windows.frames_of(span)] for span in spans]
         found = self._probabilities(frames, clips)
         classes = self.model.config.classes
         apart = self.model.config.multi_label
-        return find_segments(found, spans, decoded.times_s, classes, thresholds=self.thresholds, apart=apart)
+        return find_events(found, spans, decoded.times_s, classes, thresholds=self.thresholds, apart=apart)
 
     @torch.inference_mode()
     def _probabilities(self, frames: Tensor, clips: Sequence[Sequence[int]]) -> Tensor:

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gateshift.data.clips.views import Protocol
+from gateshift.data.clips.views import EvalProtocol
 from gateshift.data.processes import in_processes
 from gateshift.data.video.files import VideoFile
 from gateshift.data.video.index import PacketSource
@@ -36,7 +36,7 @@ class Wanted:
     """
 
     path: Path
-    protocol: Protocol
+    protocol: EvalProtocol
     size_px: int
     resize_px: int | None
     square_pixels: bool

@@ -65,7 +65,7 @@ def _print_table(section: Section) -> None:
 
 
 def _measure(settings: ExplainSettings, model: VideoClassifier, videos: Path) -> dict[str, Tensor]:
-    from gateshift.data.clips.dataset import TestViews
+    from gateshift.data.clips.dataset import ViewDataset
     from gateshift.data.clips.loader import make_loader, read_batches
     from gateshift.data.lists.manifest import read_videos
     from gateshift.evaluation.protocol import choose_protocol
@@ -80,7 +80,7 @@ def _measure(settings: ExplainSettings, model: VideoClassifier, videos: Path) ->
     manifest.check_files()
     protocol = choose_protocol(model.config, segments=settings.segments, clips=1, crops=1)
     config = model.config
-    views = TestViews(
+    views = ViewDataset(
         manifest,
         protocol,
         size_px=config.size_px,

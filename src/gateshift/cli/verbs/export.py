@@ -17,7 +17,7 @@ from gateshift.terminal import make_bar, print_line
 if TYPE_CHECKING:
     import torch
 
-    from gateshift.data.clips.views import Protocol
+    from gateshift.data.clips.views import EvalProtocol
     from gateshift.data.lists.manifest import Manifest
     from gateshift.evaluation.scores import Scores
     from gateshift.model.config import ModelConfig
@@ -32,7 +32,7 @@ def check_calibration(settings: ExportSettings) -> None:
         )
 
 
-def read_calibration(manifest: Manifest, config: ModelConfig, protocol: Protocol) -> torch.Tensor:
+def read_calibration(manifest: Manifest, config: ModelConfig, protocol: EvalProtocol) -> torch.Tensor:
     """Clips to fit int8 to: uint8 [N, T, 3, size, size]; says whose."""
     from gateshift.exporting.export import read_clips
     from gateshift.exporting.quantize import CALIBRATION_VIDEOS

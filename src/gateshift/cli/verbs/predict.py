@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from gateshift.exporting.loading import ExportedModel
     from gateshift.model.classifier import VideoClassifier
     from gateshift.prediction.stream import Answer, Stream
-    from gateshift.prediction.timeline import Segment
+    from gateshift.prediction.timeline import Event
 
     AnyModel = VideoClassifier | ExportedModel
     Clock = Callable[[int], float | None]  # seconds, by frame number
@@ -222,7 +222,7 @@ def _line(answer: Answer, clock: Clock) -> str:
 def _timeline(settings: PredictSettings, model: AnyModel, path: Path) -> None:
     """``predict --timeline``: the segments of one file, written and printed."""
     from gateshift.evaluation.protocol import choose_protocol
-    from gateshift.prediction.timeline import find_segments, open_recording, score_windows, write_timeline
+    from gateshift.prediction.timeline import find_events, open_recording, score_windows, write_timeline
     from gateshift.prediction.windows import Thresholds, Windows
 
     options, video = settings.live, settings.videos[0]
@@ -243,13 +243,13 @@ def _timeline(settings: PredictSettings, model: AnyModel, path: Path) -> None:
         _fail(settings, error)
     classes = model.config.classes
     apart = model.config.multi_label
-    segments = find_segments(found, spans, times_s, classes, thresholds=thresholds, smooth=options.smooth, apart=apart)
+    segments = find_events(found, spans, times_s, classes, thresholds=thresholds, smooth=options.smooth, apart=apart)
     write_timeline(segments, path, video=video)
     _print_segments(settings, segments)
     sys.stderr.write(f"gateshift: {len(segments)} segments of {len(spans)} windows: {path}\n")
 
 
-def _print_segments(settings: PredictSettings, segments: Sequence[Segment]) -> None:
+def _print_segments(settings: PredictSettings, segments: Sequence[Event]) -> None:
     table = Table("start, s", "end, s", "class", "score", title=settings.videos[0])
     for segment in segments:
         table.add_row(f"{segment.start_s:.2f}", f"{segment.end_s:.2f}", segment.label, f"{segment.score:.3f}")

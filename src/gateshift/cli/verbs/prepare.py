@@ -18,7 +18,7 @@ from gateshift.data.prepare.settings import PrepareSettings
 from gateshift.terminal import make_bar, print_line
 
 if TYPE_CHECKING:
-    from gateshift.data.prepare.output import Problem
+    from gateshift.data.prepare.output import UnusableVideo
 
 MAX_PROBLEMS = 50  # in a table on the terminal
 
@@ -72,7 +72,7 @@ def run_prepare(settings: PrepareSettings) -> None:
     print_line(f"next: {shlex.join(['gateshift', 'train', *lists, '--out', 'run'])}")
 
 
-def _print_problems(problems: Sequence[Problem]) -> None:
+def _print_problems(problems: Sequence[UnusableVideo]) -> None:
     """A table of the first videos that are missing or broken."""
     if not problems:
         return

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from gateshift.data.check.quarantine import Problem, check_quarantine, write_quarantine
+from gateshift.data.check.quarantine import FaultyVideo, check_quarantine, write_quarantine
 from gateshift.data.check.settings import ScanSettings
 from gateshift.errors import SettingsError
 from gateshift.terminal import make_bar, print_line
@@ -48,7 +48,7 @@ def run_scan(settings: ScanSettings) -> None:
         raise SystemExit(1)
 
 
-def _print_problems(problems: Sequence[Problem]) -> None:
+def _print_problems(problems: Sequence[FaultyVideo]) -> None:
     if not problems:
         return
     table = Table("video", "problem", "detail")

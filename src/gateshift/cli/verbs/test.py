@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from gateshift.errors import ModelError, ScoresError, SettingsError
-from gateshift.evaluation.settings import TestSettings
+from gateshift.evaluation.settings import EvaluationSettings
 from gateshift.terminal import is_main_process, make_bar, print_line
 
 if TYPE_CHECKING:
-    from gateshift.data.clips.views import Protocol
+    from gateshift.data.clips.views import EvalProtocol
     from gateshift.data.lists.manifest import Manifest
     from gateshift.evaluation.confidence import Answered
     from gateshift.evaluation.evaluate import Evaluation
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     AnyModel = VideoClassifier | ExportedModel
 
 
-def run_test(settings: TestSettings) -> None:
+def run_test(settings: EvaluationSettings) -> None:
     """Verb ``test``."""
     from gateshift.evaluation.report import Report
 
@@ -52,7 +52,7 @@ def run_test(settings: TestSettings) -> None:
         _finish(settings, report, model)
 
 
-def run_test_parts(parts: Mapping[str, TestSettings]) -> None:
+def run_test_parts(parts: Mapping[str, EvaluationSettings]) -> None:
     """Verb ``test`` with a recipe of several models, which lie in one folder: the average of their scores."""
     from gateshift.evaluation.report import Report
     from gateshift.evaluation.scores import ensemble
@@ -102,7 +102,7 @@ def find_part(folder: Path, name: str) -> Path:
     return found
 
 
-def _check_outputs(settings: TestSettings) -> None:
+def _check_outputs(settings: EvaluationSettings) -> None:
     from gateshift.evaluation.report import check_report
     from gateshift.evaluation.scores import check_output
 
@@ -113,7 +113,7 @@ def _check_outputs(settings: TestSettings) -> None:
     _check_threshold(settings)
 
 
-def _check_threshold(settings: TestSettings) -> None:
+def _check_threshold(settings: EvaluationSettings) -> None:
     """Raise SettingsError unless a threshold can be fitted and written as asked."""
     from gateshift.evaluation.confidence import check_accuracy
     from gateshift.evaluation.scores import check_writable
@@ -133,7 +133,7 @@ def _check_threshold(settings: TestSettings) -> None:
     check_writable(f"--out {out}", (out,), overwrite=settings.overwrite)
 
 
-def _check_one_label(settings: TestSettings) -> None:
+def _check_one_label(settings: EvaluationSettings) -> None:
     """Raise SettingsError for what a model of several labels a video does not have."""
     wanted = {"report": settings.report, "compare": settings.compare, "fit-threshold": settings.fit_threshold}
     for name, value in wanted.items():
@@ -144,13 +144,13 @@ def _check_one_label(settings: TestSettings) -> None:
             )
 
 
-def _names(settings: TestSettings) -> list[str]:
+def _names(settings: EvaluationSettings) -> list[str]:
     from gateshift.data.lists.manifest import read_names
 
     return [] if settings.classes is None else read_names(settings.classes)
 
 
-def _read_list(settings: TestSettings, *, multi_label: bool = False) -> Manifest:
+def _read_list(settings: EvaluationSettings, *, multi_label: bool = False) -> Manifest:
     from gateshift.data.lists.manifest import read_manifest
 
     manifest = read_manifest(settings.videos, root=settings.root, names=_names(settings), multi_label=multi_label)
@@ -161,7 +161,7 @@ def _read_list(settings: TestSettings, *, multi_label: bool = False) -> Manifest
     return manifest
 
 
-def _read_other(settings: TestSettings) -> Scores | None:
+def _read_other(settings: EvaluationSettings) -> Scores | None:
     from gateshift.evaluation.scores import load_scores
 
     if settings.compare is None:
@@ -174,13 +174,13 @@ def _read_other(settings: TestSettings) -> Scores | None:
     return other
 
 
-def _load(settings: TestSettings) -> AnyModel:
+def _load(settings: EvaluationSettings) -> AnyModel:
     from gateshift.exporting.loading import load_any
 
     return load_any(settings.model, names=_names(settings))
 
 
-def _choose_protocol(settings: TestSettings, config: ModelConfig) -> Protocol:
+def _choose_protocol(settings: EvaluationSettings, config: ModelConfig) -> EvalProtocol:
     from gateshift.evaluation.protocol import choose_protocol
 
     return choose_protocol(
@@ -192,7 +192,7 @@ def _choose_protocol(settings: TestSettings, config: ModelConfig) -> Protocol:
     )
 
 
-def _test(settings: TestSettings, model: AnyModel, manifest: Manifest, other: Scores | None) -> Evaluation:
+def _test(settings: EvaluationSettings, model: AnyModel, manifest: Manifest, other: Scores | None) -> Evaluation:
     from gateshift.devices import create_accelerator
     from gateshift.evaluation.evaluate import evaluate_views
     from gateshift.evaluation.scores import check_classes_and_videos
@@ -226,7 +226,7 @@ def _without(scores: Scores, skipped: Mapping[str, str]) -> Scores:
     return scores.select(left)
 
 
-def _finish(settings: TestSettings, report: Report, model: AnyModel | None = None) -> None:
+def _finish(settings: EvaluationSettings, report: Report, model: AnyModel | None = None) -> None:
     """Save the scores first, as they took the longest; then fit, compare, and write the report."""
     from gateshift.evaluation.report import write_report
 
@@ -244,7 +244,7 @@ def _finish(settings: TestSettings, report: Report, model: AnyModel | None = Non
         print_line(f"report: {settings.report}")
 
 
-def _abstain(settings: TestSettings, model: AnyModel, scores: Scores) -> Answered | None:
+def _abstain(settings: EvaluationSettings, model: AnyModel, scores: Scores) -> Answered | None:
     """Fit a threshold, and write the model with it if asked; or say how the model does with the one that it has."""
     from gateshift.evaluation.confidence import fit_abstaining, measure_abstaining, save_abstaining
     from gateshift.model.classifier import VideoClassifier

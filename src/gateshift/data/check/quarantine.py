@@ -52,7 +52,7 @@ COLUMNS = ("path", "problem", "detail")
 
 
 @dataclass(frozen=True)
-class Problem:
+class FaultyVideo:
     """What is wrong with a video, or with a part of one.
 
     Attributes:
@@ -81,7 +81,7 @@ def check_quarantine(path: Path, *, overwrite: bool) -> None:
         raise SettingsError(f"--out {path}: it exists; choose another name, or add --overwrite")
 
 
-def write_quarantine(path: Path, problems: Iterable[Problem]) -> None:
+def write_quarantine(path: Path, problems: Iterable[FaultyVideo]) -> None:
     """Write problems as a CSV with the columns path, problem and detail; it appears when it is whole."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from gateshift.data.check.quarantine import Problem
+from gateshift.data.check.quarantine import FaultyVideo
 from gateshift.data.check.video import Finding, Part, check_video
 from gateshift.data.clips.loader import default_workers
 from gateshift.data.lists.entries import Entry
@@ -31,7 +31,7 @@ class Scan:
     """
 
     num_videos: int
-    problems: tuple[Problem, ...]
+    problems: tuple[FaultyVideo, ...]
 
 
 def find_listed(sources: Sequence[Path], *, root: Path | None = None, search: FolderSearch | None = None) -> Listed:
@@ -94,9 +94,9 @@ def scan(
         path = videos[number]
         if answer == "time-out":
             detail = f"was not decoded in {timeout_s:g} s; write it again, or give --timeout more seconds if it is long"
-            answer = Finding((Problem(path, "time-out", detail),))
+            answer = Finding((FaultyVideo(path, "time-out", detail),))
         elif answer == "crash":
-            answer = Finding((Problem(path, "crash", "ended the process that decoded it; write it again"),))
+            answer = Finding((FaultyVideo(path, "crash", "ended the process that decoded it; write it again"),))
         findings[number] = answer
         on_video()
     return Scan(len(videos), tuple(_with_repeats(listed, findings)))
@@ -113,10 +113,10 @@ def _check(task: tuple[Path, list[Part]]) -> Finding:
         return check_video(*task)
     except Exception as error:  # whatever a damaged file brings about in a library is a row of the table
         detail = f"{type(error).__name__}: {' '.join(str(error).split())}"
-        return Finding((Problem(task[0], "unreadable", detail),))
+        return Finding((FaultyVideo(task[0], "unreadable", detail),))
 
 
-def _with_repeats(listed: Listed, findings: Sequence[Finding | None]) -> Iterator[Problem]:
+def _with_repeats(listed: Listed, findings: Sequence[Finding | None]) -> Iterator[FaultyVideo]:
     first: dict[bytes, Path] = {}
     for (path, parts), finding in zip(listed.items(), findings, strict=True):
         if finding is None:
@@ -126,6 +126,8 @@ def _with_repeats(listed: Listed, findings: Sequence[Finding | None]) -> Iterato
             if count > 1:
                 labels = sorted({each.label for each in parts if each.name == part and each.label is not None})
                 told = f", under different labels: {first_of(labels)}" if len(labels) > 1 else ""
-                yield Problem(path, "listed-twice", f"is listed {count} times, in one list or in several{told}", part)
+                yield FaultyVideo(
+                    path, "listed-twice", f"is listed {count} times, in one list or in several{told}", part
+                )
         if finding.digest is not None and first.setdefault(finding.digest, path) != path:
-            yield Problem(path, "duplicate", f"shows the same as {first[finding.digest]}")
+            yield FaultyVideo(path, "duplicate", f"shows the same as {first[finding.digest]}")

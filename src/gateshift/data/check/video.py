@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from gateshift.data.check.headers import durations_s, missing_bytes
-from gateshift.data.check.quarantine import Fault, Problem
+from gateshift.data.check.quarantine import Fault, FaultyVideo
 from gateshift.data.video.decode import frames_between
 from gateshift.data.video.files import LATE_S, VideoFile, open_video
 from gateshift.data.video.path_hints import hint_for
@@ -43,7 +43,7 @@ class Finding:
         digest: The same for two videos that show the same; None if it cannot be read.
     """
 
-    problems: tuple[Problem, ...]
+    problems: tuple[FaultyVideo, ...]
     digest: bytes | None = None
 
 
@@ -55,7 +55,7 @@ def check_video(path: Path, parts: Sequence[Part]) -> Finding:
         parts: What lists say of it.
     """
     if not path.exists():
-        return Finding((Problem(path, "missing", f"there is no such file; {hint_for(path) or 'check the path'}"),))
+        return Finding((FaultyVideo(path, "missing", f"there is no such file; {hint_for(path) or 'check the path'}"),))
     try:
         with open_video(path) as video:
             digest = _digest(video)
@@ -65,7 +65,7 @@ def check_video(path: Path, parts: Sequence[Part]) -> Finding:
         return Finding(tuple(problems), digest)
     except VideoError as error:
         detail = str(error).removeprefix(f"{path}: ")
-        return Finding((Problem(path, _fault_of(path, error), detail),))
+        return Finding((FaultyVideo(path, _fault_of(path, error), detail),))
 
 
 def _fault_of(path: Path, error: VideoError) -> Fault:
@@ -96,51 +96,53 @@ def _digest(video: Video) -> bytes:
     return found.digest()
 
 
-def _faults_of_file(path: Path, video: VideoFile) -> Iterator[Problem]:
+def _faults_of_file(path: Path, video: VideoFile) -> Iterator[FaultyVideo]:
     missing = missing_bytes(path)
     if missing:
-        yield Problem(path, "truncated", f"lacks {missing} bytes of what its header lists; write or download it again")
+        yield FaultyVideo(
+            path, "truncated", f"lacks {missing} bytes of what its header lists; write or download it again"
+        )
         return  # its other faults are of what is missing
     stated = durations_s(path)
     if stated is not None:
         header_s, found_s = stated
         if header_s - found_s > max(_TOLERANCE_S, _TOLERANCE * found_s):
-            yield Problem(
+            yield FaultyVideo(
                 path,
                 "wrong-length",
                 f"its header says {header_s:.2f} s, but what is in it lasts {found_s:.2f} s; write it again",
             )
     if video.rotation_deg % 90:
-        yield Problem(
+        yield FaultyVideo(
             path, "rotated", f"is to be turned by {video.rotation_deg:g} degrees, and is by the nearest multiple of 90"
         )
     yield from _fault_of_rate(path, video)
     yield from _oddities(path, video)
 
 
-def _oddities(path: Path, video: VideoFile) -> Iterator[Problem]:
+def _oddities(path: Path, video: VideoFile) -> Iterator[FaultyVideo]:
     """What reads well, and looks or counts otherwise in a program that does not care for it."""
     if video.is_joined:
         detail = "its clock is set anew on the way, as where recordings were joined; times come from the frame rate"
-        yield Problem(path, "joined", detail)
+        yield FaultyVideo(path, "joined", detail)
     elif not video.has_times:
         detail = "does not say when frames are shown; their order comes from decoding, times from the frame rate"
-        yield Problem(path, "no-times", detail)
+        yield FaultyVideo(path, "no-times", detail)
     if video.is_mirrored:
-        yield Problem(path, "mirrored", "is stored as in a mirror, and is mirrored back, as players do")
+        yield FaultyVideo(path, "mirrored", "is stored as in a mirror, and is mirrored back, as players do")
     if video.pixel_aspect != 1:
         width, height = video.pixel_aspect.numerator, video.pixel_aspect.denominator
         detail = f"its pixels are {width}:{height}; frames are resized to square ones, unless with --keep-squashed"
-        yield Problem(path, "not-square", detail)
+        yield FaultyVideo(path, "not-square", detail)
     if video.changes_size:
-        yield Problem(path, "changing-size", "its frames differ in size, and are resized to the size of the first")
+        yield FaultyVideo(path, "changing-size", "its frames differ in size, and are resized to the size of the first")
     with suppress(VideoError):  # without times it is not known
         first_s = video.times_s()[0]
         if first_s >= LATE_S:
-            yield Problem(path, "late", f"its pictures begin at {first_s:.3f} s on its clock, after its sound")
+            yield FaultyVideo(path, "late", f"its pictures begin at {first_s:.3f} s on its clock, after its sound")
 
 
-def _fault_of_rate(path: Path, video: VideoFile) -> Iterator[Problem]:
+def _fault_of_rate(path: Path, video: VideoFile) -> Iterator[FaultyVideo]:
     try:
         times_s = video.times_s()
     except VideoError:  # without times there is no rate
@@ -148,7 +150,7 @@ def _fault_of_rate(path: Path, video: VideoFile) -> Iterator[Problem]:
     steps_s = [after - before for before, after in itertools.pairwise(times_s)]
     usual_s = statistics.median(steps_s) if steps_s else 0.0
     if any(abs(step - usual_s) > _UNEVEN * usual_s for step in steps_s):
-        yield Problem(
+        yield FaultyVideo(
             path,
             "variable-rate",
             f"from one frame to the next are {1e3 * min(steps_s):.0f} to {1e3 * max(steps_s):.0f} ms, mostly "
@@ -156,20 +158,20 @@ def _fault_of_rate(path: Path, video: VideoFile) -> Iterator[Problem]:
         )
 
 
-def _faults_of_parts(path: Path, video: Video, parts: Sequence[Part]) -> Iterator[Problem]:
+def _faults_of_parts(path: Path, video: Video, parts: Sequence[Part]) -> Iterator[FaultyVideo]:
     for part in parts:
         num_frames = video.num_frames
         if part.start_s is not None or part.end_s is not None:
             if not isinstance(video, VideoFile):
-                yield Problem(path, "wrong-length", "its list gives times, but images have no clock", part.name)
+                yield FaultyVideo(path, "wrong-length", "its list gives times, but images have no clock", part.name)
                 continue
             times_s = video.times_s()
             num_frames = len(frames_between(times_s, part.start_s, part.end_s))
             if not num_frames:
                 there = f"{len(times_s)} from {times_s[0]:.2f} to {times_s[-1]:.2f} s"
                 detail = f"its list names a part in which no frame is, as there are {there}"
-                yield Problem(path, "wrong-length", detail, part.name)
+                yield FaultyVideo(path, "wrong-length", detail, part.name)
                 continue
         if part.num_frames is not None and part.num_frames > num_frames:
             detail = f"its list says {part.num_frames} frames, but there are {num_frames}; correct the list"
-            yield Problem(path, "wrong-length", detail, part.name)
+            yield FaultyVideo(path, "wrong-length", detail, part.name)

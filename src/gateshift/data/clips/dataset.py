@@ -22,7 +22,7 @@ from gateshift.data.clips.transforms import (
     random_operations,
     reverse,
 )
-from gateshift.data.clips.views import Protocol
+from gateshift.data.clips.views import EvalProtocol
 from gateshift.data.lists.class_pairs import turn_label
 from gateshift.data.lists.entries import Entry
 from gateshift.data.lists.manifest import Manifest
@@ -126,19 +126,17 @@ class TrainingClips(Dataset[Sample]):
         return {"clips": clip, "labels": label, "indices": index}
 
 
-class TestViews(Dataset[Sample]):
+class ViewDataset(Dataset[Sample]):
     """All views of each video, the same every time.
 
     A sample is ``views`` uint8 [V, T, 3, size, size] with ``indices``, or ``failure`` with ``indices``.
     Labels are not used.
     """
 
-    __test__ = False  # not a test of pytest
-
     def __init__(
         self,
         manifest: Manifest,
-        protocol: Protocol,
+        protocol: EvalProtocol,
         *,
         size_px: int,
         resize_px: int | None,
@@ -173,7 +171,7 @@ def open_entry(entry: Entry, *, square_pixels: bool = False) -> Video:
     )
 
 
-def read_views(video: Video, protocol: Protocol, *, size_px: int, resize_px: int | None) -> Tensor:
+def read_views(video: Video, protocol: EvalProtocol, *, size_px: int, resize_px: int | None) -> Tensor:
     """All views of a video.
 
     Args:

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from gateshift.data.clips.dataset import read_views
-from gateshift.data.clips.views import Protocol
+from gateshift.data.clips.views import EvalProtocol
 from gateshift.data.processes import in_processes
 from gateshift.data.video.files import open_video
 from gateshift.data.video.sources import is_address, is_web_address, local_copy
@@ -37,7 +37,7 @@ class WantedViews:
 
     video: str
     base: Path
-    protocol: Protocol
+    protocol: EvalProtocol
     size_px: int
     resize_px: int | None
     square_pixels: bool

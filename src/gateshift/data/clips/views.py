@@ -15,7 +15,7 @@ CROP_COUNTS = (1, 3, 5, 10)
 
 
 @dataclass(frozen=True)
-class Protocol:
+class EvalProtocol:
     """How a video is tested; every accuracy names it.
 
     Attributes:
@@ -99,12 +99,12 @@ def crop_boxes(height: int, width: int, *, size_px: int, count: int) -> list[Box
     return [Box(left, top, size_px, size_px) for left, top in places]
 
 
-def merge_views(logits: Tensor, protocol: Protocol, mirror_map: Tensor) -> Tensor:
+def merge_views(logits: Tensor, protocol: EvalProtocol, mirror_map: Tensor) -> Tensor:
     """Average the logits of a video's views, as published: [B, V, K] -> [B, K]; see :func:`turn_mirrored`."""
     return turn_mirrored(logits, protocol, mirror_map).mean(1)  # [B, K]
 
 
-def turn_mirrored(logits: Tensor, protocol: Protocol, mirror_map: Tensor) -> Tensor:
+def turn_mirrored(logits: Tensor, protocol: EvalProtocol, mirror_map: Tensor) -> Tensor:
     """Let the views that are mirror images vote for the class that theirs becomes in a mirror.
 
     Args:

@@ -29,7 +29,7 @@ from gateshift.data.lists.entries import Entry as Entry
 from gateshift.data.lists.label_checks import check_separators, describe_numbers, describe_one_class, hint_for_number
 from gateshift.data.lists.label_sets import LABEL_SEPARATOR, first_of, label_rows, names_in
 from gateshift.data.lists.splits import folders_of
-from gateshift.data.lists.tables import Row, listed_path, open_text, parsed_rows, read_pairs, read_text
+from gateshift.data.lists.tables import TableRow, listed_path, open_text, parsed_rows, read_pairs, read_text
 from gateshift.data.video.folders import FolderSearch, folders_in
 from gateshift.data.video.path_hints import hint_for
 from gateshift.errors import ManifestError
@@ -275,7 +275,7 @@ def _csv_rows(source: Path, base: Path, *, may_be_none: bool) -> Entries:
     return entries
 
 
-def _add_row(entries: Entries, row: Row, base: Path, where: str, *, may_be_none: bool) -> None:
+def _add_row(entries: Entries, row: TableRow, base: Path, where: str, *, may_be_none: bool) -> None:
     if None in row:
         raise ManifestError(f"{where}: more fields than columns; put a field with a comma in double quotes")
     path, label = listed_path(row["path"] or "", base), (row["label"] or "").strip()

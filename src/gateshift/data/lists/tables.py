@@ -11,7 +11,7 @@ from typing import TextIO
 
 from gateshift.errors import ManifestError
 
-Row = dict[str | None, str | None]
+TableRow = dict[str | None, str | None]
 
 
 @contextmanager
@@ -51,7 +51,7 @@ def printable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def parsed_rows(rows: csv.DictReader[str], source: Path) -> Iterator[Row]:
+def parsed_rows(rows: csv.DictReader[str], source: Path) -> Iterator[TableRow]:
     """The rows of a table; a fault of its form is a ManifestError that names the line."""
     try:
         yield from rows

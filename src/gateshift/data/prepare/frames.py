@@ -29,8 +29,8 @@ from gateshift.files import atomic_write, remove
 _WAITING_PER_WORKER = 16
 
 # The time between two frames that a part begins and ends with, in seconds; None for the video's own ends.
-Part = tuple[float | None, float | None]
-WHOLE: Part = (None, None)
+Span = tuple[float | None, float | None]
+WHOLE: Span = (None, None)
 
 _Task = TypeVar("_Task")
 _Result = TypeVar("_Result")
@@ -57,7 +57,7 @@ def in_threads(
         pool.shutdown(cancel_futures=True)
 
 
-def find_frames(path: Path, parts: Sequence[Part] = (WHOLE,)) -> list[range]:
+def find_frames(path: Path, parts: Sequence[Span] = (WHOLE,)) -> list[range]:
     """Find the numbers of the frames of each part of a video; the file is gone through once.
 
     Returns:

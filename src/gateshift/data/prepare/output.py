@@ -21,7 +21,7 @@ TRAIN_FILE, VAL_FILE, MISSING_FILE = "train.csv", "val.csv", "missing.csv"
 
 
 @dataclass(frozen=True)
-class Problem:
+class UnusableVideo:
     """A listed video that cannot be used, and why."""
 
     id: str
@@ -69,7 +69,7 @@ def check_sources_stay(out: Path, sources: Iterable[Path]) -> None:
 
 
 def write_lists(
-    out: Path, classes: Sequence[str], clips: Sequence[ListedClip], problems: Sequence[Problem], *, timed: bool
+    out: Path, classes: Sequence[str], clips: Sequence[ListedClip], problems: Sequence[UnusableVideo], *, timed: bool
 ) -> tuple[Path, ...]:
     """Write the lists of a data set; each appears when it is whole.
 

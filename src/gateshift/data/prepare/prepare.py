@@ -14,7 +14,7 @@ from gateshift.data.lists.splits import Split
 from gateshift.data.prepare.formats import read_annotations
 from gateshift.data.prepare.frames import FRAME_FOLDERS, WHOLE, FrameStore, extract_frames, find_frames, in_threads
 from gateshift.data.prepare.listing import DatasetName, Source
-from gateshift.data.prepare.output import ListedClip, Problem, check_out, check_sources_stay, write_lists
+from gateshift.data.prepare.output import ListedClip, UnusableVideo, check_out, check_sources_stay, write_lists
 from gateshift.data.prepare.video_places import FoundClip, clips_without, find_clips
 from gateshift.data.video.packed import PackedFiles
 from gateshift.errors import GateShiftError, ManifestError, SettingsError, VideoError
@@ -87,7 +87,7 @@ class MissingVideosError(GateShiftError):
         problems: All of them.
     """
 
-    def __init__(self, problems: Sequence[Problem], num_listed: int) -> None:
+    def __init__(self, problems: Sequence[UnusableVideo], num_listed: int) -> None:
         super().__init__(
             f"{len(problems)} of {num_listed} videos are missing or broken, so no list was written; "
             "add them, or go on without them by --allow-missing"
@@ -112,7 +112,7 @@ class Prepared:
     num_videos: dict[Split, int]
     classes: tuple[str, ...]
     files: tuple[Path, ...]
-    problems: tuple[Problem, ...]
+    problems: tuple[UnusableVideo, ...]
     num_extracted: int
     num_already_there: int
     notes: tuple[str, ...]
@@ -248,8 +248,8 @@ def _work_through(
             advance(len(members))
 
 
-def _problems(clips: Iterable[FoundClip]) -> tuple[Problem, ...]:
-    return tuple(Problem(clip.item.id, clip.item.split, clip.problem) for clip in clips if clip.problem)
+def _problems(clips: Iterable[FoundClip]) -> tuple[UnusableVideo, ...]:
+    return tuple(UnusableVideo(clip.item.id, clip.item.split, clip.problem) for clip in clips if clip.problem)
 
 
 def _check_problems(clips: Sequence[FoundClip], options: PrepareOptions) -> None:
