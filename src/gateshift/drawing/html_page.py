@@ -9,7 +9,7 @@ from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined
 
-MIME_TYPES = {".png": "image/png", ".gif": "image/gif", ".mp4": "video/mp4"}
+MIME_TYPES = {".png": "image/png", ".gif": "image/gif"}
 
 _TEMPLATE = """<!DOCTYPE html>
 <html lang="en">
@@ -19,7 +19,7 @@ _TEMPLATE = """<!DOCTYPE html>
 <title>{{ title }}</title>
 <style>
 body { font: 16px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 80rem; padding: 0 1rem; color: #222; }
-img, video { max-width: 100%; }
+img { max-width: 100%; }
 table { border-collapse: collapse; margin: 1rem 0; }
 th, td { padding: .2rem 1rem .2rem 0; text-align: left; border-bottom: 1px solid #ddd; }
 td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
@@ -33,9 +33,7 @@ td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
 {% for text in section.texts %}<p>{{ text }}</p>
 {% endfor %}
 {% for picture in section.pictures %}
-{% if picture.is_film %}<video src="{{ picture.data }}" autoplay loop muted controls></video>
-{% else %}<img src="{{ picture.data }}" alt="{{ section.title }}">
-{% endif %}
+<img src="{{ picture }}" alt="{{ section.title }}">
 {% endfor %}
 {% if section.rows %}
 <table>
@@ -66,7 +64,7 @@ class Section:
     Attributes:
         title: Its heading.
         texts: Paragraphs.
-        files: Pictures and films that were written, put into the page.
+        files: Pictures that were written, put into the page.
         columns: Names of the columns of a table.
         rows: Its rows; without any there is no table.
     """
@@ -85,6 +83,6 @@ def render_page(title: str, sections: Sequence[Section]) -> str:
     return template.render(title=title, sections=shown)
 
 
-def _embed(path: Path) -> dict[str, str | bool]:
+def _embed(path: Path) -> str:
     content = base64.b64encode(path.read_bytes()).decode("ascii")
-    return {"data": f"data:{MIME_TYPES[path.suffix]};base64,{content}", "is_film": path.suffix == ".mp4"}
+    return f"data:{MIME_TYPES[path.suffix]};base64,{content}"
