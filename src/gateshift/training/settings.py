@@ -24,7 +24,7 @@ class TrainSettings:
 
     TRAIN and VAL are each a CSV (path,label[,start,end]), a videofolder.txt list (path frames label), or a
     folder with one sub-folder of videos for each class. RUN receives best.safetensors and last.safetensors
-    (each a whole model), log.csv, log.jsonl, TensorBoard curves, settings.json, and what --resume needs.
+    (each a whole model), log.csv, TensorBoard curves, settings.json, and what --resume needs.
     Several GPUs: accelerate launch -m gateshift train ...
     """
 
