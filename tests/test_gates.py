@@ -7,9 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import slow_fuse, slow_gate_shift, slow_gates, slow_shift
+from released_order import ReleasedOrder
 from torch import Tensor
 
-from gateshift.bench.released_order import ReleasedOrder
 from gateshift.errors import ModelError
 from gateshift.model.temporal.functional import gate_shift, gate_shift_in_steps, temporal_shift
 from gateshift.model.temporal.modules import GateShift, GateShiftFuse, TemporalShift, gate_planes
