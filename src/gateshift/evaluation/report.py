@@ -12,7 +12,6 @@ from typing import Any
 
 import jinja2
 import numpy as np
-from markupsafe import Markup
 
 from gateshift.data.lists.manifest import Manifest
 from gateshift.errors import ScoresError, SettingsError
@@ -130,7 +129,7 @@ class Report:
             "by_f1": by_f1,
             "bins": bins,
             "calibration_error": figures.calibration_error(bins),
-            "reliability": Markup(draw_reliability(bins)),
+            "reliability": draw_reliability(bins),
             "wrong": wrong,
             "right": right,
             "views": views,

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from typing_extensions import Self
 from tyro.conf import UseAppendAction, arg
 
 Accumulation = Literal["exact", "release"]
+Options = TypeVar("Options", bound="_Options")
 
 
 class _Options:
@@ -21,13 +21,13 @@ class _Options:
 
     _given: frozenset[str]
 
-    def __new__(cls, *values: Any, **named: Any) -> Self:
+    def __new__(cls, *values: Any, **named: Any) -> Any:
         options = super().__new__(cls)
         names = [name for name in cls.__annotations__ if name != "_given"]
         object.__setattr__(options, "_given", frozenset((*names[: len(values)], *named)))
         return options
 
-    def filled(self, others: Mapping[str, Any]) -> Self:
+    def filled(self: Options, others: Mapping[str, Any]) -> Options:
         """The same options, with these in place of defaults."""
         missing = {name: value for name, value in others.items() if name not in self._given}
         return replace(self, **missing) if missing else self  # type: ignore[type-var]
