@@ -16,9 +16,10 @@ from torch import Tensor, nn
 from torchvision.models import video as video_networks
 
 from gateshift.errors import ModelError
-from gateshift.exporting.export import EXPORTERS, ExportPrecision, export, missing_package
-from gateshift.exporting.loading import FORMAT_SUFFIXES, Format
+from gateshift.exporting.export import EXPORTERS, export, missing_package
+from gateshift.exporting.loading import FORMAT_SUFFIXES
 from gateshift.exporting.runtime import Runtime
+from gateshift.exporting.settings import ExportPrecision, Format
 from gateshift.model.activation_checkpointing import checkpoint_blocks
 from gateshift.model.classifier import VideoClassifier, create_model
 from gateshift.model.cost import count_cost

@@ -80,11 +80,10 @@ def explain_clip(
         probabilities = model.config.probabilities(model(clips)[0]).cpu()
     index = int(probabilities.argmax()) if class_name is None else find_class(class_name, classes)
     layer = find_evidence_layer(model, clips) if layer is None else layer
-    best = probabilities.topk(min(TOP, len(classes)))
     return Explanation(
         clip=clip.cpu(),
         numbers=numbers,
-        top=[(classes[place], value) for place, value in zip(best.indices.tolist(), best.values.tolist(), strict=True)],
+        top=model.config.likeliest(probabilities, TOP),
         class_name=classes[index],
         layer=layer,
         evidence=evidence_map(model, clips, index, layer=layer)[0].cpu(),

@@ -13,8 +13,9 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
+from gateshift.data.choices import CROP_SCALES, MAX_MAGNITUDE, ShortVideos
 from gateshift.errors import SettingsError
-from gateshift.evaluation.settings import Precision, ShortVideos
+from gateshift.evaluation.settings import Precision
 from gateshift.recipes.options import AugmentOptions, ModelOptions, OptimOptions, SkewOptions
 
 
@@ -129,10 +130,14 @@ class TrainSettings:
         )
         _check(
             {"smallest-crop": augment.smallest_crop},
-            lambda value: 0.66 <= value <= 1,
-            "it must be from 0.66, as in the papers, to 1; try 0.875",
+            lambda value: CROP_SCALES[-1] <= value <= 1,
+            f"it must be from {CROP_SCALES[-1]}, as in the papers, to 1; try 0.875",
         )
-        _check({"rand-augment": augment.rand_augment}, lambda value: 0 <= value <= 30, "it must be from 0 to 30; try 9")
+        _check(
+            {"rand-augment": augment.rand_augment},
+            lambda value: 0 <= value <= MAX_MAGNITUDE,
+            f"it must be from 0 to {MAX_MAGNITUDE}; try 9",
+        )
         self._check_epochs()
         if self.extend and not self.resume:
             raise SettingsError("--extend goes with --resume: it is for a run that there is; add it, or leave both out")
