@@ -66,9 +66,8 @@ NETS = {
     "torchvision/mobilenet_v2": Net("efficientnet/mobilenet", 10, "before features.3.conv.0.0"),
     "torchvision/mobilenet_v3_small": Net("efficientnet/mobilenet", 6, "before features.3.block.0.0"),
     "torchvision/efficientnet_b0": Net("efficientnet/mobilenet", 9, "before features.2.1.block.0.0"),
-    "vit_tiny_patch16_224": Net("vision transformer", 12, "before blocks.0.attn", size_px=64),
 }
-GATED_IN_PART = ("regnet", "convnext", "vision transformer")  # a quarter of their channels
+GATED_IN_PART = ("regnet", "convnext")  # a quarter of their channels
 MODULES = {"gsm": GateShift, "gsf": GateShiftFuse, "tsm": TemporalShift, "none": None}
 
 
@@ -266,9 +265,6 @@ SMALL_NETS: dict[str, Callable[[], nn.Module]] = {
     ),
     "torchvision mobilenet": lambda: models.MobileNetV2(
         num_classes=16, inverted_residual_setting=[[1, 16, 1, 1], [2, 24, 3, 2]]
-    ),
-    "vision transformer": lambda: timm.create_model(
-        "deit_tiny_patch16_224", num_classes=0, img_size=32, patch_size=8, embed_dim=48, depth=2
     ),
 }
 

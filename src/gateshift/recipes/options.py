@@ -49,7 +49,7 @@ class ModelOptions(_Options):
     is --temporal none."""
     ratio: float | None = None
     """Share of the channels at each site that go through the module, rounded up to a multiple of 4. By default all,
-    and a quarter for gates in RegNets, ConvNeXts and vision transformers."""
+    and a quarter for gates in RegNets and ConvNeXts."""
     segments: int = 8
     """Frames that are taken from each video, one from each of as many equal parts."""
     weights: str | None = None

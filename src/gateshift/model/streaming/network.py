@@ -8,7 +8,6 @@ one meets a branch that has not, the latter is delayed. Memory does not grow wit
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
@@ -18,7 +17,6 @@ from gateshift.model.classifier import ClipClassifier
 from gateshift.model.clips import check_clips
 from gateshift.model.streaming.buffers import Clock, DelayLine, Place, kept_bytes
 from gateshift.model.streaming.modules import streamed_form
-from gateshift.model.surgery.tokens import TokenSite, put_maps, tokens_to_maps
 from gateshift.model.temporal.site import TemporalSite
 
 
@@ -88,8 +86,7 @@ def stream_network(net: nn.Module, clock: Clock) -> tuple[fx.GraphModule, int]:
                 node.replace_input_with(source, _delayed(streamed, source, lag, lines.setdefault(source, []), node))
         if node.op == "call_module" and isinstance(site := streamed.get_submodule(str(node.target)), TemporalSite):
             place = Place(clock, delays[node])
-            form = StreamedTokenSite(site, place) if isinstance(site, TokenSite) else StreamedSite(site, place)
-            delays[node] += _stream_site(streamed, node, form)
+            delays[node] += _stream_site(streamed, node, StreamedSite(site, place))
     streamed.delete_all_unused_submodules()
     graph.lint()
     streamed.recompile()
@@ -112,7 +109,7 @@ def _delayed(
     return node
 
 
-def _stream_site(net: fx.GraphModule, node: fx.Node, site: StreamedSite | StreamedTokenSite) -> int:
+def _stream_site(net: fx.GraphModule, node: fx.Node, site: StreamedSite) -> int:
     """Put the streamed form of a site in its place in the graph; one for each call, where a layer is called twice."""
     name = f"site_{sum(1 for _ in net.children())}"
     net.add_submodule(name, site)
@@ -220,22 +217,3 @@ class ExactStream:
         self._clock.first += len(frames)
         features = features[here].to(self._model.head.weight.dtype)
         return FrameFeatures(first, features, self._model.head(features))
-
-
-class StreamedTokenSite(nn.Module):
-    """A :class:`TokenSite` on the tokens of a few frames at a time; what passes the module by waits for it.
-
-    Attributes:
-        delay: How many frames later an answer comes.
-    """
-
-    def __init__(self, site: TokenSite, place: Place) -> None:
-        super().__init__()
-        self.layer, self.grid, self.num_gated = site.layer, site.grid, site.num_gated
-        self.temporal = streamed_form(site.temporal, place)
-        self.delay = self.temporal.delay
-        self.rest = DelayLine(self.delay) if self.delay else nn.Identity()
-
-    def forward(self, chunk: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        maps = tokens_to_maps(chunk, self.grid, self.num_gated)
-        return self.layer(put_maps(self.rest(chunk), self.temporal(maps)), *args, **kwargs)

@@ -144,14 +144,4 @@ FAMILIES = (
         source="before the first convolution of each layer, as TSM in residual branches",
         temporal=("tsm",),
     ),
-    Family(
-        name="vision transformer",
-        marker=r"blocks\.\d+\.attn",
-        sites=(r"(blocks\.\d+)\.attn",),
-        side="before",
-        source="experiment, no published placement known: before each block's attention, on the patch tokens alone, "
-        "gates on a quarter of the channels",
-        # No norm stands behind these modules that takes out what they change: most features pass as they were.
-        ratio=0.25,
-    ),
 )

@@ -13,7 +13,6 @@ from torch import nn
 
 from gateshift.errors import ModelError
 from gateshift.model.surgery.sites import Site, find_sites
-from gateshift.model.surgery.tokens import TokenSite
 from gateshift.model.temporal.modules import GateShift, GateShiftFuse, TemporalModule, TemporalShift
 from gateshift.model.temporal.site import TemporalSite
 
@@ -55,11 +54,10 @@ class InsertReport:
 
     @property
     def title(self) -> str:
-        """What was put where, in a few words, and whether that is an experiment."""
-        mark = ", experimental" if any(site.grid for site in self.sites) else ""
+        """What was put where, in a few words."""
         number = len(self.sites)
         where = f"the last {number} of {number + self.num_left} sites" if self.num_left else f"{number} sites"
-        return f"{self.temporal} at {where} ({self.family}{mark})"
+        return f"{self.temporal} at {where} ({self.family})"
 
     def describe_share(self, number: int) -> str:
         """How many channels of a site, the first being 0, its module moves, and whether that had to be rounded."""
@@ -105,13 +103,12 @@ def insert_temporal(
         net: A network of a known family, or any network with ``sites``.
         temporal: "gsm" (gate-shift), "gsf" (gate-shift-fuse) or "tsm" (temporal shift); "none" changes nothing.
         num_frames: T; change it later with :func:`set_num_frames`.
-        sites: Dotted names of convolutions to put a module after ("tsm": before), or of attention layers of a vision
-            transformer to put one before, instead of the family's sites.
+        sites: Dotted names of convolutions to put a module after ("tsm": before), instead of the family's sites.
         num_sites: How many of the family's sites get a module: the last ones, where features mean most and maps are
             smallest; 0 changes nothing. Default: all.
         ratio: Share of each site's channels that go through the module, above 0 and up to 1; rounded up to a
             multiple of 4 channels. "tsm" moves an eighth of them each way. Default: as the family's source has it
-            for gates, a quarter in RegNets, ConvNeXts and vision transformers; else all.
+            for gates, a quarter in RegNets and ConvNeXts; else all.
         interleave: Whether gate-shift mixes channels. With it a new module is a fixed permutation of
             the channels; without it, the identity. Default: as the family's published networks.
 
@@ -120,7 +117,7 @@ def insert_temporal(
 
     Raises:
         ModelError: If the module is unknown, the net already has some, is wrapped for several devices,
-            has no known sites or fewer than asked for, or a site's channels or tokens cannot be split. The net is
+            has no known sites or fewer than asked for, or a site's channels cannot be split. The net is
             then unchanged.
     """
     _check_net(net, temporal, num_frames)
@@ -152,7 +149,7 @@ def insert_temporal(
         layer = net.get_submodule(site.name)
         weight = next(layer.parameters())
         module.to(weight.device, weight.dtype).train(layer.training)
-        _replace(net, layer, _wrap(layer, module, site, gated))
+        _replace(net, layer, TemporalSite(layer, module, site.side, gated))
     num_parameters = sum(p.numel() for module in modules for p in module.parameters())
     name, source = ("given by name", "") if family is None or sites is not None else (family.name, family.source)
     num_left = len(every) - len(found)
@@ -172,12 +169,6 @@ def _build_module(temporal: str, channels: int, num_frames: int, *, interleave: 
     if temporal == "tsm":
         return TemporalShift(channels, num_frames)
     return GATES[temporal](channels, num_frames, interleave=interleave)
-
-
-def _wrap(layer: nn.Module, module: TemporalModule, site: Site, num_gated: int) -> TemporalSite:
-    if site.grid is not None:
-        return TokenSite(layer, module, site.grid, num_gated)
-    return TemporalSite(layer, module, site.side, num_gated)
 
 
 def _check_net(net: nn.Module, temporal: str, num_frames: int) -> None:
