@@ -113,7 +113,7 @@ def test_nothing_is_decoded_to_open_a_file_with_sound_times(tmp_path: Path, monk
     def decode_all(*_: object) -> None:
         raise AssertionError
 
-    monkeypatch.setattr(FrameDecoder, "_decoded_places", decode_all)
+    monkeypatch.setattr(FrameDecoder, "_decode_order", decode_all)
     for path in paths:
         if path.suffix in (".mp4", ".mkv", ".mov", ".ts", ".flv", ".nut"):
             with open_video(path) as video:

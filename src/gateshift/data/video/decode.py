@@ -249,8 +249,7 @@ class FrameDecoder:
                 f"{self._path}: is damaged or cut off, and its frames can only be counted if all can be "
                 "decoded; write or download it again"
             )
-        order = order_by_decoding(self._decoded_places(source), self._table)
-        return order.from_the_start() if source.has_palette else order
+        return self._decode_order(source)
 
     def _order_as_decoded(self, source: PacketSource) -> FrameOrder:
         """The order that decoding all of the file shows; the one known so far if it is damage that disturbs it."""
@@ -258,17 +257,20 @@ class FrameDecoder:
         if self._table.is_damaged.any():
             return known
         try:
-            return order_by_decoding(self._decoded_places(source), self._table)
+            return self._decode_order(source)
         except av.FFmpegError:
             return known
 
-    def _decoded_places(self, source: PacketSource) -> list[int]:
+    def _decode_order(self, source: PacketSource) -> FrameOrder:
+        """Find the order by decoding all of the file."""
         self._wanted = frozenset()  # all are
         self._last_place = None if self._last_place is None else _NEVER
         try:
-            return [_place_of(frame) for frame in self._decode_from(source, _Run(start=0, reached=-1, num_fed=0))]
+            places = [_place_of(frame) for frame in self._decode_from(source, _Run(start=0, reached=-1, num_fed=0))]
         except WrongSeekError:
-            return self._decoded_places(source)
+            return self._decode_order(source)
+        order = order_by_decoding(places, self._table)
+        return order.from_the_start() if source.has_palette else order
 
     def _start_at(self, source: PacketSource, place: int) -> _Run:
         run = _Run(start=place, reached=self._order.first_from(place) - 1, num_fed=place)
@@ -343,7 +345,7 @@ class FrameDecoder:
             return True
         following = next(run.frames, None)
         if following is None:
-            return True
+            return run.reached == self.num_frames - 1
         run.frames = itertools.chain([following], run.frames)
         return following[0] == run.reached + 1
 
