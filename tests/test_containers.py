@@ -69,7 +69,7 @@ def test_frames_are_those_that_ffmpeg_shows(coding: Coding, tmp_path: Path) -> N
         check_frames(path)
 
 
-@pytest.mark.parametrize("name", ["mpeg4 B1", "mpeg4 B2", "libxvid B1", "libxvid B2"])
+@pytest.mark.parametrize("name", ["mpeg4 B1", "mpeg4 B3", "libxvid B2"])
 def test_packed_b_frames_are_in_order(name: str, tmp_path: Path) -> None:
     plain, *_ = write(CODING[name], tmp_path)
     packed = tmp_path / "packed.avi"
@@ -80,7 +80,7 @@ def test_packed_b_frames_are_in_order(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("suffix", "lose"), [("mp4", lose_mp4_offsets), ("mov", lose_mp4_offsets), ("flv", lose_flv_offsets)]
 )
-@pytest.mark.parametrize("name", ["h264 B1", "h264 B2 open", "h264 B3", "h264 B4 open"])
+@pytest.mark.parametrize("name", ["h264 B1 open", "h264 B3"])
 def test_frames_are_in_order_where_composition_times_are_lost(
     name: str, suffix: str, lose: object, tmp_path: Path
 ) -> None:
@@ -90,7 +90,7 @@ def test_frames_are_in_order_where_composition_times_are_lost(
     check_frames(path, may_lack=2)  # an edit list leaves out frames at the start
 
 
-@pytest.mark.parametrize("second_s", [0, 0.4, 1000])
+@pytest.mark.parametrize("second_s", [0, 1000])
 @pytest.mark.parametrize(
     "codec", [X264, ("-c:v", "mpeg2video", "-g", "9", "-bf", "2", "-q:v", "3")], ids=("h264", "mpeg2")
 )
