@@ -27,6 +27,7 @@ from gateshift.errors import CutOffVideoError, NoVideoStreamError, VideoError
 _TEXT_FORMATS = frozenset({"adf", "bin", "idf", "tty", "xbin"})
 # These are texts that name other files and addresses, in the end themselves.
 _FORMATS_OF_OTHERS = frozenset({"concat", "dash", "hls", "imf", "rtsp", "sdp"})
+_PACKETS_BEFORE = 8
 _FORMATS = ",".join(sorted(av.formats_available - _FORMATS_OF_OTHERS))
 
 
@@ -125,7 +126,9 @@ class PacketSource:
         """What to ask the container for."""
         if not len(table) or not self._seeks or table.positions[place] < 0:
             return []
-        times = (int(table.times[place]), int(table.decode_times[place]))
+        # Program streams begin with parts of packets after a seek, and are whole a few packets later.
+        before = table.decode_times[max(place - _PACKETS_BEFORE, 0)]
+        times = (int(table.times[place]), int(table.decode_times[place]), int(before))
         return [time for time in dict.fromkeys(times) if time != NO_TIME]
 
     def _land(
