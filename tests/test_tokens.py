@@ -260,7 +260,7 @@ def test_weights_for_the_published_size_are_resampled_for_another(tmp_path: Path
 
 
 def test_a_size_of_less_than_a_patch_is_an_error_with_a_reason() -> None:
-    with pytest.raises(ModelError, match="test_vit3 does not take an input of 8 px: .*; choose another size"):
+    with pytest.raises(ModelError, match="test_vit3 does not take an input of 8 px: .*; take 16 px"):
         gs.create_model("test_vit3", "gsm", num_classes=2, size_px=8)
 
 

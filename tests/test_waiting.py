@@ -42,7 +42,8 @@ def settings_for(clips: Path, out: Path, *, batch_size: int, **changes: Any) -> 
     )
 
 
-def test_more_steps_read_no_more_numbers(clips: Path, tmp_path: Path) -> None:
+def test_more_steps_read_no_more_numbers(clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("gateshift.training.loop.READ_EVERY_S", 1e9)  # on a slow machine, steps take seconds
     counts = []
     for batch_size in (5, 2, 1):
         with Readings() as readings:
