@@ -22,7 +22,14 @@ import numpy as np
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
-from gateshift.data.video.frame_order import FrameOrder, joins, order_by_decoding, order_by_times, shown_times
+from gateshift.data.video.frame_order import (
+    FrameOrder,
+    joins,
+    order_by_decoding,
+    order_by_times,
+    shown_times,
+    slot_times,
+)
 from gateshift.data.video.index import PacketSource, WrongSeekError, readable
 from gateshift.errors import EmptyVideoError, VideoError
 
@@ -138,12 +145,14 @@ class FrameDecoder:
         """
         source = self._opened()
         times, step = self._times(), source.stream.time_base
+        if times is None:
+            times = slot_times(self._order, self._table, source.stream.codec_context.reorder_depth)
         if times is not None and step:
             shown_s = times * (step.numerator / step.denominator)
             # What begins before 0, such as the filling of a sound codec, is not played.
             start_s = max(min(source.start_s, shown_s[0]), min(0.0, shown_s[0]))
             return cast("list[float]", (shown_s - start_s).tolist())
-        rate = source.stream.average_rate
+        rate = source.rate
         if not rate:
             raise VideoError(
                 f"{self._path}: has neither frame times nor a frame rate, which a time in seconds needs; "
@@ -157,7 +166,7 @@ class FrameDecoder:
 
     @property
     def has_times(self) -> bool:
-        """Whether the file says when its frames are shown; otherwise that is worked out from its rate."""
+        """Whether the file says when its frames are shown; otherwise that is worked out."""
         return self._times() is not None
 
     @property

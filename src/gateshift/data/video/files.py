@@ -171,7 +171,7 @@ class VideoFile(FrameReader):
 
     @property
     def has_times(self) -> bool:
-        """Whether the file says when its frames are shown; otherwise that is worked out from its frame rate."""
+        """Whether the file says when its frames are shown; otherwise that is worked out."""
         return self._decoder.has_times
 
     @property

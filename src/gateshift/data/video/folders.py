@@ -225,7 +225,7 @@ def warn_of_flow() -> None:
 
 
 def _check_numbered_once(folder: Path, names: Sequence[str]) -> None:
-    """Refuse images of two kinds, such as of a left and a right camera: in no order of all of them is time the order."""
+    """Refuse images of two kinds, as of a left and a right camera: no order of all of them is that of time."""
     kinds: dict[str, list[str]] = {}
     for name in names:
         kinds.setdefault(name.translate(_NO_DIGITS), []).append(name)
@@ -235,8 +235,8 @@ def _check_numbered_once(folder: Path, names: Sequence[str]) -> None:
     shared = set(map(_numbers_in, fewer)) & set(map(_numbers_in, more))
     if len(shared) > 1 and len(shared) > len(more) / 2:
         raise VideoError(
-            f"{folder}: holds two kinds of images with the same numbers, such as {min(more)} and {min(fewer)}, but must "
-            "hold the frames of one video; put each kind in a folder of its own"
+            f"{folder}: holds two kinds of images with the same numbers, such as {min(more)} and {min(fewer)}, but "
+            "must hold the frames of one video; put each kind in a folder of its own"
         )
 
 

@@ -9,12 +9,14 @@ import itertools
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from fractions import Fraction
 from pathlib import Path
 from typing import cast
 
 import av
 import numpy as np
 from av.container import InputContainer
+from av.format import Flags
 from av.packet import Packet
 from av.stream import Disposition
 from av.video.codeccontext import VideoCodecContext
@@ -27,6 +29,7 @@ from gateshift.errors import CutOffVideoError, NoVideoStreamError, VideoError
 _TEXT_FORMATS = frozenset({"adf", "bin", "idf", "tty", "xbin"})
 # These are texts that name other files and addresses, in the end themselves.
 _FORMATS_OF_OTHERS = frozenset({"concat", "dash", "hls", "imf", "rtsp", "sdp"})
+_NO_TIMES = cast(int, Flags.no_timestamps.value)
 _FORMATS = ",".join(sorted(av.formats_available - _FORMATS_OF_OTHERS))
 
 
@@ -70,6 +73,12 @@ class PacketSource:
 
     def close(self) -> None:
         self._container.close()
+
+    @property
+    def rate(self) -> Fraction | None:
+        """Frames a second. FFmpeg takes 25 for the rate of every raw stream, whatever the codec's headers say."""
+        is_raw = self._container.format.flags & _NO_TIMES
+        return (self.stream.guessed_rate if is_raw else None) or self.stream.average_rate
 
     def packets(self) -> Iterator[Packet[VideoStream]]:
         # An empty packet holds no frame and would tell the decoder that the file ends.
