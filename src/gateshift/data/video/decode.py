@@ -191,7 +191,7 @@ class FrameDecoder:
         self._last_place = _NEVER
         if is_first_call and self._skips:
             # Most videos are read once. The frames that are behind then need not be pushed out by those that follow.
-            self._last_place = int(self._order.places[list(numbers)].max())
+            self._last_place = self._order.last_place_of(numbers)
         for number in numbers:
             self._wanted, self._last_wanted = frozenset(numbers), numbers[-1]
             yield self._decode(number)
@@ -204,8 +204,7 @@ class FrameDecoder:
             frame = self._find(number)
         except _WrongOrderError:
             self._order, self._is_checked = self._order_as_decoded(self._opened()), True
-            if number < self.num_frames:
-                frame = self._find(number)
+            frame = self._find(number)
         if frame is None:
             raise VideoError(
                 f"{self._path}: frame {number} of {self.num_frames} cannot be decoded, as the file is "
@@ -214,6 +213,8 @@ class FrameDecoder:
         return frame
 
     def _find(self, number: int) -> VideoFrame | None:
+        if number >= self.num_frames:  # as decoding has shown
+            return None
         try:
             return self._decode_to(number)
         except WrongSeekError:
@@ -338,7 +339,9 @@ class FrameDecoder:
         if not (self._wanted and self._skips):
             return False
         number = int(self._order.numbers[place])
-        if number < 0 or number in self._wanted or number > self._last_wanted:
+        if number < 0:  # the second field of a frame goes with the first
+            return place > 0 and int(self._order.numbers[place - 1]) in run.left_out
+        if number in self._wanted or number > self._last_wanted:
             return False
         run.left_out.add(number)
         return True

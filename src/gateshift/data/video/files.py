@@ -22,13 +22,13 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
+from gateshift.data.path_hints import hint_for
 from gateshift.data.video.decode import FrameDecoder, frames_between
 from gateshift.data.video.folders import VIDEO_SUFFIXES as VIDEO_SUFFIXES
 from gateshift.data.video.folders import find_videos as find_videos
 from gateshift.data.video.folders import frames_in
 from gateshift.data.video.images import IMAGE_SUFFIXES, read_image
 from gateshift.data.video.packed import PACKED_SUFFIX, PackedFrames
-from gateshift.data.video.path_hints import hint_for
 from gateshift.data.video.pixels import is_mirrored, square_size, to_pixels
 from gateshift.data.video.protocol import FrameReader, count_kept
 from gateshift.data.video.protocol import Video as Video

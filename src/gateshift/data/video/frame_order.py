@@ -87,6 +87,11 @@ class FrameOrder:
         """The same for a file in which decoding can start at its first packet alone."""
         return replace(self, start_values=self.start_values[:1], start_places=self.start_places[:1])
 
+    def last_place_of(self, numbers: Sequence[int]) -> int:
+        """The last packet that decoding some frames takes: of one that has two packets, its second."""
+        last = int(self.places[list(numbers)].max())
+        return last + int(self.numbers[last + 1 : last + 2].tolist() == [-1])
+
     def first_from(self, place: int) -> int:
         """The first frame that decoding from such a place gives, but for those shown before its key frame."""
         key = int(np.searchsorted(self.start_places, place))

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
@@ -22,6 +22,7 @@ from av.stream import Disposition
 from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
+from gateshift.data.video.fields import FieldPairs
 from gateshift.data.video.frame_order import NO_TIME, PacketTable
 from gateshift.errors import CutOffVideoError, NoVideoStreamError, VideoError
 
@@ -86,7 +87,7 @@ class PacketSource:
 
     def scan(self) -> PacketTable:
         """Look at all packets, and check that none of those that the file lists is missing."""
-        codec = self.stream.codec_context.name
+        shows_frame = _shown(self.stream.codec_context)
         rows = [
             (
                 NO_TIME if packet.pts is None else packet.pts,
@@ -94,8 +95,7 @@ class PacketSource:
                 -1 if packet.pos is None else packet.pos,
                 packet.size,
                 packet.is_keyframe,
-                # VP8 has frames that are only there to be referred to.
-                not packet.is_discard and (codec != "vp8" or bool(memoryview(packet)[0] & 0x10)),
+                shows_frame(packet) and not packet.is_discard,
                 is_damaged(packet),
             )
             for packet in self.packets()
@@ -108,6 +108,10 @@ class PacketSource:
                     "lists; write or download it again"
                 )
         columns = np.array(rows, np.int64).reshape(len(rows), 7).T
+        times, is_shown = columns[0], columns[5].astype(bool)
+        # Both fields of a frame may have come with one time.
+        lacking = 1 + np.flatnonzero((times[1:] == NO_TIME) & ~is_shown[1:] & (times[:-1] != NO_TIME))
+        times[lacking] = times[lacking - 1] + 1
         return PacketTable(*columns[:4], *columns[4:].astype(bool))
 
     def packets_from(self, place: int, table: PacketTable) -> Iterator[tuple[int, Packet[VideoStream]]]:
@@ -171,6 +175,17 @@ def demux(container: InputContainer, stream: VideoStream) -> Iterator[Packet[Vid
     """Give the packets of a stream, as PyAV does, also of a file in which further streams appear on the way."""
     with suppress(IndexError):  # PyAV looks for these in the end, when it has given all packets, and finds too few
         yield from container.demux(stream)
+
+
+def _shown(codec: VideoCodecContext) -> Callable[[Packet[VideoStream]], bool]:
+    """What tells of one packet after the other whether a frame is shown for it."""
+    if codec.name == "h264":
+        pairs = FieldPairs(codec.extradata or b"")
+        if pairs.has_fields:
+            return lambda packet: not pairs.is_second(memoryview(packet))
+    if codec.name == "vp8":  # it has frames that are only there to be referred to
+        return lambda packet: bool(memoryview(packet)[0] & 0x10)
+    return lambda _: True
 
 
 def is_damaged(packet: Packet[VideoStream]) -> bool:
