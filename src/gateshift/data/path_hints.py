@@ -43,7 +43,7 @@ def _with_another_suffix(path: Path) -> Path | None:
     except OSError:
         return None
     name = names.get(path.name) or names.get(path.stem)
-    return path.parent / name if name else None
+    return path.parent / name if name and name != path.name else None  # it may be a link that leads nowhere
 
 
 def _difference(there: str, spelled: str) -> str:

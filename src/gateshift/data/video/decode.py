@@ -145,7 +145,7 @@ class FrameDecoder:
         """
         source = self._opened()
         times, step = self._times(), source.stream.time_base
-        if times is None:
+        if times is None and not source.is_raw:
             times = slot_times(self._order, self._table, source.stream.codec_context.reorder_depth)
         if times is not None and step:
             shown_s = times * (step.numerator / step.denominator)

@@ -46,6 +46,7 @@ class PacketSource:
         format_name: FFmpeg's names of the container.
         start_s: When the file's clock begins, in the time of its streams: at the first of its sound and its pictures.
         has_palette: Whether a frame may need what came with the first packet alone.
+        is_raw: Whether there is no container, so that FFmpeg makes up all times.
     """
 
     stream: VideoStream
@@ -55,6 +56,7 @@ class PacketSource:
         self._open()
         self.format_name = self._container.format.name
         self.start_s = (self._container.start_time or 0) / av.time_base
+        self.is_raw = bool(self._container.format.flags & _NO_TIMES)
         codec = self.stream.codec_context
         self.has_palette = codec.pix_fmt == "pal8" or codec.name == "gif"
         self._seeks = not self.has_palette
@@ -78,8 +80,7 @@ class PacketSource:
     @property
     def rate(self) -> Fraction | None:
         """Frames a second. FFmpeg takes 25 for the rate of every raw stream, whatever the codec's headers say."""
-        is_raw = self._container.format.flags & _NO_TIMES
-        return (self.stream.guessed_rate if is_raw else None) or self.stream.average_rate
+        return (self.stream.guessed_rate if self.is_raw else None) or self.stream.average_rate
 
     def packets(self) -> Iterator[Packet[VideoStream]]:
         # An empty packet holds no frame and would tell the decoder that the file ends.
