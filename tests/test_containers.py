@@ -19,6 +19,7 @@ from container_files import (
     shown,
     write,
 )
+from field_files import IN_ORDER, REORDERED, write_fields
 
 from gateshift.data.video.decode import FrameDecoder
 from gateshift.data.video.files import VideoFile, open_video
@@ -105,6 +106,29 @@ def test_joined_streams_follow_each_other(codec: tuple[str, ...], second_s: floa
     joined = tmp_path / "joined.ts"
     joined.write_bytes(b"".join(parts))
     check_frames(joined)
+
+
+@pytest.mark.parametrize("together", [False, True], ids=["a packet each", "one packet"])
+@pytest.mark.parametrize("order", [IN_ORDER, REORDERED], ids=["in order", "reordered"])
+@pytest.mark.parametrize("suffix", ["ts", "mkv", "mp4", "mpg", "avi", "h264"])
+def test_two_fields_are_one_frame(suffix: str, order: tuple[int, ...], together: bool, tmp_path: Path) -> None:
+    path = tmp_path / f"a.{suffix}"
+    write_fields(path, order, together=together)
+    check_frames(path, may_lack=NUM_FRAMES - len(order) + (suffix == "mp4"))
+
+
+def test_nothing_is_decoded_to_open_a_file_of_fields_with_sound_times(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_fields(tmp_path / "a.ts", REORDERED, together=True)
+
+    def decode_all(*_: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(FrameDecoder, "_decoded_places", decode_all)
+    with open_video(tmp_path / "a.ts") as video:
+        video.read([5, 9, 22])
+        assert video.times_s() == pytest.approx([number / 25 for number in range(27)])  # type: ignore[attr-defined]
 
 
 def test_nothing_is_decoded_to_open_a_file_with_sound_times(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

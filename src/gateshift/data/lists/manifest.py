@@ -30,8 +30,8 @@ from gateshift.data.lists.label_checks import check_separators, describe_numbers
 from gateshift.data.lists.label_sets import LABEL_SEPARATOR, first_of, label_rows, names_in
 from gateshift.data.lists.splits import folders_of
 from gateshift.data.lists.tables import TableRow, listed_path, open_text, parsed_rows, read_pairs, read_text
+from gateshift.data.path_hints import hint_for
 from gateshift.data.video.folders import FolderSearch, folders_in
-from gateshift.data.video.path_hints import hint_for
 from gateshift.errors import ManifestError
 
 CLASSES_FILE = "classes.txt"
