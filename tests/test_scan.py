@@ -295,8 +295,8 @@ def test_problems_that_are_kept_are_told_alone(
     ("words", "message"),
     [
         ([], "nothing to scan was named"),
-        (["clips", "--out", "nowhere/q.csv"], "--out nowhere/q.csv: it must be a file in an existing folder"),
-        (["clips", "--out", "there.csv"], "--out there.csv: it exists; choose another name, or add --overwrite"),
+        (["clips", "--out", "nowhere/q.csv"], "--out nowhere/q.csv: no folder nowhere; create it"),
+        (["clips", "--out", "there.csv"], "--out there.csv: there.csv exists; choose another name, or add --overwrite"),
         (["clips", "--timeout", "0"], "--timeout 0; it is above 0 seconds"),
         (["clips", "--workers", "0"], "--workers 0; a scan needs at least 1"),
         (["none"], "none: no video in it or below"),

@@ -15,12 +15,12 @@ import numpy as np
 from markupsafe import Markup
 
 from gateshift.data.lists.manifest import Manifest
-from gateshift.errors import ScoresError, SettingsError
+from gateshift.errors import ScoresError
 from gateshift.evaluation import report_figures as figures
 from gateshift.evaluation.confidence import Answered
 from gateshift.evaluation.metrics import Metrics, confusion
 from gateshift.evaluation.report_drawing import Strip, draw_matrix, draw_reliability, draw_strip, matrix_ticks
-from gateshift.evaluation.scores import Scores, align, check_writable
+from gateshift.evaluation.scores import Scores, align
 from gateshift.files import write_text
 from gateshift.version import __version__
 
@@ -228,13 +228,6 @@ def pair(scores: Scores, other: Scores, *, names: tuple[str, str]) -> Pairing:
     left_out = len(known ^ set(scores.ids))
     found = figures.compare(here.logits.argmax(1), there.logits.argmax(1), here.labels)
     return Pairing(here, there, left_out, found)
-
-
-def check_report(path: Path, *, overwrite: bool) -> None:
-    """Raise SettingsError unless a report can be written there, before any work is done."""
-    if path.suffix != ".html":
-        raise SettingsError(f"--report {path}; a report is named .html; rename it")
-    check_writable(f"--report {path}", (path,), overwrite=overwrite)
 
 
 def write_report(report: Report, path: Path) -> None:
