@@ -96,6 +96,16 @@ def test_a_list_that_cannot_be_used_says_where_and_why(name: str, text: str, mes
     assert name in str(caught.value)
 
 
+def test_column_names_may_have_spaces_around_them_and_rows_may_end_before_fields_that_are_not_needed(
+    tmp_path: Path,
+) -> None:
+    manifest = read_manifest(write(tmp_path / "a.csv", "path, label ,start,end\na.mp4,x\n\nb.mp4,y,1\n"))
+    assert [(entry.path.name, entry.label, entry.start_s, entry.end_s) for entry in manifest.entries] == [
+        ("a.mp4", "x", None, None),
+        ("b.mp4", "y", 1.0, None),
+    ]
+
+
 def test_a_list_that_is_no_text_or_not_there_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes(b"\xff\xfe\x00\x81")
     with pytest.raises(ManifestError, match="not a text file in UTF-8"):
