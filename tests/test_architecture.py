@@ -1,6 +1,10 @@
 """The house: who imports whom, how many files a room has, and that the page about it is true."""
 
+import ast
+import importlib.metadata
 import importlib.util
+import re
+import sys
 import xml.etree.ElementTree as ElementTree
 from itertools import pairwise
 from pathlib import Path
@@ -8,10 +12,15 @@ from types import ModuleType
 
 import pytest
 
+from gateshift.recipes.recipe import tomllib
+
 ROOT = Path(__file__).parent.parent
 MAX_FILES = 14
 # Modules that everything else may use.
 GENERAL = {"errors", "files", "devices", "version"}
+# What comes with torch where it can be used, and what torch's own modules need that we use.
+WITH_TORCH = {"triton"}
+FOR_TORCH = {"tensorboard", "onnx", "onnxscript"}
 
 
 def load_drawing() -> ModuleType:
@@ -113,3 +122,34 @@ def test_circles_are_found_and_arrows_that_say_nothing_new_are_left_out() -> Non
     assert drawing.find_circle({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c", "b"]
     assert drawing.find_circle({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []
     assert drawing.reduce({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == {"a": {"b"}, "b": {"c"}, "c": set()}
+
+
+def bare_name(requirement: str) -> str:
+    """The name of a distribution, as it is compared."""
+    return re.split(r"[^\w.-]", requirement, maxsplit=1)[0].lower().replace("_", "-")
+
+
+def imported_packages(tree: ast.AST) -> set[str]:
+    """The packages that a module takes from elsewhere, anywhere in it."""
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {each.name.split(".")[0] for each in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module is not None and node.level == 0:
+            names.add(node.module.split(".")[0])
+    return names - sys.stdlib_module_names - {"gateshift"}
+
+
+def test_what_is_imported_is_declared_and_what_is_declared_is_imported() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    lines = [*project["dependencies"], *(line for name in ("export", "demo", "cluster") for line in extras[name])]
+    distributions = importlib.metadata.packages_distributions()
+    used = {
+        bare_name(distributions.get(package, [package])[0])
+        for path in MODULES.values()
+        for package in imported_packages(ast.parse(path.read_text(encoding="utf-8")))
+    }
+    declared = {bare_name(line) for line in lines}
+    assert sorted(used - declared - WITH_TORCH) == []
+    assert sorted(declared - used - FOR_TORCH) == []

@@ -6,12 +6,9 @@ import re
 import shutil
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from PIL import Image
 from torch import Tensor, nn
 
@@ -22,10 +19,9 @@ from gateshift.data.clips.views import EvalProtocol
 from gateshift.data.video.files import open_video
 from gateshift.drawing.html_page import Section, render_page
 from gateshift.errors import ModelError
+from gateshift.explanation.drawings import draw_overlay
 from gateshift.explanation.evidence import find_evidence_layer
-from gateshift.explanation.film import Layer, film_layers
 from gateshift.explanation.gate_maps import CAUSAL_DIRECTIONS, DIRECTIONS, gate_directions, most_varied
-from gateshift.explanation.reversal import mirror_in_time, reversal_maps
 from gateshift.model.config import ModelConfig
 from gateshift.model.temporal.modules import GateShift, GateShiftFuse
 
@@ -54,70 +50,7 @@ def read_clip(path: Path, *, num_frames: int = 8, size_px: int = 32) -> Tensor:
         return read_views(video, EvalProtocol(num_frames), size_px=size_px, resize_px=size_px)  # [1, T, 3, size, size]
 
 
-# Gates and time
-
-
-@pytest.mark.parametrize("temporal", ["gsm", "gsf"])
-@pytest.mark.parametrize(("name", "reversed_name"), [("pick_up", "put_down"), ("move_left", "move_right")])
-def test_maps_of_a_clip_and_of_its_reversal_swap_direction_in_the_network_mirrored_in_time(
-    temporal: str, name: str, reversed_name: str, clips: Path
-) -> None:
-    clip, backwards = (read_clip(clips / "unseen" / f"{each}.mp4") for each in (name, reversed_name))
-    assert torch.equal(backwards, clip.flip(1))  # two files, each the other played backwards
-    model = open_gates(temporal).double()
-    maps = gs.gate_maps(model, clip)
-    plain, mirrored = (gs.gate_maps(each, backwards) for each in (model, mirror_in_time(model)))
-    assert len(maps) == 4
-    for layer, gates in maps.items():
-        to_previous, to_next = gates.unbind(2)
-        torch.testing.assert_close(mirrored[layer][:, :, 1].flip(1), to_previous, rtol=1e-10, atol=1e-10)
-        torch.testing.assert_close(mirrored[layer][:, :, 0].flip(1), to_next, rtol=1e-10, atol=1e-10)
-        # Neither is so by itself: directions differ, and the network as it is does not swap them.
-        assert (to_previous - to_next).abs().mean() > 0.05
-        assert (plain[layer][:, :, 1].flip(1) - to_previous).abs().mean() > 0.05
-        assert (plain[layer].flip(1) - gates).abs().mean() > 0.01
-
-
-@given(num_frames=st.integers(1, 5), seed=st.integers(0, 99), temporal=st.sampled_from(["gsm", "gsf"]))
-@settings(max_examples=10, deadline=None)
-def test_the_network_mirrored_in_time_sees_backwards_what_the_network_sees(
-    num_frames: int, seed: int, temporal: str
-) -> None:
-    model = open_gates(temporal, seed=seed).double()
-    before = {key: tensor.clone() for key, tensor in model.state_dict().items()}
-    clips = torch.rand(2, num_frames, 3, 32, 32, dtype=torch.float64)
-    mirrored = mirror_in_time(model)
-    with torch.no_grad():
-        torch.testing.assert_close(mirrored(clips.flip(1)), model(clips), rtol=1e-10, atol=1e-10)
-    maps = reversal_maps(model, clips)
-    for layer, gates in maps.clip.items():
-        torch.testing.assert_close(maps.mirrored[layer].flip(2), gates, rtol=1e-10, atol=1e-10)
-    assert all(torch.equal(tensor, before[key]) for key, tensor in model.state_dict().items())
-
-
-def test_differences_say_whether_maps_stay_or_swap() -> None:
-    # A gate that follows what a frame shows: the kernel sees this frame alone, and both halves differ by a sign.
-    model = open_gates()
-    for module in model.modules():
-        if isinstance(module, GateShift):
-            nn.init.zeros_(module.weight)
-            module.bias.data.copy_(torch.tensor([0.5, -0.5]))
-    clips = torch.randint(0, 256, (1, 4, 3, 32, 32), dtype=torch.uint8)
-    for same, opposite in reversal_maps(model, clips).differences().values():
-        assert same == 0
-        assert opposite == pytest.approx(2 * np.tanh(0.5))
-
-
-@pytest.mark.parametrize(
-    ("model", "message"),
-    [
-        (lambda: open_gates("tsm"), "a model with 'tsm' has no gates to compare; give one with gsm or gsf"),
-        (lambda: open_gates(causal=True), "a causal model has no mirror image in time"),
-    ],
-)
-def test_a_network_without_gates_both_ways_is_not_mirrored(model: object, message: str) -> None:
-    with pytest.raises(ModelError, match=message):
-        mirror_in_time(model())
+# Gates
 
 
 def test_a_causal_network_sends_both_halves_to_the_next_frame() -> None:
@@ -284,20 +217,20 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def embedded(page: str) -> list[tuple[str, bytes]]:
-    """The pictures and films of a page: their kind and content."""
+    """The pictures of a page: their kind and content."""
     found = re.findall(r'src="data:(\w+/\w+);base64,([^"]+)"', page)
     return [(kind, base64.b64decode(content)) for kind, content in found]
 
 
-def test_the_verb_writes_pictures_films_and_a_page(
+def test_the_verb_writes_pictures_and_a_page(
     saved: Path, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "explained"
     video = clips / "unseen" / "pick_up.mp4"
     words = ["explain", str(saved), str(video), "--list", str(clips / "val.csv"), "--out", str(out), "--workers", "0"]
-    main([*words, "--class", "<other>", "--layer", "layer2", "--animation", "gif", "mp4", "--reversal"])
-    names = {"gates", "evidence", "openness", "reversal"}
-    files = {*(f"{name}.png" for name in names), "openness.csv", "overlay.gif", "overlay.mp4", "explain.html"}
+    main([*words, "--class", "<other>", "--layer", "layer2"])
+    names = {"gates", "evidence", "openness"}
+    files = {*(f"{name}.png" for name in names), "openness.csv", "overlay.gif", "explain.html"}
     assert {path.name for path in out.iterdir()} == files
     for name in names:
         with Image.open(out / f"{name}.png") as picture:
@@ -305,18 +238,8 @@ def test_the_verb_writes_pictures_films_and_a_page(
             assert np.ptp(np.asarray(picture.convert("L"))) > 200
     with Image.open(out / "overlay.gif") as film:
         assert (film.n_frames, film.info["loop"]) == (4, 0)
-        frames = []
-        for number in range(4):
-            film.seek(number)
-            frames.append(np.asarray(film.convert("RGB")))
-    with av.open(str(out / "overlay.mp4")) as container:
-        decoded = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
-    assert len(decoded) == 4
-    for of_gif, of_mp4 in zip(frames, decoded, strict=True):  # the same pictures, but for what both codings lose
-        assert of_gif.shape == of_mp4.shape
-        assert np.abs(of_gif.astype(float) - of_mp4).mean() < 8
     page = (out / "explain.html").read_text()
-    shown = dict.fromkeys(["evidence.png", "overlay.gif", "gates.png", "reversal.png", "openness.png"])
+    shown = dict.fromkeys(["evidence.png", "overlay.gif", "gates.png", "openness.png"])
     assert [content for _, content in embedded(page)] == [(out / name).read_bytes() for name in shown]
     assert "&lt;other&gt;" in page
     assert "<other>" not in page
@@ -332,7 +255,7 @@ def test_names_that_look_like_formulas_are_names(clips: Path, tmp_path: Path) ->
     gs.save_model(model, tmp_path / "model.safetensors")
     shutil.copy(clips / "unseen" / "pick_up.mp4", tmp_path / "a$_$b.mp4")
     words = ["explain", str(tmp_path / "model.safetensors"), str(tmp_path / "a$_$b.mp4"), "--class", "pay $_$"]
-    main([*words, "--out", str(tmp_path / "out"), "--animation", "gif", "--reversal"])
+    main([*words, "--out", str(tmp_path / "out")])
     assert "pay $_$" in (tmp_path / "out" / "explain.html").read_text()
 
 
@@ -360,26 +283,25 @@ def test_a_model_without_gates_still_shows_its_evidence(clips: Path, tmp_path: P
     assert "This model has no gates" in (tmp_path / "a" / "explain.html").read_text()
 
 
-def test_the_kinds_of_film_are_those_that_were_asked_for(clips: Path, tmp_path: Path) -> None:
-    gs.save_model(open_gates("none"), tmp_path / "m.safetensors")
-    words = [str(tmp_path / "m.safetensors"), str(clips / "unseen" / "cover.mp4"), "--out", str(tmp_path / "a")]
-    main(["explain", *words, "--animation", "mp4"])
-    assert not (tmp_path / "a" / "overlay.gif").exists()
-    assert [kind for kind, _ in embedded((tmp_path / "a" / "explain.html").read_text())] == ["image/png", "video/mp4"]
-    main(["explain", *words, "--overwrite"])
-    assert (tmp_path / "a" / "overlay.gif").exists()
-
-
-def test_each_frame_of_a_film_shows_its_frame_under_its_map() -> None:
+def test_each_frame_of_the_overlay_shows_its_frame_under_its_maps(tmp_path: Path) -> None:
     clip = torch.tensor([40, 100, 160], dtype=torch.uint8)[:, None, None, None].expand(3, 3, 16, 16)
-    maps = torch.stack([torch.full((4, 4), value) for value in (-1.0, 0.0, 1.0)])
-    film = film_layers(clip, [Layer("gates", maps, signed=True)], title="x")
-    half = film.shape[2] // 2
-    plain, covered = film[:, 150, half // 2].astype(int), film[:, 150, half + half // 2].astype(int)
+    evidence = torch.stack([torch.full((4, 4), value) for value in (0.0, 0.0, 2.0)])
+    gates = torch.stack([torch.full((2, 4, 4), value) for value in (-1.0, 0.0, 1.0)])
+    draw_overlay(clip, evidence, gates, tmp_path / "overlay.gif")
+    with Image.open(tmp_path / "overlay.gif") as film:
+        assert (film.n_frames, film.size, film.info["loop"]) == (3, (64, 16), 0)
+        frames = []
+        for number in range(3):
+            film.seek(number)
+            frames.append(np.asarray(film.convert("RGB"))[8].astype(int))
+    plain, under_evidence, to_previous, to_next = (np.stack(frames)[:, 8 + 16 * panel] for panel in range(4))  # [T, 3]
     assert np.abs(plain - np.array([[40], [100], [160]])).max() <= 2
-    assert covered[0, 2] > covered[0, 0] + 40  # blue below 0, as it is at 0, red above
-    assert np.abs(covered[1] - 100).max() <= 2
-    assert covered[2, 0] > covered[2, 2] + 40
+    assert np.abs(under_evidence[:2] - plain[:2]).max() <= 2
+    assert under_evidence[2, 0] > under_evidence[2, 2] + 40  # the brightest evidence is yellow
+    assert np.array_equal(to_previous, to_next)
+    assert to_next[0, 2] > to_next[0, 0] + 40  # blue below 0, the frame at 0, red above
+    assert np.abs(to_next[1] - 100).max() <= 2
+    assert to_next[2, 0] > to_next[2, 2] + 40
 
 
 def test_names_are_shown_on_a_page_as_they_are() -> None:
@@ -395,9 +317,8 @@ def test_names_are_shown_on_a_page_as_they_are() -> None:
         ("{model} nowhere.mp4", "nowhere.mp4"),
         ("{model} {video} --class put_down", "--class 'put_down' is none of the 3 classes; try put down"),
         ("{model} {video} --layer layer9", "no layer 'layer9' in test_resnet"),
-        ("{model} --list {videos} --reversal", "--reversal was given without VIDEO"),
+        ("{model} --list {videos} --layer layer2", "--layer was given without VIDEO"),
         ("{model} {video} --segments 0", "segments 0; a clip has at least 1 frame"),
-        ("{plain} {video} --reversal", "a model with 'none' has no gates to compare"),
         ("{plain} --list {videos}", "for a model with 'none', which has no gates to measure"),
         ("model.onnx {video}", "model.onnx: an exported file cannot be looked into; give the .safetensors model"),
         ("model.pt2 {video}", "model.pt2: an exported file cannot be looked into"),

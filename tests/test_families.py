@@ -17,7 +17,8 @@ from torchvision.models.regnet import BlockParams
 
 import gateshift as gs
 from gateshift.exporting.export import export
-from gateshift.exporting.loading import FORMAT_SUFFIXES, Format
+from gateshift.exporting.loading import FORMAT_SUFFIXES
+from gateshift.exporting.settings import Format
 from gateshift.model.backbones.bninception import BNInception
 from gateshift.model.classifier import VideoClassifier
 from gateshift.model.config import ModelConfig

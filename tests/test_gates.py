@@ -7,9 +7,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from reference import slow_fuse, slow_gate_shift, slow_gates, slow_shift
+from released_order import ReleasedOrder
 from torch import Tensor
 
-from gateshift.bench.released_order import ReleasedOrder
 from gateshift.errors import ModelError
 from gateshift.model.temporal.functional import gate_shift, gate_shift_in_steps, temporal_shift
 from gateshift.model.temporal.modules import GateShift, GateShiftFuse, TemporalShift, gate_planes
@@ -229,7 +229,7 @@ def test_a_batch_that_is_not_whole_clips_is_refused(num_frames: int) -> None:
     with pytest.raises(
         ModelError, match=f"batch of 4 frames is not a whole number of clips of num_frames={num_frames}"
     ):
-        gate_planes(frames, torch.zeros(6, 2, 3, 3), torch.zeros(2), num_frames=num_frames)
+        gate_planes(torch.zeros(4, 6, 2, 2), torch.zeros(2), num_frames=num_frames)
     with pytest.raises(ModelError, match="set_num_frames"):
         gate_shift(frames, torch.zeros(4, 2, 2, 2), num_frames=num_frames)
 

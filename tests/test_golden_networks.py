@@ -24,9 +24,9 @@ from golden_data import (
     released_model,
     released_state,
 )
+from released_order import ReleasedOrder, in_released_order
 from torch import nn
 
-from gateshift.bench.released_order import ReleasedOrder, in_released_order
 from gateshift.devices import create_accelerator
 from gateshift.model.classifier import VideoClassifier
 from gateshift.model.io import load_model

@@ -19,6 +19,7 @@ from safetensors.torch import load_file
 
 from gateshift.cli.main import main
 from gateshift.evaluation.scores import load_scores
+from gateshift.training.run_folder import RunFolder
 
 pytestmark = pytest.mark.slow
 
@@ -63,8 +64,7 @@ class Outcome:
     said: str
 
     def epochs(self, training: str) -> list[dict[str, float]]:
-        lines = (self.folder / training / "log.jsonl").read_text().splitlines()
-        return [json.loads(line) for line in lines]
+        return RunFolder(self.folder / training).read_log()
 
 
 def commands_for(lists: Path, clips: Path, folder: Path, model: Path) -> list[list[str]]:
@@ -187,9 +187,11 @@ def training(launch: list[str], words: list[str], said: Path) -> Iterator[subpro
                 os.kill(pid, signal.SIGKILL)
 
 
-def wait_for_epochs(number: int, log: Path, running: subprocess.Popen[bytes], *, timeout_s: float = 200) -> None:
+def wait_for_epochs(
+    number: int, folder: RunFolder, running: subprocess.Popen[bytes], *, timeout_s: float = 200
+) -> None:
     end = time.monotonic() + timeout_s
-    while not log.exists() or len(log.read_text().splitlines()) < number:
+    while len(folder.read_log()) < number:
         assert running.poll() is None, "the training ended on its own"
         assert time.monotonic() < end, f"no {number} epochs in {timeout_s} s"
         time.sleep(0.1)
@@ -212,7 +214,7 @@ def stopped(endless: list[str]) -> tuple[int, str]:
     """It is asked to stop, as schedulers do, through the launcher: exit code, and what was said."""
     said = folder_of(endless).with_name("said.txt")
     with training(torchrun(2), endless, said) as running:
-        wait_for_epochs(1, folder_of(endless) / "log.jsonl", running)
+        wait_for_epochs(1, RunFolder(folder_of(endless)), running)
         running.send_signal(signal.SIGTERM)
         code = running.wait(timeout=60)
     return code, said.read_text()
@@ -239,12 +241,12 @@ def test_a_process_that_dies_ends_the_training_that_went_on_and_is_named(
     stopped: tuple[int, str], endless: list[str], tmp_path: Path
 ) -> None:
     del stopped  # it is what this goes on with
-    log = folder_of(endless) / "log.jsonl"
-    before = len(log.read_text().splitlines())
+    run = RunFolder(folder_of(endless))
+    before = len(run.read_log())
     # On a CPU accelerate starts one process, unless it is told of GPUs, which gateshift then looks for in vain.
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
     with training(launch, endless, tmp_path / "said.txt") as running:
-        wait_for_epochs(before + 1, log, running)
+        wait_for_epochs(before + 1, run, running)
         victim = processes_below(running.pid)[-1]
         os.kill(victim, signal.SIGKILL)
         code = running.wait(timeout=60)  # those that wait for it would wait for half an hour

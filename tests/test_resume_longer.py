@@ -147,3 +147,41 @@ def test_a_start_by_another_path_is_the_same_start(
     monkeypatch.chdir("/")
     start = dataclasses.replace(start, start=Path(os.path.relpath(whole / "last.safetensors", "/")))
     train(dataclasses.replace(settings, model=start, recipe=str(tmp_path / "own.toml"), resume=True))
+
+
+def test_the_log_is_read_as_it_was_written(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    rows = [
+        {"epoch": 1, "loss": 0.1 + 0.2, "seconds": 3.0, "lr": 1e-09},
+        {"epoch": 2, "loss": float("inf"), "seconds": 3, "lr": -1e20, "val_top1": 1.0},
+    ]
+    for row in rows:
+        folder.log(row)
+    read = folder.read_log()
+    assert read == rows
+    assert [[type(value) for value in row.values()] for row in read] == [
+        [int, float, float, float],
+        [int, float, int, float, float],
+    ]
+
+
+def test_a_run_of_the_two_logs_of_before_goes_on_and_keeps_its_epochs(clips: Path, tmp_path: Path) -> None:
+    begun = settings_for(clips, tmp_path / "run", epochs=2)
+    stop_after(4, begun)
+    (tmp_path / "run" / "log.jsonl").write_text(json.dumps(RunFolder(tmp_path / "run").read_log()[0]) + "\n")
+    whole = train(settings_for(clips, tmp_path / "whole", epochs=2))
+    train(dataclasses.replace(begun, resume="auto"))
+    assert_same_run(tmp_path / "run", whole.path)
+    shutil.rmtree(tmp_path / "run" / "state")
+    shutil.rmtree(tmp_path / "run" / "state.old")
+    with pytest.raises(SettingsError, match="exists; choose another folder"):
+        train(dataclasses.replace(begun, resume="auto"))  # it is finished
+
+
+@pytest.mark.parametrize("text", ["loss\n0.5\n", "epoch;loss\n1;0.5\n", "epoch,loss\n1,high\n", "epoch\n1,2\n"])
+def test_a_log_that_was_changed_is_told_before_the_run_goes_on(clips: Path, tmp_path: Path, text: str) -> None:
+    begun = settings_for(clips, tmp_path / "run", epochs=2)
+    stop_after(1, begun)
+    RunFolder(tmp_path / "run").table.write_text(text)
+    with pytest.raises(SettingsError, match=r"log.csv: not as the training wrote it; restore it, or move it away"):
+        train(dataclasses.replace(begun, resume=True))

@@ -42,8 +42,7 @@ def read_csv(path: Path) -> list[dict[str, str]]:
 
 def logged(folder: RunFolder) -> list[dict[str, float]]:
     """The rows of a run's log, without how long they took."""
-    rows = [json.loads(line) for line in folder.lines.read_text().splitlines()]
-    return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in folder.read_log()]
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
@@ -54,14 +53,13 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
 def test_training_leaves_models_logs_curves_and_settings(trained: Path) -> None:
     names = {path.name for path in trained.iterdir()}
     assert names == {
-        "best.safetensors", "last.safetensors", "log.csv", "log.jsonl", "settings.json", "state", "state.old",
+        "best.safetensors", "last.safetensors", "log.csv", "settings.json", "state", "state.old",
         "tensorboard", "training.html", "curves.png", "first_batch.png",
     }  # fmt: skip
     rows = read_csv(trained / "log.csv")
     assert [row["epoch"] for row in rows] == ["1", "2"]
     assert {"lr", "loss", "accuracy", "val_top1", "val_top5", "val_mean_class", "seconds"} <= set(rows[0])
-    lines = [json.loads(line) for line in (trained / "log.jsonl").read_text().splitlines()]
-    assert [str(line["loss"]) for line in lines] == [row["loss"] for row in rows]
+    assert [str(row["loss"]) for row in RunFolder(trained).read_log()] == [row["loss"] for row in rows]
     assert list((trained / "tensorboard").glob("events.*"))
     assert json.loads((trained / "settings.json").read_text())["segments"] == 4
 

@@ -1,6 +1,5 @@
 """Trainings that are stopped, killed or run out of disk go on, and end with the weights of one never stopped."""
 
-import json
 import multiprocessing
 import os
 import random
@@ -67,8 +66,7 @@ class StopAt(Silent):
 
 def logged(folder: RunFolder) -> list[dict[str, float]]:
     """The rows of a run's log, without how long they took."""
-    rows = [json.loads(line) for line in folder.lines.read_text().splitlines()]
-    return [{name: value for name, value in row.items() if name != "seconds"} for row in rows]
+    return [{name: value for name, value in row.items() if name != "seconds"} for row in folder.read_log()]
 
 
 def assert_same_run(first: Path, second: Path) -> None:

@@ -4,6 +4,7 @@ import argparse
 import copy
 import csv
 import re
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,12 +13,15 @@ import torch
 from torch import Tensor, nn
 
 from gateshift.bench.programs import time_programs
-from gateshift.bench.released_order import in_released_order
 from gateshift.model.classifier import VideoClassifier, create_model
 from gateshift.model.cost import count_cost
 from gateshift.model.temporal.functional import gate_shift_in_steps
 from gateshift.model.temporal.kernels import fused_gate_shift
 from gateshift.model.temporal.modules import GateShift
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from released_order import in_released_order
 
 SEGMENTS = 8
 PRECISIONS = ("float32", "bf16")

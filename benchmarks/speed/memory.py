@@ -9,9 +9,8 @@ import sys
 from pathlib import Path
 
 import torch
-from run import NETWORKS, network, random_clips
+from run import NETWORKS, in_released_order, network, random_clips
 
-from gateshift.bench.released_order import in_released_order
 from gateshift.model.activation_checkpointing import checkpoint_blocks
 from gateshift.model.classifier import VideoClassifier
 

@@ -15,16 +15,15 @@ import torch
 from torch import Tensor, nn
 from torchvision.models import video as video_networks
 
-from gateshift.bench.released_order import in_released_order
 from gateshift.errors import ModelError
-from gateshift.exporting.export import EXPORTERS, ExportPrecision, export, missing_package
-from gateshift.exporting.loading import FORMAT_SUFFIXES, Format
+from gateshift.exporting.export import EXPORTERS, export, missing_package
+from gateshift.exporting.loading import FORMAT_SUFFIXES
 from gateshift.exporting.runtime import Runtime
+from gateshift.exporting.settings import ExportPrecision, Format
 from gateshift.model.activation_checkpointing import checkpoint_blocks
 from gateshift.model.classifier import VideoClassifier, create_model
 from gateshift.model.cost import count_cost
 from gateshift.model.depthwise import keep_depthwise_float32
-from gateshift.model.temporal.modules import GateShift
 
 Program = Callable[[], Tensor]
 Kind = Literal["model", "TSN", "other"]
@@ -113,16 +112,14 @@ def inference_programs(
     torch.manual_seed(0)
     plain = create_model(config.backbone, "none", classes=config.classes, size_px=config.size_px).eval()
     programs: dict[str, Program] = {}
-    if any(type(module) is GateShift for module in model.modules()):
-        programs["release"] = _answering(in_released_order(model), clips)
-    programs["model"] = _answering(model, clips)
-    programs[TRAINED_FORM] = _answering(copy.deepcopy(model).to(memory_format=torch.channels_last), clips)
+    programs["model"] = answering(model, clips)
+    programs[TRAINED_FORM] = answering(copy.deepcopy(model).to(memory_format=torch.channels_last), clips)
     for name, each in (("deployed", model), ("TSN deployed", plain)):
-        programs[name] = _answering(each.deploy(), clips)
-        programs[f"{name}, bf16"] = _answering(each.deploy(dtype=torch.bfloat16), clips)
+        programs[name] = answering(each.deploy(), clips)
+        programs[f"{name}, bf16"] = answering(each.deploy(dtype=torch.bfloat16), clips)
         if compiled:
-            programs[f"{name}, compiled"] = _answering(torch.compile(each.deploy()), clips)
-            programs[f"{name}, compiled, bf16"] = _answering(torch.compile(each.deploy(dtype=torch.bfloat16)), clips)
+            programs[f"{name}, compiled"] = answering(torch.compile(each.deploy()), clips)
+            programs[f"{name}, compiled, bf16"] = answering(torch.compile(each.deploy(dtype=torch.bfloat16)), clips)
         if exported:
             programs |= _exported(name, each, clips, folder)
     return programs
@@ -177,11 +174,13 @@ def other_programs(count: int) -> dict[str, Program]:
     for name, size_px in OTHER_SIZES_PX.items():
         network = getattr(video_networks, name)(weights=None).eval()
         clips = torch.randn(count, 3, OTHER_FRAMES, size_px, size_px)  # [B, C, T, H, W], normalised already
-        programs[f"{name}, {OTHER_FRAMES} x {size_px} px"] = _answering(network, clips)
+        programs[f"{name}, {OTHER_FRAMES} x {size_px} px"] = answering(network, clips)
     return programs
 
 
-def _answering(model: Callable[[Tensor], Tensor], clips: Tensor) -> Program:
+def answering(model: Callable[[Tensor], Tensor], clips: Tensor) -> Program:
+    """The program that gives a network's answers for clips."""
+
     @torch.inference_mode()
     def answer() -> Tensor:
         return model(clips)
@@ -198,22 +197,20 @@ def training_programs(model: VideoClassifier, clips: Tensor, *, compiled: bool) 
         compiled: Whether torch.compile is among them.
     """
     programs: dict[str, Program] = {}
-    if any(type(module) is GateShift for module in model.modules()):
-        programs["release"] = _training(in_released_order(model), clips)
     fast = copy.deepcopy(model).to(memory_format=torch.channels_last)
-    programs[TRAINED_FORM] = _training(copy.deepcopy(fast), clips)
-    programs["bf16"] = _training(_for_bf16(fast), clips, bf16=True)
+    programs[TRAINED_FORM] = training_steps(copy.deepcopy(fast), clips)
+    programs["bf16"] = training_steps(_for_bf16(fast), clips, bf16=True)
     saving = copy.deepcopy(fast)
     checkpoint_blocks(saving.backbone)
-    programs["checkpointed"] = _training(saving, clips)
+    programs["checkpointed"] = training_steps(saving, clips)
     config = model.config
     plain = create_model(config.backbone, "none", classes=config.classes, size_px=config.size_px)
     plain.to(memory_format=torch.channels_last)
-    programs["TSN, channels-last"] = _training(copy.deepcopy(plain), clips)
-    programs["TSN, bf16"] = _training(_for_bf16(plain), clips, bf16=True)
+    programs["TSN, channels-last"] = training_steps(copy.deepcopy(plain), clips)
+    programs["TSN, bf16"] = training_steps(_for_bf16(plain), clips, bf16=True)
     if compiled:
-        programs["compiled"] = _training(copy.deepcopy(fast), clips, compiled=True)
-        programs["compiled, bf16"] = _training(_for_bf16(fast), clips, bf16=True, compiled=True)
+        programs["compiled"] = training_steps(copy.deepcopy(fast), clips, compiled=True)
+        programs["compiled, bf16"] = training_steps(_for_bf16(fast), clips, bf16=True, compiled=True)
     return programs
 
 
@@ -224,7 +221,8 @@ def _for_bf16(model: VideoClassifier) -> VideoClassifier:
     return model
 
 
-def _training(model: VideoClassifier, clips: Tensor, *, bf16: bool = False, compiled: bool = False) -> Program:
+def training_steps(model: VideoClassifier, clips: Tensor, *, bf16: bool = False, compiled: bool = False) -> Program:
+    """The program that does one training step, forward, backward and update, of a network on clips."""
     model.train()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.0, momentum=0.9)  # the same step again and again
     called = torch.compile(model) if compiled else model

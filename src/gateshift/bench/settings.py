@@ -16,8 +16,8 @@ from tyro.conf import Positional, arg
 class BenchSettings:
     """Time a network on this machine: as it is, deployed and exported, and one of the same backbone without modules.
 
-    All programs run in turn, and the medians are compared with the first: the network in the order of operations
-    of the released code. Relative errors of the logits are told too.
+    All programs run in turn, and the medians are compared with the first: the network as it is, in a training step as
+    train trains it. Relative errors of the logits are told too.
     """
 
     model: Annotated[Positional[str], arg(metavar="MODEL")]

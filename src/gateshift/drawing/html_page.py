@@ -10,7 +10,7 @@ from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-MIME_TYPES = {".png": "image/png", ".gif": "image/gif", ".mp4": "video/mp4"}
+MIME_TYPES = {".png": "image/png", ".gif": "image/gif"}
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Section:
     Attributes:
         title: Its heading.
         texts: Paragraphs.
-        files: Pictures and films that were written, put into the page.
+        files: Pictures that were written, put into the page.
         columns: Names of the columns of a table.
         rows: Its rows; without any there is no table.
     """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from gateshift.data.clips.sampling import ShortVideos
+from gateshift.data.choices import ShortVideos
 from gateshift.data.clips.views import EvalProtocol, merge_views
 from gateshift.data.lists.manifest import Manifest
 from gateshift.errors import ModelError, SettingsError

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from markupsafe import Markup
 
 from gateshift.data.lists.manifest import Manifest
 from gateshift.drawing.html_page import render_template
@@ -119,7 +118,7 @@ class Report:
             "by_f1": by_f1,
             "bins": bins,
             "calibration_error": figures.calibration_error(bins),
-            "reliability": Markup(draw_reliability(bins)),
+            "reliability": draw_reliability(bins),
             "wrong": wrong,
             "right": right,
             "views": views,

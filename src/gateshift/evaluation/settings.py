@@ -11,8 +11,9 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
+from gateshift.data.choices import ShortVideos
+
 Precision = Literal["no", "bf16", "fp16"]
-ShortVideos = Literal["spread", "first-frame"]
 
 
 @dataclass(frozen=True)

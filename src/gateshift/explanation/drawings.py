@@ -9,18 +9,20 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from gateshift.data.lists.tables import printable
 from gateshift.drawing.figures import new_figure, save_png
 from gateshift.explanation.gate_maps import DIRECTIONS
-from gateshift.explanation.reversal import ReversalMaps
+from gateshift.files import atomic_write
 
 GATE_COLOURS = "RdBu_r"
 EVIDENCE_COLOURS = "inferno"
 MAX_WIDTH = 27.0  # inches
 COLUMN = 1.06  # from one picture of a row to the next, where a picture is 1 wide
 LABELS_WIDTH, BAR_WIDTH = 1.9, 1.1  # inches
+FRAME_MS = 333  # slow enough to look at each frame of a clip
 
 
 @dataclass(frozen=True)
@@ -126,33 +128,30 @@ def draw_prediction(
     save_png(figure, path)
 
 
-def draw_reversal(
-    clip: Tensor, maps: ReversalMaps, layer: str, path: Path, *, title: str, numbers: Sequence[int] | None = None
-) -> None:
-    """Draw one layer's gates in a clip and in the clip played backwards, as a PNG; columns are the clip's frames.
+def draw_overlay(clip: Tensor, evidence: Tensor, gates: Tensor | None, path: Path) -> None:
+    """Write the frames of a clip, and beside them the same under each map, as an endless GIF.
 
     Args:
         clip: uint8 [T, 3, H, W].
-        maps: Of this clip alone, B = 1.
-        layer: Whose gates are drawn.
-        path: The PNG to write.
-        title: Above the picture.
-        numbers: As in :func:`draw_gates`.
+        evidence: [T, h, w], as of :func:`gateshift.evidence_map` for one clip.
+        gates: [T, 2, h, w] of one layer; None for a model without gates.
+        path: The GIF to write.
     """
-    seen = (
-        ("forwards", maps.clip),
-        ("backwards", maps.backwards),
-        ("backwards,\nmirrored network", maps.mirrored),
-    )
-    rows = [
-        MapRow(f"{name}\n{direction}", found[layer][0, :, half])
-        for name, found in seen
-        for half, direction in enumerate(DIRECTIONS)
-    ]
-    figure = _figure(len(clip), len(rows) + 1)
-    _fill_grid(figure, clip, rows, numbers)
-    figure.suptitle(printable(title), parse_math=False)
-    save_png(figure, path)
+    from PIL import Image
+
+    panels = [
+        clip.permute(0, 2, 3, 1).numpy(),
+        _cover(clip, evidence, EVIDENCE_COLOURS, (0.0, largest(evidence))),
+    ]  # [T, H, W, 3]
+    if gates is not None:
+        limit = largest(gates)
+        panels += [_cover(clip, half, GATE_COLOURS, (-limit, limit)) for half in gates.unbind(1)]
+    film = np.concatenate(panels, 2)
+    # One palette for all frames: with its own, each would flicker.
+    palette = Image.fromarray(film.reshape(-1, *film.shape[2:])).quantize(256, method=Image.Quantize.MAXCOVERAGE)
+    images = [Image.fromarray(frame).quantize(palette=palette, dither=Image.Dither.NONE) for frame in film]
+    with atomic_write(path) as partial:
+        images[0].save(partial, format="GIF", save_all=True, append_images=images[1:], duration=FRAME_MS, loop=0)
 
 
 def draw_openness(openness: Mapping[str, Tensor], path: Path, *, title: str, directions: Sequence[str]) -> None:
@@ -242,6 +241,17 @@ def _put(axis: Any, place: int, picture: Any, **colours: Any) -> Any:
 def _grey(frame: Tensor) -> Any:
     """A frame without its colours, so that those over it can be read: [3, H, W] -> [H, W, 3]."""
     return frame.float().mean(0).to(torch.uint8)[..., None].expand(-1, -1, 3).numpy()
+
+
+def _cover(clip: Tensor, maps: Tensor, colours: str, ends: tuple[float, float]) -> NDArray[np.uint8]:
+    """Grey frames under maps [T, h, w], whose colours go from one end to the other: uint8 [T, H, W, 3]."""
+    from matplotlib import colormaps
+    from matplotlib.colors import Normalize
+
+    fine = enlarge(maps, (clip.shape[2], clip.shape[3]))  # [T, H, W]
+    above = torch.from_numpy(colormaps[colours](Normalize(*ends)(fine.numpy()))[..., :3]).float() * 255
+    below = torch.from_numpy(np.stack([_grey(frame) for frame in clip])).float()  # [T, H, W, 3]
+    return torch.lerp(below, above, opacity(fine, ends[1]).unsqueeze(-1)).to(torch.uint8).numpy()
 
 
 def _opaque(image: Any) -> Any:

@@ -14,11 +14,9 @@ from torch import Tensor
 
 from gateshift.drawing.html_page import Section
 from gateshift.errors import SettingsError
-from gateshift.explanation.drawings import draw_evidence, draw_gates, draw_openness, draw_reversal
+from gateshift.explanation.drawings import draw_evidence, draw_gates, draw_openness, draw_overlay
 from gateshift.explanation.evidence import evidence_map, find_evidence_layer
-from gateshift.explanation.film import Animation, Layer, film_layers, write_film
 from gateshift.explanation.gate_maps import gate_directions, gate_maps, most_varied
-from gateshift.explanation.reversal import ReversalMaps, reversal_maps
 from gateshift.files import write_text
 from gateshift.model.classifier import VideoClassifier
 
@@ -28,11 +26,6 @@ GATES_TEXT = (
     "sends them with the sign turned. What is sent beyond the ends of the clip is lost."
 )
 OPENNESS_TEXT = "Mean absolute gate: 0 is closed, 1 is open."
-REVERSAL_TEXT = (
-    "The gates when the clip is played backwards, drawn under the clip's frames. Gates that follow what a frame shows "
-    "stay as they are; in the network mirrored in time, they swap direction with the clip. The table has the mean "
-    "absolute difference, 0 to 2, between the gates of the clip and of its reversal, by the network as it is."
-)
 
 
 @dataclass(frozen=True)
@@ -48,7 +41,6 @@ class Explanation:
         evidence: [T, h, w].
         gates: Layer name -> [T, 2, h, w]; empty for a model without gates.
         directions: Where each half of the channels is sent.
-        reversal: The gates for the clip played backwards, if asked for.
     """
 
     clip: Tensor
@@ -59,7 +51,6 @@ class Explanation:
     evidence: Tensor
     gates: Mapping[str, Tensor]
     directions: tuple[str, str]
-    reversal: ReversalMaps | None = None
 
 
 def explain_clip(
@@ -69,7 +60,6 @@ def explain_clip(
     *,
     class_name: str | None = None,
     layer: str | None = None,
-    reversal: bool = False,
 ) -> Explanation:
     """Look at a model while it looks at a clip.
 
@@ -79,11 +69,10 @@ def explain_clip(
         numbers: Of the frames in the video.
         class_name: The class to show evidence for; the likeliest if None.
         layer: The layer to show evidence of; see :func:`gateshift.evidence_map`.
-        reversal: Whether to look at the clip played backwards too.
 
     Raises:
         SettingsError: If there is no such class.
-        ModelError: If there is no such layer, or no gates to compare with those of the reversal.
+        ModelError: If there is no such layer.
     """
     clips = clip.unsqueeze(0).to(next(model.parameters()).device)
     classes = model.config.classes
@@ -91,17 +80,15 @@ def explain_clip(
         probabilities = model.config.probabilities(model(clips)[0]).cpu()
     index = int(probabilities.argmax()) if class_name is None else find_class(class_name, classes)
     layer = find_evidence_layer(model, clips) if layer is None else layer
-    best = probabilities.topk(min(TOP, len(classes)))
     return Explanation(
         clip=clip.cpu(),
         numbers=numbers,
-        top=[(classes[place], value) for place, value in zip(best.indices.tolist(), best.values.tolist(), strict=True)],
+        top=model.config.likeliest(probabilities, TOP),
         class_name=classes[index],
         layer=layer,
         evidence=evidence_map(model, clips, index, layer=layer)[0].cpu(),
         gates={name: maps[0].float().cpu() for name, maps in gate_maps(model, clips).items()},
         directions=gate_directions(model),
-        reversal=reversal_maps(model, clips) if reversal else None,
     )
 
 
@@ -117,16 +104,14 @@ def find_class(name: str, classes: Sequence[str]) -> int:
     return classes.index(name)
 
 
-def write_explanation(
-    found: Explanation, folder: Path, *, title: str, animation: Sequence[Animation] = ("gif",)
-) -> list[Section]:
+def write_explanation(found: Explanation, folder: Path, *, title: str) -> list[Section]:
     """Write the pictures of a clip to a folder, and say how a page shows them."""
     named = f"{title}: {found.top[0][0]} ({found.top[0][1]:.1%})"
     rows = [(name, f"{probability:.3f}") for name, probability in found.top]
     sections = [
         Section("Prediction", columns=("class", "probability"), rows=rows),
         _write_evidence(found, folder, named),
-        _write_overlay(found, folder, title, animation),
+        _write_overlay(found, folder),
     ]
     if not found.gates:
         return [*sections, Section("Gates", ["This model has no gates: it sends nothing, or a fixed share."])]
@@ -142,7 +127,7 @@ def write_explanation(
             openness_rows(openness),
         )
     )
-    return sections if found.reversal is None else [*sections, _write_reversal(found, found.reversal, folder, title)]
+    return sections
 
 
 def write_openness(openness: Mapping[str, Tensor], folder: Path, *, title: str, directions: tuple[str, str]) -> Section:
@@ -182,21 +167,11 @@ def _write_evidence(found: Explanation, folder: Path, title: str) -> Section:
     return Section(f"Evidence for {found.class_name}", [text], [path])
 
 
-def _write_overlay(found: Explanation, folder: Path, title: str, animation: Sequence[Animation]) -> Section:
-    layers = [Layer(f"evidence for {found.class_name!r}", found.evidence, signed=False)]
-    for name, maps in most_varied(found.gates, 1).items():
-        layers += [Layer(f"{name}\n{way}", maps[:, half], signed=True) for half, way in enumerate(found.directions)]
-    film = film_layers(found.clip, layers, title=title, numbers=found.numbers)
-    paths = [folder / f"overlay.{kind}" for kind in dict.fromkeys(animation)]
-    for path in paths:
-        write_film(film, path)
-    texts = ["The layer whose gates differ most from place to place and frame to frame."] if found.gates else []
-    return Section("Over time", texts, paths[:1])
-
-
-def _write_reversal(found: Explanation, maps: ReversalMaps, folder: Path, title: str) -> Section:
-    path = folder / "reversal.png"
-    (layer,) = most_varied(found.gates, 1)
-    draw_reversal(found.clip, maps, layer, path, title=f"{title}: gates of {layer}", numbers=found.numbers)
-    rows = [(name, f"{same:.3f}", f"{opposite:.3f}") for name, (same, opposite) in maps.differences().items()]
-    return Section("Played backwards", [REVERSAL_TEXT], [path], ("layer", "same direction", "opposite direction"), rows)
+def _write_overlay(found: Explanation, folder: Path) -> Section:
+    path = folder / "overlay.gif"
+    gates = most_varied(found.gates, 1)
+    draw_overlay(found.clip, found.evidence, next(iter(gates.values()), None), path)
+    text = f"From the left: the clip, and over it in colours the evidence for {found.class_name!r}"
+    for name in gates:  # one, or none
+        text += f", and what {name} sends {' and '.join(found.directions)}: of all layers its gates vary the most"
+    return Section("Over time", [f"{text}."], [path])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from tyro.conf import Positional, arg
 
@@ -36,10 +36,6 @@ class ExplainSettings:
     layer: str | None = None
     """Layer whose evidence is shown; by default the last that still has places. An earlier one shows finer places, and
     less of what the class depends on."""
-    animation: tuple[Literal["gif", "mp4"], ...] = ("gif",)
-    """Kinds of overlay to write: gif, mp4, or both."""
-    reversal: bool = False
-    """Compare the gates with those for the same clip played backwards: reversal.png."""
     classes: Path | None = None
     """Names for the class numbers of a released checkpoint, one a line: the release's category.txt."""
     segments: int | None = None
@@ -56,7 +52,7 @@ class ExplainSettings:
         """Raise SettingsError if these contradict each other, or DIR exists."""
         if self.video is None and self.list is None:
             raise SettingsError("neither VIDEO nor --list was given; name a video after the model, or a list, or both")
-        given = {"class": self.class_name, "layer": self.layer, "reversal": self.reversal or None}
+        given = {"class": self.class_name, "layer": self.layer}
         for name, value in given.items():
             if self.video is None and value is not None:
                 raise SettingsError(

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,14 +18,14 @@ from gateshift.data.clips.dataset import open_entry, read_views
 from gateshift.data.clips.views import EvalProtocol
 from gateshift.data.lists.manifest import Manifest
 from gateshift.errors import ModelError, SettingsError
-from gateshift.exporting.loading import FORMAT_SUFFIXES, ExportedModel, Format
+from gateshift.exporting.loading import FORMAT_SUFFIXES, ExportedModel
 from gateshift.exporting.quantize import quantize
 from gateshift.exporting.runtime import METADATA_KEY, describe_export, without_telemetry
+from gateshift.exporting.settings import ExportPrecision, Format
 from gateshift.files import check_writable, partial_path
 from gateshift.model.classifier import VideoClassifier
 from gateshift.model.config import ModelConfig
 
-ExportPrecision = Literal["float32", "bf16", "int8"]
 EXPORTERS = ("onnx", "onnxscript", "onnxruntime", "openvino")  # packages that writing and running files takes
 # Largest relative error of the logits: rounding alone in float32, eight bits of mantissa in bfloat16. Trained networks
 # lose 0.02 to 0.07 to int8, single clips 0.3; more than that over several clips is no loss but a broken file.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from numpy.typing import NDArray
@@ -13,13 +13,13 @@ from torch import Tensor, nn
 from gateshift.data.lists.manifest import read_names
 from gateshift.errors import ModelError
 from gateshift.exporting.runtime import METADATA_KEY, Runtime, read_description
+from gateshift.exporting.settings import Format
 from gateshift.model.checkpoints import unreadable
 from gateshift.model.classifier import VideoClassifier
 from gateshift.model.clips import take_clips
 from gateshift.model.config import ModelConfig
 from gateshift.model.io import load_model
 
-Format = Literal["torch", "onnx", "openvino"]
 FORMAT_SUFFIXES: dict[Format, str] = {"torch": ".pt2", "onnx": ".onnx", "openvino": ".xml"}
 
 

@@ -11,6 +11,9 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
+Format = Literal["torch", "onnx", "openvino"]
+ExportPrecision = Literal["float32", "bf16", "int8"]
+
 
 @dataclass(frozen=True)
 class ExportSettings:
@@ -24,11 +27,11 @@ class ExportSettings:
     """A .safetensors model, or a released GSM, GSF or TSM checkpoint (.pth.tar)."""
     videos: Annotated[Positional[Path], arg(metavar="VAL")]
     """Labelled videos to check the file on: a CSV, a videofolder.txt list, or a folder of class folders."""
-    format: Literal["torch", "onnx", "openvino"]
+    format: Format
     """torch (.pt2, by torch.export), onnx (.onnx) or openvino (.xml and .bin)."""
     out: Annotated[Path | None, arg(metavar="FILE")] = None
     """File to write; by default beside MODEL, with the suffix of the format."""
-    precision: Literal["float32", "bf16", "int8"] = "float32"
+    precision: ExportPrecision = "float32"
     """bf16 is faster where the machine computes in it, and costs digits; int8 (openvino) makes the file a quarter as
     large, and costs more digits: accuracies are printed for both."""
     calibrate: Annotated[Path | None, arg(metavar="LIST")] = None

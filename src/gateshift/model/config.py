@@ -80,6 +80,12 @@ class ModelConfig:
         """What logits [..., K] say of each class, in 0..1; with several labels a video, of each for itself."""
         return logits.float().sigmoid() if self.multi_label else logits.float().softmax(-1)
 
+    def likeliest(self, probabilities: Tensor, count: int) -> tuple[tuple[str, float], ...]:
+        """The classes with the largest of these probabilities [K], and these, largest first; no more than there are."""
+        best = probabilities.topk(min(count, len(self.classes)))
+        named = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+        return tuple((self.classes[index], value) for index, value in named)
+
     def name_classes(self, names: Sequence[str]) -> ModelConfig:
         """The same with names for the classes of a released checkpoint, in the order of its outputs.
 

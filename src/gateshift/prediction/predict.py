@@ -128,9 +128,7 @@ def classify(
     swap = mirror_map(config.classes, config.mirror_pairs).to(device)
     logits = score_views(model, views.unsqueeze(0).to(device), protocol, swap)[0]  # [K]
     probabilities = config.probabilities(logits)
-    best = probabilities.topk(min(top, len(config.classes)))
-    named = zip(best.indices.tolist(), best.values.tolist(), strict=True)
-    likeliest = tuple((config.classes[index], value) for index, value in named)
+    likeliest = config.likeliest(probabilities, top)
     unsure = config.abstain_below is not None and likeliest[0][1] < config.abstain_below
     return Prediction(video, likeliest, unsure=unsure, labels=found_labels(config, probabilities))
 

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gateshift.data.clips.views import EvalProtocol
+from gateshift.data.clips.views import crop_frame
 from gateshift.data.video.live import LiveFrame
 from gateshift.errors import ModelError, SettingsError
 from gateshift.evaluation.protocol import choose_protocol
@@ -155,7 +155,7 @@ class Stream:
             )
         config = self._model.config
         single = torch.from_numpy(frame).permute(2, 0, 1).unsqueeze(0)  # [1, 3, H, W]
-        return EvalProtocol(1).crops(single, size_px=config.size_px, resize_px=config.resize_px)[0, 0]
+        return crop_frame(single, size_px=config.size_px, resize_px=config.resize_px)
 
     def _classify(self, window: range) -> Answer:
         numbers = [self._nearest(number) for number in self._windows.frames_of(window)]

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from gateshift.data.clips.views import EvalProtocol
+from gateshift.data.clips.views import crop_frame
 from gateshift.data.video.files import Video, VideoFile, open_video
 from gateshift.errors import SettingsError, VideoError
 from gateshift.exporting.loading import ExportedModel
@@ -95,8 +95,7 @@ def _clips(video: Video, windows: Windows, *, size_px: int, resize_px: int | Non
         numbers = windows.frames_of(window)
         kept = {number: frame for number, frame in kept.items() if number >= window.start}
         for number in sorted(set(numbers) - set(kept)):
-            frame = video.read([number])  # [1, 3, H, W]
-            kept[number] = EvalProtocol(1).crops(frame, size_px=size_px, resize_px=resize_px)[0, 0]
+            kept[number] = crop_frame(video.read([number]), size_px=size_px, resize_px=resize_px)
         yield [kept[number] for number in numbers]
 
 

@@ -127,10 +127,3 @@ class Smoothing:
         """Take an answer [K]; returns the mean [K] of it and those before."""
         self._last.append(probabilities)
         return torch.stack(tuple(self._last)).mean(0)
-
-
-def top_classes(probabilities: Tensor, classes: Sequence[str], top: int) -> list[dict[str, object]]:
-    """The likeliest classes as they stand in JSON, likeliest first."""
-    best = probabilities.topk(min(top, len(classes)))
-    named = zip(best.indices.tolist(), best.values.tolist(), strict=True)
-    return [{"class": classes[index], "probability": value} for index, value in named]

@@ -81,7 +81,6 @@ def download(recipe: Recipe, folder: Path, *, url: str | None = None, on_bytes: 
 def _fetch(released: Released, source: Path, url: str | None, on_bytes: OnBytes | None) -> None:
     """Write ``source``, which appears when it is whole; until then its bytes are kept beside it."""
     import gdown
-    import requests
 
     try:
         gdown.download(
@@ -95,7 +94,7 @@ def _fetch(released: Released, source: Path, url: str | None, on_bytes: OnBytes 
             retries=RETRIES,
             progress=on_bytes,
         )
-    except (gdown.exceptions.DownloadError, requests.RequestException, OSError) as error:
+    except (gdown.exceptions.DownloadError, OSError) as error:  # what requests raises is an OSError
         reason = " ".join(str(error).split())
         where = f"Google Drive file {released.google_drive}" if url is None else url
         raise ModelError(

@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
-from typing_extensions import Self
 from tyro.conf import UseAppendAction, arg
 
+from gateshift.data.choices import CROP_SCALES, Mirroring
+
 Accumulation = Literal["exact", "release"]
+Options = TypeVar("Options", bound="_Options")
 
 
 class _Options:
@@ -21,13 +23,13 @@ class _Options:
 
     _given: frozenset[str]
 
-    def __new__(cls, *values: Any, **named: Any) -> Self:
+    def __new__(cls, *values: Any, **named: Any) -> Any:
         options = super().__new__(cls)
         names = [name for name in cls.__annotations__ if name != "_given"]
         object.__setattr__(options, "_given", frozenset((*names[: len(values)], *named)))
         return options
 
-    def filled(self, others: Mapping[str, Any]) -> Self:
+    def filled(self: Options, others: Mapping[str, Any]) -> Options:
         """The same options, with these in place of defaults."""
         missing = {name: value for name, value in others.items() if name not in self._given}
         return replace(self, **missing) if missing else self  # type: ignore[type-var]
@@ -140,13 +142,13 @@ class OptimOptions(_Options):
 class AugmentOptions(_Options):
     """How training clips are varied, beside random frames and multi-scale crops."""
 
-    mirror: Literal["all", "pairs", "none"] = "all"
+    mirror: Mirroring = "all"
     """Mirror half the clips: of all classes, of the classes that swap alone, or none.
     A class that names a side and has no counterpart, or that is a bare number, is never mirrored."""
     mirror_pairs: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="'A=B'")] = ()
     """Two classes that swap in a mirror; repeat for more. By default found by the words
     left and right, clockwise and counterclockwise or anticlockwise, cw and ccw."""
-    smallest_crop: float = 0.66
+    smallest_crop: float = CROP_SCALES[-1]
     """Smallest side of the random crops, as a share of the frame's short side: 0.66 as in the papers, up to 1 where
     what matters comes near the edges of the picture, or is small in it."""
     brightness: float = 0.0

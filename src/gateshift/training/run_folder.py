@@ -40,7 +40,6 @@ class RunFolder:
         self.last = path / "last.safetensors"
         self.state = path / "state"
         self.table = path / "log.csv"
-        self.lines = path / "log.jsonl"
         self.settings = path / "settings.json"
         self.skipped = path / "skipped.csv"
         self.page = path / "training.html"
@@ -58,11 +57,10 @@ class RunFolder:
             SettingsError: If there is nothing to go on with, or the folder holds something else.
         """
         saved = bool(self._states())
-        if resume == "auto" and saved:
+        if saved and resume:
+            self.read_log()  # a log that is none is told of now, and not at the end of an epoch
             return True
         if resume is True:
-            if saved:
-                return True
             raise SettingsError(f"--resume: {self.path} holds no saved run; delete it and leave --resume out")
         self._may_begin_anew = resume == "auto" and self._is_unsaved_run()
         if self.path.exists() and not self._may_begin_anew:
@@ -83,9 +81,10 @@ class RunFolder:
             settings = json.loads(self.settings.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return False
-        files = [self.best, self.last, self.table, self.lines, self.settings, self.skipped, self.page, self.curves]
+        files = [self.best, self.last, self.table, self.settings, self.skipped, self.page, self.curves]
         files += [self.first_batch]
         known = {path.name for file in files for path in (file, partial_path(file))} | {"tensorboard", "state.new"}
+        known.add("log.jsonl")  # a second log, which runs had before
         is_ours = isinstance(settings, dict) and "train_videos" in settings
         # A run that is finished may have been rid of its states.
         return is_ours and names <= known and len(self.read_log()) < min(2, settings.get("epochs", 0))
@@ -187,9 +186,8 @@ class RunFolder:
         return [path for path in (self.state, self.path / "state.old") if path.is_dir()]
 
     def log(self, row: LogRow) -> None:
-        """Add an epoch to ``log.csv`` and ``log.jsonl``; one that is run again replaces what it said."""
+        """Add an epoch to ``log.csv``; one that is run again replaces what it said."""
         rows = [old for old in self.read_log() if old["epoch"] < row["epoch"]] + [dict(row)]
-        write_text(self.lines, "".join(json.dumps(each) + "\n" for each in rows))
         text = io.StringIO(newline="")
         writer = csv.DictWriter(text, fieldnames=list(dict.fromkeys(name for each in rows for name in each)))
         writer.writeheader()
@@ -197,10 +195,20 @@ class RunFolder:
         write_text(self.table, text.getvalue())
 
     def read_log(self) -> list[dict[str, Any]]:
-        """The epochs so far, each as it was logged."""
-        if not self.lines.is_file():
+        """The epochs so far, each as it was logged.
+
+        Raises:
+            SettingsError: If somebody has made something else of the file.
+        """
+        if not self.table.is_file():
             return []
-        return [json.loads(line) for line in self.lines.read_text(encoding="utf-8").splitlines()]
+        try:
+            with self.table.open(newline="", encoding="utf-8") as file:
+                return [_parse_row(row) for row in csv.DictReader(file)]
+        except (KeyError, TypeError, ValueError, csv.Error):
+            raise SettingsError(
+                f"{self.table}: not as the training wrote it; restore it, or move it away, and go on without its epochs"
+            ) from None
 
     def list_skipped(self, skipped: Mapping[str, str]) -> None:
         """Write the videos that could not be read, and why, to ``skipped.csv``, which ``--exclude`` takes."""
@@ -236,6 +244,12 @@ def describe(
     pairs = [list(pair) for pair in learned.mirror_pairs(classes)]
     reversals = [list(pair) for pair in backwards]
     return {**described, "classes": list(classes), "mirrored_classes": pairs, "reversed_classes": reversals, **lists}
+
+
+def _parse_row(cells: Mapping[str, str]) -> dict[str, Any]:
+    """A row of the log, without the columns that only other epochs have."""
+    row = {name: float(cell) if re.search("[.a-z]", cell) else int(cell) for name, cell in cells.items() if cell}
+    return {"epoch": row["epoch"], **row}
 
 
 def _digest(manifest: Manifest) -> str:

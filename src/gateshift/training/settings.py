@@ -13,8 +13,9 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
+from gateshift.data.choices import CROP_SCALES, MAX_MAGNITUDE, ShortVideos
 from gateshift.errors import SettingsError
-from gateshift.evaluation.settings import Precision, ShortVideos
+from gateshift.evaluation.settings import Precision
 from gateshift.recipes.options import AugmentOptions, ModelOptions, OptimOptions, SkewOptions
 
 # Options, what their values must fit, and what to say of one that does not.
@@ -38,10 +39,10 @@ _RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
     "seed": (lambda value: 0 <= value < 2**32, f"it must be from 0 to {2**32 - 1}; choose another"),
     "layer_decay": (lambda value: 0 < value <= 1, "it must be above 0 and at most 1; try 0.8"),
     "smallest_crop": (
-        lambda value: 0.66 <= value <= 1,
-        "it must be from 0.66, as in the papers, to 1; try 0.875",
+        lambda value: CROP_SCALES[-1] <= value <= 1,
+        f"it must be from {CROP_SCALES[-1]}, as in the papers, to 1; try 0.875",
     ),
-    "rand_augment": (lambda value: 0 <= value <= 30, "it must be from 0 to 30; try 9"),
+    "rand_augment": (lambda value: 0 <= value <= MAX_MAGNITUDE, f"it must be from 0 to {MAX_MAGNITUDE}; try 9"),
 }
 
 
@@ -51,7 +52,7 @@ class TrainSettings:
 
     TRAIN and VAL are each a CSV (path,label[,start,end]), a videofolder.txt list (path frames label), or a
     folder with one sub-folder of videos for each class. RUN receives best.safetensors and last.safetensors
-    (each a whole model), log.csv, log.jsonl, TensorBoard curves, settings.json, and what --resume needs.
+    (each a whole model), log.csv, TensorBoard curves, settings.json, and what --resume needs.
     Several GPUs: accelerate launch -m gateshift train ...
     """
 

@@ -123,8 +123,6 @@ class Scorer:
         places = {number: place for place, number in enumerate(decoded.numbers)}
         frames = torch.from_numpy(decoded.frames)
         probabilities = self._probabilities(frames, [[places[number] for number in decoded.clip]])[0]  # [K]
-        best = probabilities.topk(min(top, len(probabilities)))
-        names = self.model.config.classes
         segments = explanation = None
         if decoded.windows is not None:
             segments = self._segments(decoded, decoded.windows, frames, places)
@@ -132,7 +130,7 @@ class Scorer:
             clip = frames[[places[number] for number in decoded.clip]]
             explanation = explain_clip(self.model, clip, decoded.clip)
         return UploadAnswer(
-            [(names[index], value) for index, value in zip(best.indices.tolist(), best.values.tolist(), strict=True)],
+            self.model.config.likeliest(probabilities, top),
             found_labels(self.model.config, probabilities),
             len(decoded.times_s) - 1,
             decoded.times_s[-1],

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gateshift.data.clips.views import EvalProtocol
+from gateshift.data.clips.views import EvalProtocol, crop_frame
 from gateshift.data.processes import in_processes
 from gateshift.data.video.files import VideoFile
 from gateshift.data.video.index import PacketSource
@@ -128,8 +128,7 @@ def _read(video: VideoFile, wanted: Wanted) -> Decoded:
     side = wanted.size_px
     frames = np.empty((len(numbers), 3, side, side), np.uint8)
     for place, number in enumerate(sorted(numbers)):
-        frame = video.read([number])  # [1, 3, H, W]
-        frames[place] = wanted.protocol.crops(frame, size_px=side, resize_px=wanted.resize_px)[0, 0].numpy()
+        frames[place] = crop_frame(video.read([number]), size_px=side, resize_px=wanted.resize_px).numpy()
     return Decoded(times_s, sorted(numbers), frames, clip, windows)
 
 

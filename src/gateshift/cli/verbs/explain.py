@@ -44,7 +44,7 @@ def run_explain(settings: ExplainSettings) -> None:
     sections: list[Section] = []
     if found is not None and settings.video is not None:
         name = settings.video.name
-        sections += write_explanation(found, settings.out, title=name, animation=settings.animation)
+        sections += write_explanation(found, settings.out, title=name)
     if openness is not None and settings.list is not None:
         title, directions = f"{settings.model.name} on {settings.list.name}", gate_directions(model)
         sections.append(write_openness(openness, settings.out, title=title, directions=directions))
@@ -111,6 +111,4 @@ def _explain(settings: ExplainSettings, model: VideoClassifier, path: Path) -> E
     with open_video(path, square_pixels=model.config.square_pixels) as video:
         clip = read_views(video, protocol, size_px=model.config.size_px, resize_px=model.config.resize_px)[0]
         numbers = protocol.frame_indices(video.num_frames)[0]
-    return explain_clip(
-        model, clip, numbers, class_name=settings.class_name, layer=settings.layer, reversal=settings.reversal
-    )
+    return explain_clip(model, clip, numbers, class_name=settings.class_name, layer=settings.layer)

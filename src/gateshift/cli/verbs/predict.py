@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from gateshift.data.video.live import FileFrames, NewestFrames
     from gateshift.exporting.loading import ExportedModel
     from gateshift.model.classifier import VideoClassifier
+    from gateshift.model.config import ModelConfig
     from gateshift.prediction.stream import Answer, Stream
     from gateshift.prediction.timeline import Event
 
@@ -157,7 +158,7 @@ def _stream(settings: PredictSettings, model: AnyModel) -> None:
         label: str | None = None
         for answer in run_stream(stream, source, report, newest=is_live(address)):
             if settings.json:
-                _print_record(_record(settings, model.config.classes, answer, clock))
+                _print_record(_record(settings, model.config, answer, clock))
             elif answer.label != label:
                 print_line(_line(answer, clock))
             label = answer.label
@@ -200,9 +201,8 @@ def _clock(source: FileFrames | NewestFrames, fps: float | None) -> Clock:
     return lambda number: None if rate is None else number / rate
 
 
-def _record(settings: PredictSettings, classes: Sequence[str], answer: Answer, clock: Clock) -> dict[str, Any]:
-    from gateshift.prediction.windows import top_classes
-
+def _record(settings: PredictSettings, config: ModelConfig, answer: Answer, clock: Clock) -> dict[str, Any]:
+    likeliest = config.likeliest(answer.probabilities, settings.top)
     return {
         "video": settings.videos[0],
         "start_s": clock(answer.start),
@@ -210,7 +210,7 @@ def _record(settings: PredictSettings, classes: Sequence[str], answer: Answer, c
         "start_frame": answer.start,
         "end_frame": answer.end,
         "label": answer.label,
-        "top": top_classes(answer.probabilities, classes, settings.top),
+        "top": [{"class": name, "probability": probability} for name, probability in likeliest],
         "error": None,
     }
 

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
+from gateshift.data.choices import CROP_SCALES
 from gateshift.data.clips.sampling import segment_indices
 from gateshift.data.clips.seeds import spread_seed
 from gateshift.data.clips.transforms import (
-    CROP_SCALES,
     mirror,
     multi_scale_boxes,
     random_brightness,

@@ -8,12 +8,10 @@ A video of n frames is cut into T equal parts, its *segments*, and a clip takes 
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 
-ShortVideos = Literal["spread", "first-frame"]
+from gateshift.data.choices import ShortVideos
 
 
 def segment_indices(

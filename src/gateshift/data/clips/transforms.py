@@ -11,12 +11,11 @@ from torch import Tensor
 from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional as transforms
 
+from gateshift.data.choices import CROP_SCALES
 from gateshift.data.clips.seeds import seeded
 
-CROP_SCALES = (1.0, 0.875, 0.75, 0.66)
 MAX_DISTORTION = 1
 NUM_RANDOM_OPERATIONS = 2  # of RandAugment on each clip
-MAX_MAGNITUDE = 30  # of these
 GREY = 128
 
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gateshift.data.clips.sampling import ShortVideos, clip_places, segment_indices
+from gateshift.data.choices import ShortVideos
+from gateshift.data.clips.sampling import clip_places, segment_indices
 from gateshift.data.clips.transforms import Box, crop, mirror, resize_short_side, resize_square
 from gateshift.errors import SettingsError
 
@@ -80,6 +81,11 @@ class EvalProtocol:
         if self.num_crops == 10:
             cut = [view for part in cut for view in (part, mirror(part))]
         return torch.stack(cut)
+
+
+def crop_frame(frame: Tensor, *, size_px: int, resize_px: int | None) -> Tensor:
+    """What a test with one crop sees of one frame: uint8 [1, 3, H, W] -> [3, size_px, size_px]."""
+    return EvalProtocol(1).crops(frame, size_px=size_px, resize_px=resize_px)[0, 0]
 
 
 def crop_boxes(height: int, width: int, *, size_px: int, count: int) -> list[Box]:

@@ -12,9 +12,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from gateshift.data.choices import Mirroring
 from gateshift.errors import SettingsError
 
-Mirroring = Literal["all", "pairs", "none"]
 Pairs = tuple[tuple[str, str], ...]
 
 # What each word becomes; the longer first, as counterclockwise holds clockwise.

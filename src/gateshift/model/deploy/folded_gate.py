@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from gateshift.model.temporal.clip_length import runs_plainly
-from gateshift.model.temporal.functional import shift_from_next, shift_from_previous, split_clips
-from gateshift.model.temporal.modules import GateShift, TemporalModule
+from gateshift.model.temporal.functional import mix_halves, shift_from_next, shift_from_previous, split_clips
+from gateshift.model.temporal.modules import GateShift, TemporalModule, gate_planes
 
 
 def interleave_order(channels: int, *, interleave: bool) -> Tensor:
@@ -17,7 +17,7 @@ def interleave_order(channels: int, *, interleave: bool) -> Tensor:
     [0, 2, 1, 3, 4, 6, 5, 7]
     """
     order = torch.arange(channels)
-    return order.view(2, 2, -1).transpose(1, 2).flatten() if interleave else order
+    return mix_halves(order.view(1, -1, 1, 1)).flatten() if interleave else order
 
 
 class FoldedGateShift(TemporalModule):
@@ -62,9 +62,7 @@ class FoldedGateShift(TemporalModule):
 
     def forward(self, features: Tensor) -> Tensor:
         maps = self.planes(torch.relu(features * self.scale + self.offset))  # [N, 6, H, W]
-        before, now, after = split_clips(maps, self.num_frames).unflatten(2, (2, 3)).unbind(3)  # [B, T, 2, H, W]
-        summed = shift_from_previous(before) + now + shift_from_next(after)
-        gates = torch.tanh(summed + self.gate_bias)  # [B, T, 2, H, W]
+        gates = gate_planes(maps, self.gate_bias, num_frames=self.num_frames)  # [B, T, 2, H, W]
         if not runs_plainly():
             return self._shift_whole_frames(features, gates)
         # In place: a pass over memory less for each of the two groups.

@@ -17,7 +17,7 @@ from gateshift.errors import ModelError
 from gateshift.model.deploy.folded_gate import FoldedGateShift
 from gateshift.model.streaming.buffers import DelayLine, Place, Recent
 from gateshift.model.temporal.causal import CausalGateShift, CausalGateShiftFuse, CausalTemporalShift, gated, split_fold
-from gateshift.model.temporal.functional import interleave, part_means
+from gateshift.model.temporal.functional import mix_halves, part_means
 from gateshift.model.temporal.modules import GateShift, GateShiftFuse, TemporalModule, TemporalShift, gate_maps
 
 
@@ -80,7 +80,7 @@ class StreamedGateShift(StreamedGates):
 
     def forward(self, features: Tensor) -> Tensor:
         kept, arriving = self.parts(features)
-        return interleave(kept + arriving) if self.gate.interleave else kept + arriving
+        return mix_halves(kept + arriving) if self.gate.interleave else kept + arriving
 
     def maps(self, features: Tensor) -> Tensor:
         return gate_maps(self.gate, features)
@@ -106,7 +106,7 @@ class StreamedGateShiftFuse(StreamedGateShift):
         scores = F.conv2d(around[None], self.fuse.weight, self.fuse.bias, padding=(1, 0), groups=2)[0]  # [2, C/2, k]
         share = torch.sigmoid(scores).flatten(0, 1).t()[..., None, None]  # [k, C, 1, 1]
         mixed = torch.lerp(self.staying(kept), self.arriving(arriving), share)
-        return interleave(mixed) if self.gate.interleave else mixed
+        return mix_halves(mixed) if self.gate.interleave else mixed
 
 
 class StreamedTemporalShift(Streamed):
@@ -126,9 +126,7 @@ class StreamedTemporalShift(Streamed):
         self.to_next, self.rest = DelayLine(2), DelayLine(1)
 
     def forward(self, features: Tensor) -> Tensor:
-        features = self.place.blank(features)
-        widths = (self.fold, self.fold, features.shape[1] - 2 * self.fold)
-        to_previous, to_next, rest = features.split(widths, dim=1)
+        to_previous, to_next, rest = split_fold(self.place.blank(features), self.fold)
         return torch.cat((to_previous, self.to_next(to_next), self.rest(rest)), dim=1)
 
 
@@ -150,7 +148,7 @@ class StreamedCausalGateShift(Streamed):
 
     def forward(self, features: Tensor) -> Tensor:
         kept, arriving = self.parts(features)
-        return interleave(kept + arriving) if self.gate.interleave else kept + arriving
+        return mix_halves(kept + arriving) if self.gate.interleave else kept + arriving
 
     def parts(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """What stays in each frame and what arrives from the one before: each [k, C, H, W]."""

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gateshift.errors import ModelError
-from gateshift.model.temporal.functional import interleave, part_means, shift_from_previous, split_clips
+from gateshift.model.temporal.functional import mix_halves, part_means, shift_from_previous, split_clips
 from gateshift.model.temporal.modules import GateShift, GateShiftFuse, TemporalModule, TemporalShift, gate_maps
 from gateshift.model.temporal.site import TemporalSite
 
@@ -31,7 +31,7 @@ class CausalGateShift(GateShift):
 
     def forward(self, features: Tensor) -> Tensor:
         kept, arriving = self.parts(features)
-        return interleave(kept + arriving) if self.interleave else kept + arriving
+        return mix_halves(kept + arriving) if self.interleave else kept + arriving
 
     def parts(self, features: Tensor) -> tuple[Tensor, Tensor]:
         """What stays in each frame and what arrives from the one before: each [N, C, H, W]."""
@@ -58,7 +58,7 @@ class CausalGateShiftFuse(GateShiftFuse, CausalGateShift):
         """The weighted sum of both parts [N, C, H, W], by scores [N, 2, C/2]."""
         share = torch.sigmoid(scores).flatten(1)[..., None, None]  # [N, C, 1, 1]
         mixed = torch.lerp(kept, arriving, share)
-        return interleave(mixed) if self.interleave else mixed
+        return mix_halves(mixed) if self.interleave else mixed
 
 
 class CausalTemporalShift(TemporalShift):

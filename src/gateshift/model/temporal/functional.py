@@ -6,7 +6,7 @@ memory format of the features: behind a convolution in channels-last memory the 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,9 +15,6 @@ from torch.nn import functional as F
 from gateshift.errors import ModelError
 from gateshift.model.temporal.clip_length import is_transformed, runs_plainly
 from gateshift.model.temporal.kernels import fused_gate_shift, kernels_run_on, register_double_backward
-
-if TYPE_CHECKING:
-    pass
 
 
 def split_clips(frames: Tensor, num_frames: int) -> Tensor:
@@ -70,10 +67,8 @@ def gate_shift(features: Tensor, gates: Tensor, *, num_frames: int, interleave: 
 def gate_shift_in_steps(features: Tensor, gates: Tensor, *, num_frames: int, interleave: bool = True) -> Tensor:
     """:func:`gate_shift` as one expression, for compilers and transforms; what runs elsewhere is tested against it."""
     kept, moved = _kept_and_moved(features, gates, num_frames)
-    first, second = (kept[:, :, group] + moved[group] for group in (0, 1))  # each [B, T, C/2, H, W]
-    if interleave:
-        first, second = _interleave(first), _interleave(second)
-    return torch.cat((first, second), dim=2).flatten(0, 1)  # [N, C, H, W]
+    mixed = torch.cat([kept[:, :, group] + moved[group] for group in (0, 1)], dim=2).flatten(0, 1)  # [N, C, H, W]
+    return mix_halves(mixed) if interleave else mixed
 
 
 def _gradients_in_steps(
@@ -148,9 +143,9 @@ def gate_shift_fuse(
         scores = F.conv2d(means.transpose(2, 3), weight[group : group + 1], bias[group : group + 1], padding=1)
         share = torch.sigmoid(scores).squeeze(1).transpose(1, 2)[..., None, None]  # [B, T, C/2, 1, 1]
         outputs.append(torch.lerp(staying, arriving, share))
-    if interleave:
-        outputs = [_interleave(output) for output in outputs]
-    return torch.cat(outputs, dim=2).flatten(0, 1).contiguous(memory_format=memory_format(features))  # [N, C, H, W]
+    mixed = torch.cat(outputs, dim=2).flatten(0, 1)  # [N, C, H, W]
+    mixed = mix_halves(mixed) if interleave else mixed
+    return mixed.contiguous(memory_format=memory_format(features))
 
 
 def temporal_shift(features: Tensor, *, num_frames: int, fold: int | None = None) -> Tensor:
@@ -238,18 +233,13 @@ def shift_from_previous(clips: Tensor) -> Tensor:
     return torch.cat((torch.zeros_like(clips[:, :1]), clips[:, :-1]), dim=1)
 
 
-def _interleave(clips: Tensor) -> Tensor:
-    """Channels a0 a1 .. b0 b1 .. become a0 b0 a1 b1 ..: [B, T, C, H, W] -> [B, T, C, H, W]."""
-    return clips.unflatten(2, (2, -1)).transpose(2, 3).flatten(2, 3)
-
-
 def _halves(frames: Tensor, num_frames: int) -> Tensor:
     """[N, C, H, W] -> [B, T, 2, C/2, H, W], a view."""
     return split_clips(frames, num_frames).unflatten(2, (2, -1))
 
 
 def _shuffle_halves(frames: Tensor, groups: int) -> Tensor:
-    """Mix the channels of each half as a channel shuffle does: with 2 groups, a0 a1 .. b0 b1 .. become a0 b0 a1 b1 ..
+    """:func:`mix_halves` by torch's kernel with 2 groups, and its inverse with C / 4.
 
     Both halves are shown to torch's kernel as one tensor twice as wide, or twice as long, with half the channels.
     """
@@ -265,8 +255,8 @@ def memory_format(frames: Tensor) -> torch.memory_format:
     return torch.channels_last if frames.stride(1) == 1 and frames.shape[1] > 1 else torch.contiguous_format
 
 
-def interleave(frames: Tensor) -> Tensor:
-    """Mix the channels of each half as gate-shift does: [k, C, H, W] -> [k, C, H, W]."""
+def mix_halves(frames: Tensor) -> Tensor:
+    """Interleave each half of the channels, a0 a1 .. b0 b1 .. to a0 b0 a1 b1 ..: [N, C, H, W] -> [N, C, H, W]."""
     return frames.unflatten(1, (2, 2, -1)).transpose(2, 3).flatten(1, 3)
 
 

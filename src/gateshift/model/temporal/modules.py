@@ -28,28 +28,31 @@ from gateshift.model.temporal.functional import (
 )
 
 
-def gate_planes(features: Tensor, weight: Tensor, bias: Tensor, *, num_frames: int) -> Tensor:
-    """Compute the gates of both channel groups, in -1..1 (paper, section 3.2).
+def gate_maps(gate: GateShift, features: Tensor) -> Tensor:
+    """What each group's gate takes through each of the three steps in time: [N, C, H, W] -> [N, 6, H, W].
 
-    A 3x3x3 convolution with one output for each of two channel groups. It is done as one 2D convolution
-    to 6 maps, one for each (group, step in time), and a shift-and-add of the maps over time, so that the
-    features need not be copied to [B, C, T, H, W] and back.
+    A 3x3x3 convolution with one output for each of two channel groups is done as one 2D convolution to 6 maps, one for
+    each (group, step in time), and a shift-and-add of the maps over time (:func:`gate_planes`), so that the features
+    need not be copied to [B, C, T, H, W] and back.
+    """
+    return F.conv2d(F.relu(gate.bn(features)), gate.weight, padding=1, groups=2)
+
+
+def gate_planes(maps: Tensor, bias: Tensor, *, num_frames: int) -> Tensor:
+    """The gates of both channel groups, in -1..1 (paper, section 3.2).
 
     Args:
-        features: Normalised, rectified features [N, C, H, W].
-        weight: Kernel [6, C/2, 3, 3]: of the first group what it takes from the previous frame, from
-            this one and from the next, then the same of the second group.
-        bias: [2].
+        maps: [N, 6, H, W]: what the first group takes from the previous frame, from this one and from the next, then
+            the same of the second group.
+        bias: Two numbers.
         num_frames: T.
 
     Returns:
-        Gates [N, 2, H, W].
+        Gates [B, T, 2, H, W].
     """
-    maps = F.conv2d(features, weight, padding=1, groups=2)  # [N, 6, H, W]
-    maps = split_clips(maps, num_frames).unflatten(2, (2, 3))  # [B, T, 2, 3, H, W]
-    before, now, after = maps.unbind(3)  # each [B, T, 2, H, W]
+    before, now, after = split_clips(maps, num_frames).unflatten(2, (2, 3)).unbind(3)  # each [B, T, 2, H, W]
     summed = shift_from_previous(before) + now + shift_from_next(after)
-    return torch.tanh(summed + bias.view(2, 1, 1)).flatten(0, 1)  # [N, 2, H, W]
+    return torch.tanh(summed + bias.view(2, 1, 1))
 
 
 class TemporalModule(nn.Module):
@@ -101,7 +104,7 @@ class GateShift(TemporalModule):
 
     def gates(self, features: Tensor) -> Tensor:
         """How much of each place is sent along, in -1..1: [N, C, H, W] -> [N, 2, H, W]."""
-        return gate_planes(F.relu(self.bn(features)), self.weight, self.bias, num_frames=self.num_frames)
+        return gate_planes(gate_maps(self, features), self.bias, num_frames=self.num_frames).flatten(0, 1)
 
     def forward(self, features: Tensor) -> Tensor:
         """Gate, shift and add: [N, C, H, W] -> [N, C, H, W], N a whole number of clips of ``num_frames``."""
@@ -165,8 +168,3 @@ class TemporalShift(TemporalModule):
 
     def extra_repr(self) -> str:
         return f"channels={self.channels}, num_frames={self.num_frames}, fold={self.fold}"
-
-
-def gate_maps(gate: GateShift, features: Tensor) -> Tensor:
-    """What each group's gate takes through each of the three steps in time: [N, C, H, W] -> [N, 6, H, W]."""
-    return F.conv2d(F.relu(gate.bn(features)), gate.weight, padding=1, groups=2)
