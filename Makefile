@@ -10,7 +10,7 @@ export OMP_WAIT_POLICY := PASSIVE
 # What some tests need and pip cannot give: the ffmpeg program, a browser, and a server of camera streams. They are skipped without.
 SYSTEM_PACKAGES := ffmpeg chromium gir1.2-gst-rtsp-server-1.0 python3-gi gstreamer1.0-plugins-good
 
-.PHONY: demo test check format docs architecture accuracy accuracy-quick clean system
+.PHONY: demo test coverage check format docs architecture accuracy accuracy-quick clean system
 
 $(BIN)/gateshift: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -21,13 +21,19 @@ $(BIN)/gateshift: pyproject.toml
 demo: $(BIN)/gateshift
 	$(BIN)/gateshift demo --out $(DEMO)
 
-# Two processes of one thread each: most tests are too small for two threads. Lines are counted in the quick tests alone,
-# as counting takes about a third more time: the total, and the files with the least.
+# Two processes of one thread each: most tests are too small for two threads. Each takes tests that follow each other,
+# which share what they have made.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist worksteal
+
 test: check
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m 'not slow' --cov --cov-report=
+	$(PYTEST) -m 'not slow'
+	$(PYTEST) -m slow
+
+# Which lines the quick tests run: the total, and the files with the least. Counting takes about a third more time.
+coverage: $(BIN)/gateshift
+	$(PYTEST) -m 'not slow' --cov --cov-report=
 	$(BIN)/coverage report | sed -n 1,22p
 	$(BIN)/coverage report --format=total
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m slow
 
 # As root, on Debian or Ubuntu.
 system:

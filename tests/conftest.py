@@ -78,10 +78,10 @@ def write_video() -> WriteVideo:
 
 @pytest.fixture(scope="session")
 def write_folder() -> Callable[..., Path]:
-    """Write frames, uint8 [T, H, W, 3], as the images of a new folder; ``pattern`` names them by number."""
+    """Write frames, uint8 [T, H, W, 3], as images of a folder; ``pattern`` names them by number."""
 
     def write(folder: Path, frames: np.ndarray, *, pattern: str = "img_{:05d}.png", first: int = 1) -> Path:
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         for number, pixels in enumerate(frames, first):
             Image.fromarray(pixels).save(folder / pattern.format(number))
         return folder

@@ -68,12 +68,12 @@ def _plain(codec: str, native: str, *suffixes: str, pix_fmt: str = "yuv420p", mo
 MPEG4 = ("mp4", "mov", "mkv", "3gp", "ts", "nut", "asf", "m4v")
 MPEG12 = ("vob", "ts", "mkv", "avi", "mp4", "mov", "nut", "asf", "m2v")
 CODINGS = (
-    *(_x264(bframes, open_gop) for bframes in range(5) for open_gop in ((0, 1) if bframes else (0,))),
-    *(_x265(*each) for each in ((0, 0), (2, 0), (3, 1), (4, 0))),
-    *(_mpeg("mpeg4", bframes, "avi", *MPEG4) for bframes in (0, 1, 2, 4)),
+    *(_x264(*each) for each in ((0, 0), (1, 1), (2, 1), (3, 0), (4, 1))),
+    *(_x265(*each) for each in ((0, 0), (2, 0), (4, 1))),
+    *(_mpeg("mpeg4", bframes, "avi", *MPEG4) for bframes in (0, 1, 3)),
     *(_mpeg("libxvid", bframes, "avi", "mp4", "mkv") for bframes in (0, 1, 2)),
-    *(_mpeg("mpeg2video", bframes, "mpg", *MPEG12, "mxf") for bframes in (0, 1, 2, 4)),
-    _mpeg("mpeg2video", 2, "mpg", *MPEG12, "mxf", closed=True),
+    *(_mpeg("mpeg2video", bframes, "mpg", *MPEG12, "mxf") for bframes in (0, 1, 4)),
+    _mpeg("mpeg2video", 2, "mpg", "vob", "ts", "mxf", closed=True),
     *(_mpeg("mpeg1video", bframes, "mpg", *MPEG12) for bframes in (0, 2)),
     _plain("wmv2", "asf", "avi", "mkv", more=GOP),
     _plain("msmpeg4", "avi", "asf", "mkv", more=GOP),

@@ -207,7 +207,7 @@ def test_nothing_is_replaced_unasked_and_the_model_itself_can_be(
         ),
         (["--fit-threshold", "0"], "--fit-threshold 0.0; it is a share"),
         (["--out", "m.safetensors"], "--out m.safetensors without --fit-threshold"),
-        (["--fit-threshold", "0.9", "--out", "m.pth"], "--out m.pth; a model file is named .safetensors"),
+        (["--fit-threshold", "0.9", "--out", "m.pth"], "--out m.pth; its name must end with .safetensors"),
         (["--fit-threshold", "0.9", "--out", "no/m.safetensors"], "--out no/m.safetensors: no folder no; create it"),
     ],
 )

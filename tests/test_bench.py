@@ -166,10 +166,10 @@ def test_a_plot_can_be_an_svg(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("--plot p.pdf", "--plot p.pdf; a plot is named .png or .svg; rename it"),
+        ("--plot p.pdf", "--plot p.pdf; its name must end with .png or .svg; rename it"),
         ("--plot none/p.png", "--plot none/p.png: no folder none; create it"),
         ("--csv none/t.csv", "--csv none/t.csv: no folder none; create it"),
-        (f"--csv {__file__}", f"--csv {__file__}: it exists; choose another name, or add --overwrite"),
+        (f"--csv {__file__}", f"--csv {__file__}: {__file__} exists; choose another name, or add --overwrite"),
         ("--workers 1", "--workers without --videos"),
         ("--videos none.csv", "none.csv"),
     ],

@@ -6,16 +6,20 @@ import itertools
 import shutil
 import subprocess
 import sys
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
+from container_files import ffmpeg
 from video_corpus import encode
 
 from gateshift.data.video.decode import frames_between
 from gateshift.data.video.files import VideoFile, open_video, warn_of_late_pictures
 from gateshift.errors import GateShiftWarning
 
+needs_ffmpeg = pytest.mark.skipif(not shutil.which("ffmpeg"), reason="the ffmpeg program is not installed: make system")
 RED, BLUE = (200, 30, 30), (30, 30, 200)
 
 
@@ -69,7 +73,7 @@ def test_times_where_nothing_is_shown_yet_are_an_error(late: Path) -> None:
         open_video(late, start_s=0.0, end_s=0.9)
 
 
-@pytest.mark.skipif(not shutil.which("ffmpeg"), reason="the ffmpeg program is not installed: make system")
+@needs_ffmpeg
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts", "mov"])
 def test_a_file_cut_without_encoding_keeps_the_clock_of_its_sound(suffix: str, tmp_path: Path) -> None:
     encode(tmp_path / "whole.mp4", coloured(), sound_s=2.0, options={"g": "25", "bf": "2"})
@@ -99,6 +103,64 @@ def test_parts_that_follow_each_other_share_no_frame_and_leave_none_out() -> Non
     borders = [0.0, 0.5, 1.001, 1.5, 2.335, 3.4]
     parts = [frames_between(times_s, *ends) for ends in itertools.pairwise(borders)]
     assert [number for part in parts for number in part] == list(range(100))
+
+
+@pytest.mark.parametrize("suffix", ["mkv", "webm"])
+def test_frames_with_one_time_leave_the_others_theirs(suffix: str, tmp_path: Path) -> None:
+    times_ms = [*range(0, 400, 40), 400, 400, *range(480, 1000, 80)]
+    codec = {"mkv": "libx264", "webm": "libvpx"}[suffix]
+    encode(tmp_path / "a.mkv", coloured()[: len(times_ms)], codec=codec, options={"bf": "0"})
+    set_times(tmp_path / "a.mkv", tmp_path / f"b.{suffix}", times_ms)
+    with VideoFile(tmp_path / f"b.{suffix}") as video:
+        assert video.times_s() == pytest.approx([time / 1000 for time in times_ms])
+        assert video.has_times
+
+
+def set_times(source: Path, target: Path, times_ms: list[int]) -> None:
+    """Give the frames of a video that are stored as they are shown other times."""
+    with av.open(str(source)) as read, av.open(str(target), "w") as written:
+        stream = written.add_stream_from_template(read.streams.video[0])
+        for packet, time in zip(read.demux(video=0), times_ms, strict=False):
+            packet.stream, packet.pts, packet.dts, packet.time_base = stream, time, time, Fraction(1, 1000)
+            written.mux(packet)
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("rate", ["15", "24000/1001", "50"])
+@pytest.mark.parametrize(
+    ("suffix", "codec"), [("h264", "libx264"), ("hevc", "libx265"), ("m2v", "mpeg2video"), ("m4v", "mpeg4")]
+)
+def test_raw_streams_have_the_rate_of_their_own_headers(suffix: str, codec: str, rate: str, tmp_path: Path) -> None:
+    if (suffix, rate) == ("m2v", "15"):
+        pytest.skip("MPEG-2 has no such rate")
+    path = tmp_path / f"a.{suffix}"
+    ffmpeg(*scene(rate), "-c:v", codec, "-bf", "2", *(("-f", "m4v") if suffix == "m4v" else ()), path)
+    with VideoFile(path) as video:
+        assert video.times_s()[10] == pytest.approx(10 / Fraction(rate), abs=1e-4)
+
+
+@needs_ffmpeg
+def test_a_rate_that_no_camera_has_is_not_believed(tmp_path: Path) -> None:
+    ffmpeg(*scene("30"), "-c:v", "libx264", "-bsf:v", "h264_metadata=tick_rate=2000000", tmp_path / "a.h264")
+    with VideoFile(tmp_path / "a.h264") as video:
+        assert video.times_s()[10] == pytest.approx(0.4)
+
+
+@needs_ffmpeg
+@pytest.mark.parametrize("codec", ["mjpeg", "mpeg4 -bf 0", "mpeg4 -bf 2", "libx264 -bf 0", "libx264 -bf 2"])
+def test_frames_that_an_avi_leaves_out_take_their_time(codec: str, tmp_path: Path) -> None:
+    # From frame 10 on, each lasts as long as two.
+    slots = [number if number < 10 else 2 * number - 10 for number in range(25)]
+    slower = ("-vf", "setpts='if(gt(N,10),2*N-10,N)/25/TB'", "-fps_mode", "passthrough")
+    ffmpeg(*scene("25"), *slower, "-c:v", *codec.split(), "-g", "9", tmp_path / "a.avi")
+    with VideoFile(tmp_path / "a.avi") as video:
+        times_s = video.times_s()
+    assert times_s == pytest.approx([slot / 25 for slot in slots], abs=0.041)
+    assert times_s[-1] == pytest.approx(slots[-1] / 25)
+
+
+def scene(rate: str) -> tuple[str, ...]:
+    return ("-f", "lavfi", "-i", f"testsrc2=s=64x48:r={rate}", "-frames:v", "25", "-pix_fmt", "yuvj420p")
 
 
 def test_the_command_line_says_once_that_times_are_those_of_the_clock(

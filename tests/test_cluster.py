@@ -261,7 +261,7 @@ def test_lists_folders_and_addresses_name_each_video_once(place: Path, tmp_path:
 @pytest.mark.parametrize(
     ("name", "content", "fault"),
     [
-        ("list.csv", "file\na.mp4\n", "columns file; one must be path; add it"),
+        ("list.csv", "file\na.mp4\n", "columns file; its first line must be path, and may name more; correct it"),
         ("list.csv", "path,start,end\na.mp4,1,2\n", "line 2: a part of a video; whole videos are scored"),
         ("list.csv", "path,label\n,x\n", "line 2: no path; correct or delete the line"),
         ("list.txt", "\n", "no video in it"),

@@ -157,7 +157,7 @@ def test_a_mistaken_export_is_refused_before_the_work(
     val, new = str(clips / "val.csv"), ["--out", str(tmp_path / "new.onnx")]
     for model, listed, options, message in (
         (saved, val, [], "exists; choose another name, or add --overwrite"),
-        (saved, val, ["--out", str(tmp_path / "model.xml")], "a file of --format onnx is named .onnx"),
+        (saved, val, ["--out", str(tmp_path / "model.xml")], "its name must end with .onnx; rename it"),
         (saved, val, ["--out", str(tmp_path / "nowhere" / "m.onnx")], "no folder"),
         (exported["torch"], val, new, "is an export itself; export the model that it was made of"),
         (saved, str(tmp_path / "other.csv"), new, "'something else'"),

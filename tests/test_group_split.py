@@ -147,9 +147,9 @@ def test_a_person_is_on_one_side_only_and_nothing_is_lost(
 
 
 def test_without_a_pattern_the_split_is_as_it_was(lay: Callable[..., Path], tmp_path: Path) -> None:
-    root = lay(*(f"wave/P0_{take}.mp4" for take in range(5)))
+    root = lay(*(f"{name}/P0_{take}.mp4" for name in ("wave", "clap") for take in range(5)))
     assert run(root, "--out", tmp_path / "lists") == 0
-    assert len(listed(tmp_path / "lists" / "val.csv")) == 1
+    assert len(listed(tmp_path / "lists" / "val.csv")) == 2
 
 
 @pytest.mark.parametrize("pattern", ["wave|clap", "mp4"])
@@ -166,6 +166,7 @@ def test_a_folder_that_is_split_already_is_checked(
     lay: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     root, out = lay("train/wave/P1_1.mp4", "train/wave/P2_1.mp4", "val/wave/P3_1.mp4"), tmp_path / "lists"
+    lay("train/clap/P1_2.mp4")
     assert run(root, "--out", out, "--group-pattern", "P[0-9]") == 0
     lay("val/wave/P2_2.mp4")
     assert run(root, "--out", out, "--overwrite", "--group-pattern", "P[0-9]") == 2

@@ -324,6 +324,8 @@ SPELLINGS = {
     "NFC on the disk": (f"open/{NFC}", f"open/{NFD}", "another Unicode form (NFC or NFD, as of macOS); write names as"),
     "NFD of a folder": (f"{NFD}/a.mp4", f"{NFC}/a.mp4", "another Unicode form (NFC or NFD, as of macOS); write names"),
     "capitals": ("Open/A.MP4", "open/a.mp4", "other capitals; write names as they are on the disk: "),
+    "no suffix": ("open/a.mp4", "open/a", "{there} is there; write names with their suffix"),
+    "another suffix": ("open/a.mp4", "open/a.webm", "{there} is there; write names with their suffix, or the one that"),
     "spaces": ("a\u202fPM.mp4", "a PM.mp4", "another kind of space; write names as they are on the disk: "),
 }
 

@@ -75,14 +75,15 @@ def test_classes_beside_the_list_set_the_order(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("a.csv", "", r"columns \(none\); its first line must be path,label"),
+        ("a.csv", "", "is empty, or begins with a blank line; its first line must be path,label, and may name more"),
         ("a.csv", "path,lable\na,b\n", "columns path, lable; its first line must be"),
         ("a.csv", "path,label\n", "lists no videos"),
         ("a.csv", "path,label\na.mp4,\n", "line 2: path 'a.mp4' and label ''; give both"),
         ("a.csv", "path,label,start,end\na.mp4,x,2,1\n", "start 2.0 is not before end 1.0"),
         ("a.csv", "path,label,start,end\na.mp4,x,soon,\n", "time 'soon'; start and end are seconds"),
         ("a.csv", "path,label,start,end\na.mp4,x,-1,\n", "time '-1'"),
-        ("a.csv", "path,label\na.mp4,x,1,2\n", "line 2: more fields than columns"),
+        ("a.csv", "path,label\na.mp4,x,1,2\n", "line 2: 4 fields for 2 columns; give each column one"),
+        ("a.csv", "path,label\na.mp4\n", "line 2: 1 fields for 2 columns"),
         ("a.txt", "a 3 ²\n", "a line is 'path frames label'"),
         ("a.txt", "a 3\n", "line 1: 'a 3'; a line is 'path frames label'"),
         ("a.txt", "a 0 1\n", "frames from 1"),
@@ -93,6 +94,16 @@ def test_a_list_that_cannot_be_used_says_where_and_why(name: str, text: str, mes
     with pytest.raises(ManifestError, match=message) as caught:
         read_manifest(write(tmp_path / name, text))
     assert name in str(caught.value)
+
+
+def test_column_names_may_have_spaces_around_them_and_rows_may_end_before_fields_that_are_not_needed(
+    tmp_path: Path,
+) -> None:
+    manifest = read_manifest(write(tmp_path / "a.csv", "path, label ,start,end\na.mp4,x\n\nb.mp4,y,1\n"))
+    assert [(entry.path.name, entry.label, entry.start_s, entry.end_s) for entry in manifest.entries] == [
+        ("a.mp4", "x", None, None),
+        ("b.mp4", "y", 1.0, None),
+    ]
 
 
 def test_a_list_that_is_no_text_or_not_there_is_refused(tmp_path: Path) -> None:
@@ -235,7 +246,7 @@ def test_mirror_pairs_are_those_of_the_file_beside_the_list_or_of_the_names(tmp_
         ("left,right\n", "its first line must be class,mirrored"),
         ("class,mirrored\nleft,north\n", "line 2: 'north' is none of the 4 classes"),
         ("class,mirrored\nleft,\n", "line 2: '' is none of the 4 classes"),
-        ("class,mirrored\nleft\n", "line 2: '' is none of the 4 classes"),
+        ("class,mirrored\nleft\n", "line 2: 1 fields for 2 columns"),
         ("class,mirrored\nleft,left\n", "line 2: 'left' is in two pairs"),
         ("class,mirrored\nleft,right\neast,left\n", "line 3: 'left' is in two pairs"),
     ],

@@ -600,7 +600,7 @@ FAULTS = {
         "train.csv",
         "youtube_id",
         "id",
-        "the first line must name label, youtube_id, time_start, time_end",
+        "its first line must be label,youtube_id,time_start,time_end, and may name more; give the data set's own file",
     ),
     "kinetics: time": ("kinetics", "train.csv", ",20,30", ",20,soon", "line 3: times '20' to 'soon'"),
     "kinetics: fields": (

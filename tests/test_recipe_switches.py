@@ -370,8 +370,8 @@ def test_videos_to_validate_on_that_are_learned_from_are_counted(
 
 
 MISTAKES = {
-    "--exclude missing.csv": "missing.csv: no such file; give a CSV with a column path",
-    "--exclude train.txt": "columns nothing; one must be path; add it",
+    "--exclude missing.csv": "missing.csv: no such file; give a CSV with the columns path",
+    "--exclude train.txt": "columns nothing; its first line must be path, and may name more; correct it",
     "--exclude other.csv": "none of its 1 paths is in",
     "--exclude all.csv": "leaves no video of",
     "--reverse": "--reverse: no pairs of classes; write them to reversal_pairs.csv",

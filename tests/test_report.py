@@ -410,7 +410,7 @@ def test_a_report_that_cannot_be_written_is_an_error_before_the_test(
     (tmp_path / "folder.html").mkdir()
     cases: Mapping[str, str] = {
         "old.html": "exists; choose another name, or add --overwrite",
-        "a.pdf": "a report is named .html; rename it",
+        "a.pdf": "its name must end with .html; rename it",
         "nowhere/a.html": "create it",
         "folder.html": "is a folder; choose another name",
     }

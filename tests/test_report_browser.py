@@ -1,4 +1,4 @@
-"""The report in a browser without network: no errors, nothing that overlaps, on a screen and on a phone."""
+"""Pages in a browser without network: no errors, nothing that overlaps, on a screen and on a phone."""
 
 import dataclasses
 from pathlib import Path
@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from gateshift.data.lists.manifest import read_manifest
+from gateshift.drawing.html_page import Section, render_page
 from gateshift.evaluation.report import Report, write_report
 from gateshift.evaluation.scores import Scores
 
@@ -85,6 +86,20 @@ def test_a_report_opens_without_network_errors_or_overlaps(
 
 
 def test_a_report_is_light_or_dark_as_the_reader_is(browser: Any, report: Path) -> None:
+    check_colours(browser, report)
+
+
+def test_a_page_of_sections_is_light_or_dark_too_and_its_tables_scroll_on_a_phone(browser: Any, tmp_path: Path) -> None:
+    path, columns = tmp_path / "page.html", [f"a_long_name_{number}" for number in range(12)]
+    path.write_text(render_page("A page", [Section("Table", ["Text."], columns=columns, rows=[["0.123456"] * 12])]))
+    check_colours(browser, path)
+    page = browser.new_page(viewport={"width": 390, "height": 900}, offline=True)
+    page.goto(path.as_uri())
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    page.close()
+
+
+def check_colours(browser: Any, report: Path) -> None:
     colours = []
     for scheme in ("light", "dark"):
         page = browser.new_page(color_scheme=scheme)

@@ -3,6 +3,7 @@
 import csv
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -176,7 +177,15 @@ def test_a_video_that_takes_too_long_is_given_up(tmp_path: Path) -> None:
     assert "was not decoded in 0.02 s" in found.problems[1].detail
 
 
-def sleep_or_die(task: str) -> str:
+class KilledWhenSent:
+    def __reduce__(self) -> tuple:
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError
+
+
+def sleep_or_die(task: str) -> object:
+    if task == "die sending":
+        return KilledWhenSent()
     if task == "hang":
         time.sleep(600)
     if task == "die":
@@ -192,6 +201,11 @@ def test_work_that_hangs_or_dies_stops_no_other() -> None:
     found = dict(in_processes(sleep_or_die, tasks, workers=2, timeout_s=1.0))
     assert found == {0: "A", 1: "time-out", 2: "B", 3: "crash", 4: "time-out", 5: "C"}
     assert time.monotonic() - started_s < 60
+
+
+def test_work_that_is_killed_while_it_sends_its_result_stops_no_other() -> None:
+    found = dict(in_processes(sleep_or_die, ["die sending", "a", "b", "c"], workers=2, timeout_s=60.0))
+    assert found == {0: "crash", 1: "A", 2: "B", 3: "C"}
 
 
 def test_work_is_done_where_the_folder_for_temporary_files_is_too_deep_for_sockets(
@@ -281,8 +295,8 @@ def test_problems_that_are_kept_are_told_alone(
     ("words", "message"),
     [
         ([], "nothing to scan was named"),
-        (["clips", "--out", "nowhere/q.csv"], "--out nowhere/q.csv: it must be a file in an existing folder"),
-        (["clips", "--out", "there.csv"], "--out there.csv: it exists; choose another name, or add --overwrite"),
+        (["clips", "--out", "nowhere/q.csv"], "--out nowhere/q.csv: no folder nowhere; create it"),
+        (["clips", "--out", "there.csv"], "--out there.csv: there.csv exists; choose another name, or add --overwrite"),
         (["clips", "--timeout", "0"], "--timeout 0; it is above 0 seconds"),
         (["clips", "--workers", "0"], "--workers 0; a scan needs at least 1"),
         (["none"], "none: no video in it or below"),

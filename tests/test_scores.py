@@ -143,7 +143,7 @@ def test_an_output_is_checked_before_the_work(tmp_path: Path) -> None:
     (tmp_path / "settings.json").touch()
     with pytest.raises(SettingsError, match="settings.json exists"):
         check_output(tmp_path / "settings.npz", overwrite=False)
-    with pytest.raises(SettingsError, match="a scores file is named .npz"):
+    with pytest.raises(SettingsError, match="a.csv; its name must end with .npz; rename it"):
         check_output(tmp_path / "a.csv", overwrite=False)
     with pytest.raises(SettingsError, match="no folder"):
         check_output(tmp_path / "nowhere" / "a.npz", overwrite=False)

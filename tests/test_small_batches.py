@@ -71,7 +71,7 @@ def test_a_list_of_one_video_of_one_frame_is_one_line(
     write_video(tmp_path / "one.mp4", counting_frames(1))
     (tmp_path / "list.csv").write_text("path,label\none.mp4,only\n")
     lists = [tmp_path / "list.csv"] * 2
-    said = refused(capsys, "train", *lists, "--out", tmp_path / "run", *TINY, "--segments", "1")
+    said = refused(capsys, "train", *lists, "--out", tmp_path / "run", *TINY, "--segments", "1", "--multi-label")
     assert "1 video" in said and "--segments" in said
 
 

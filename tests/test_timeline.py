@@ -159,13 +159,13 @@ def test_predict_writes_a_timeline(
     assert [record["label"] for record in printed] == [segment["label"] for segment in segments]
     with pytest.raises(SystemExit):
         main(words)
-    assert "it exists; choose another name, or add --overwrite" in capsys.readouterr().err
+    assert "exists; choose another name, or add --overwrite" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["{video}", "--timeline", "out.txt"], "name it .json, .csv, .srt, .vtt"),
+        (["{video}", "--timeline", "out.txt"], "its name must end with .json or .csv or .srt or .vtt; rename it"),
         (["{video}", "--timeline", "nowhere/out.json"], "no folder nowhere; create it"),
         (["{video}", "--timeline", "{tmp}/out.json", "--smooth", "2"], "a timeline takes an odd number"),
         (["{images}", "--timeline", "{tmp}/out.json"], "images have no clock"),

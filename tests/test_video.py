@@ -20,7 +20,8 @@ from PIL import Image
 
 from gateshift.data.video.decode import FrameDecoder
 from gateshift.data.video.files import FrameFolder, VideoFile, find_videos, open_video
-from gateshift.errors import VideoError
+from gateshift.data.video.folders import warn_of_flow
+from gateshift.errors import GateShiftWarning, VideoError
 
 NUM_FRAMES = 40
 GOP = {"g": "12", "sc_threshold": "0"}
@@ -624,6 +625,40 @@ def test_other_and_hidden_files_in_a_folder_are_no_frames(
         (folder / name).write_bytes(b"x")
     with open_video(folder) as video:
         assert video.num_frames == 3
+
+
+def test_optical_flow_beside_the_frames_is_not_used(
+    tmp_path: Path, write_folder: Any, counting_frames: Any, numbers_of: Any
+) -> None:
+    warn_of_flow.cache_clear()
+    folder = write_folder(tmp_path / "v", counting_frames(12), pattern="img_{:05d}.jpg")
+    for axis in "xy":
+        write_folder(tmp_path / "v", counting_frames(11), pattern=f"flow_{axis}_{{:05d}}.jpg")
+    with pytest.warns(GateShiftWarning, match="optical flow"), open_video(folder) as video:
+        assert numbers_of(video.read(range(video.num_frames))) == list(range(12))
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [("left_{:04d}.png", "right_{:04d}.png"), ("{:05d}.jpg", "{:05d}.png"), ("rgb-{}.png", "depth-{}.png")],
+)
+def test_two_kinds_of_images_in_a_folder_are_an_error(
+    first: str, second: str, tmp_path: Path, write_folder: Any, counting_frames: Any
+) -> None:
+    for pattern in (first, second):
+        folder = write_folder(tmp_path / "v", counting_frames(6), pattern=pattern)
+    with pytest.raises(VideoError, match="two kinds of images with the same numbers.*a folder of its own"):
+        open_video(folder)
+
+
+@pytest.mark.parametrize("names", [("1.jpg", "2.jpg", "3.JPG", "4.JPG"), ("a1.png", "b2.png", "a3.png", "b4.png")])
+def test_images_with_names_of_two_kinds_that_go_on_are_one_video(
+    names: tuple[str, ...], tmp_path: Path, write_folder: Any, counting_frames: Any
+) -> None:
+    for name in names:
+        folder = write_folder(tmp_path / "v", counting_frames(1), pattern=name)
+    with open_video(folder) as video:
+        assert video.num_frames == 4
 
 
 def test_times_for_a_folder_are_an_error(tmp_path: Path, write_folder: Any, counting_frames: Any) -> None:

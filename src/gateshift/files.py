@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
+
+from gateshift.errors import SettingsError
 
 MAX_NAME_BYTES = 255  # of most file systems
 _MAX_PARTIAL_BYTES = 100  # leaves room also where less is allowed
@@ -44,6 +46,31 @@ def write_text(
     """
     with atomic_write(path) as partial:
         partial.write_text(text, encoding="utf-8", errors=errors, newline="")
+
+
+def check_writable(
+    option: str, path: Path, *, overwrite: bool, suffixes: Sequence[str] = (), beside: Sequence[Path] = ()
+) -> None:
+    """Raise SettingsError unless a file can be written, before any work is done.
+
+    Args:
+        option: Which one names it, such as "--out".
+        path: The file.
+        overwrite: Whether files that are there may be replaced.
+        suffixes: One of which it must have, if any are given.
+        beside: Other files of this folder that are written with it.
+    """
+    if suffixes and path.suffix not in suffixes:
+        raise SettingsError(f"{option} {path}; its name must end with {' or '.join(suffixes)}; rename it")
+    if not path.parent.is_dir():
+        raise SettingsError(f"{option} {path}: no folder {path.parent}; create it")
+    for file in (path, *beside):
+        if file.is_dir():
+            raise SettingsError(f"{option} {path}: {file} is a folder; choose another name")
+        if file.exists() and not overwrite:
+            raise SettingsError(f"{option} {path}: {file} exists; choose another name, or add --overwrite")
+    if not os.access(path.parent, os.W_OK):
+        raise SettingsError(f"{option} {path}: {path.parent} cannot be written to; choose another folder")
 
 
 def partial_path(path: Path) -> Path:

@@ -10,7 +10,6 @@ from typing import Any
 
 from gateshift.bench.data_rate import Bottleneck
 from gateshift.bench.programs import Timing, kind_of
-from gateshift.errors import SettingsError
 from gateshift.files import atomic_write, write_text
 
 COLUMNS = ("what", "program", "ms", "times faster", "relative error", "videos/s")
@@ -18,17 +17,6 @@ PLOT_SUFFIXES = (".png", ".svg")
 COLOURS = {"model": "#4477aa", "TSN": "#bbbbbb", "other": "#cc6677"}
 MEANINGS = {"model": "forms of the model", "TSN": "TSN: no temporal module", "other": "torchvision's video networks"}
 BAR_INCHES = 0.28
-
-
-def check_files(*, table: Path | None, plot: Path | None, overwrite: bool) -> None:
-    """Raise SettingsError unless these can be written, before any time is spent."""
-    if plot is not None and plot.suffix not in PLOT_SUFFIXES:
-        raise SettingsError(f"--plot {plot}; a plot is named {' or '.join(PLOT_SUFFIXES)}; rename it")
-    for name, path in (("csv", table), ("plot", plot)):
-        if path is not None and not path.parent.is_dir():
-            raise SettingsError(f"--{name} {path}: no folder {path.parent}; create it")
-        if path is not None and path.exists() and not overwrite:
-            raise SettingsError(f"--{name} {path}: it exists; choose another name, or add --overwrite")
 
 
 def write_table(

@@ -1,4 +1,8 @@
-"""Work that may crash or never end, done by processes that are watched."""
+"""Work that may crash or never end, done by processes that are watched.
+
+Each has a pipe of its own. Where all share one, as in the pool of ``pebble``, a process that is killed while it sends
+its result keeps the others waiting for ever.
+"""
 
 from __future__ import annotations
 

@@ -6,20 +6,19 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import numpy as np
 
 from gateshift.data.lists.manifest import Manifest
-from gateshift.errors import ScoresError, SettingsError
+from gateshift.drawing.html_page import render_template
+from gateshift.errors import ScoresError
 from gateshift.evaluation import report_figures as figures
 from gateshift.evaluation.confidence import Answered
 from gateshift.evaluation.metrics import Metrics, confusion
 from gateshift.evaluation.report_drawing import Strip, draw_matrix, draw_reliability, draw_strip, matrix_ticks
-from gateshift.evaluation.scores import Scores, align, check_writable
+from gateshift.evaluation.scores import Scores, align
 from gateshift.files import write_text
 from gateshift.version import __version__
 
@@ -27,8 +26,6 @@ MOST_LABELLED_CLASSES = 30  # in a confusion matrix whose rows are named
 MOST_PAIRS = 20
 MOST_CASES = 8
 MOST_CHANGED = 50
-
-_TEMPLATES = resources.files("gateshift") / "evaluation" / "templates"
 
 
 @dataclass(frozen=True)
@@ -92,15 +89,7 @@ class Report:
         Raises:
             ScoresError: As for :attr:`comparison`.
         """
-        environment = jinja2.Environment(
-            loader=jinja2.FunctionLoader(lambda name: (_TEMPLATES / name).read_text(encoding="utf-8")),
-            autoescape=True,  # names of classes and videos are other people's text
-            undefined=jinja2.StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        environment.filters["percent"] = _percent
-        return environment.get_template("report.html.jinja").render(self._values())
+        return render_template("evaluation/templates/report.html.jinja", **self._values())
 
     def _values(self) -> dict[str, Any]:
         scores = self.scores
@@ -229,13 +218,6 @@ def pair(scores: Scores, other: Scores, *, names: tuple[str, str]) -> Pairing:
     return Pairing(here, there, left_out, found)
 
 
-def check_report(path: Path, *, overwrite: bool) -> None:
-    """Raise SettingsError unless a report can be written there, before any work is done."""
-    if path.suffix != ".html":
-        raise SettingsError(f"--report {path}; a report is named .html; rename it")
-    check_writable(f"--report {path}", (path,), overwrite=overwrite)
-
-
 def write_report(report: Report, path: Path) -> None:
     """Write a report as one HTML file, which appears when it is whole.
 
@@ -243,7 +225,3 @@ def write_report(report: Report, path: Path) -> None:
         ScoresError: If the other model's scores do not fit.
     """
     write_text(path, report.html(), errors="backslashreplace")
-
-
-def _percent(share: float) -> str:
-    return "–" if math.isnan(share) else f"{100 * share:.1f}\N{NO-BREAK SPACE}%"

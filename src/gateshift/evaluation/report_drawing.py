@@ -1,11 +1,11 @@
 """The pictures of a report, as text that stands inside of it: SVG for curves, data addresses for pixels.
 
-Colours are names of the page's style sheet, so that pictures are light or dark as the page is.
+Colours and sizes of text are those of the page's style sheet, which a plotting library does not know: pictures are
+light or dark as the page is, and can be read on a phone.
 """
 
 from __future__ import annotations
 
-import base64
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +17,7 @@ from PIL import Image
 from gateshift.data.clips.dataset import open_entry
 from gateshift.data.clips.sampling import segment_indices
 from gateshift.data.lists.entries import Entry
+from gateshift.drawing.html_page import data_address
 from gateshift.errors import VideoError
 from gateshift.evaluation.report_figures import Bin, Ints
 
@@ -55,7 +56,7 @@ def _frame_address(pixels: NDArray[np.uint8]) -> str:
 def _address(image: Image.Image, kind: str, **options: object) -> str:
     data = io.BytesIO()
     image.save(data, kind, **options)
-    return f"data:image/{kind};base64,{base64.b64encode(data.getvalue()).decode('ascii')}"
+    return data_address(f"image/{kind}", data.getvalue())
 
 
 def draw_matrix(matrix: Ints) -> str:

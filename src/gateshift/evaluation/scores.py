@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +10,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from gateshift.errors import ScoresError, SettingsError
+from gateshift.errors import ScoresError
 from gateshift.evaluation.metrics import Metrics, MultiLabelMetrics
-from gateshift.files import atomic_write, write_text
+from gateshift.files import atomic_write, check_writable, write_text
 
 KINDS = {"ids": "U", "labels": "iu", "logits": "f", "classes": "U", "protocol": "U"}  # of the arrays, as numpy says
 FIELDS = tuple(KINDS)
@@ -71,23 +70,7 @@ class Scores:
 
 def check_output(path: Path, *, overwrite: bool) -> None:
     """Raise SettingsError unless scores can be written there, before any work is done."""
-    if path.suffix != ".npz":
-        raise SettingsError(f"--scores {path}; a scores file is named .npz; rename it")
-    check_writable(f"--scores {path}", (path, path.with_suffix(".json")), overwrite=overwrite)
-
-
-def check_writable(given: str, files: Sequence[Path], *, overwrite: bool) -> None:
-    """Raise SettingsError, which begins with what was given, unless files of one folder can be written."""
-    folder = files[0].parent
-    if not folder.is_dir():
-        raise SettingsError(f"{given}: no folder {folder}; create it")
-    for file in files:
-        if file.is_dir():
-            raise SettingsError(f"{given}: {file} is a folder; choose another name")
-        if file.exists() and not overwrite:
-            raise SettingsError(f"{given}: {file} exists; choose another name, or add --overwrite")
-    if not os.access(folder, os.W_OK):
-        raise SettingsError(f"{given}: {folder} cannot be written to; choose another folder")
+    check_writable("--scores", path, overwrite=overwrite, suffixes=[".npz"], beside=[path.with_suffix(".json")])
 
 
 def save_scores(scores: Scores, path: Path) -> None:

@@ -22,7 +22,7 @@ from gateshift.exporting.loading import FORMAT_SUFFIXES, ExportedModel
 from gateshift.exporting.quantize import quantize
 from gateshift.exporting.runtime import METADATA_KEY, describe_export, without_telemetry
 from gateshift.exporting.settings import ExportPrecision, Format
-from gateshift.files import partial_path
+from gateshift.files import check_writable, partial_path
 from gateshift.model.classifier import VideoClassifier
 from gateshift.model.config import ModelConfig
 
@@ -52,14 +52,8 @@ def read_clips(manifest: Manifest, config: ModelConfig, protocol: EvalProtocol, 
 
 def check_export(path: Path, kind: Format, precision: ExportPrecision, *, overwrite: bool) -> None:
     """Raise SettingsError unless a model can be exported there, before any work is done."""
-    suffix = FORMAT_SUFFIXES[kind]
-    if path.suffix != suffix:
-        raise SettingsError(f"--out {path}; a file of --format {kind} is named {suffix}; rename it")
-    if not path.parent.is_dir():
-        raise SettingsError(f"--out {path}: no folder {path.parent}; create it")
-    for file in (path, *_files(path)):
-        if file.exists() and not overwrite:
-            raise SettingsError(f"--out {path}: {file} exists; choose another name, or add --overwrite")
+    option, suffixes = f"--format {kind} --out", [FORMAT_SUFFIXES[kind]]
+    check_writable(option, path, overwrite=overwrite, suffixes=suffixes, beside=_files(path))
     if kind == "onnx" and precision == "bf16":
         raise SettingsError("--precision bf16 with --format onnx, which has no such kernels on CPUs; take openvino")
     if kind != "openvino" and precision == "int8":

@@ -6,7 +6,6 @@ one process that the user started writes: so no video is in the results twice, w
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 import logging
@@ -23,7 +22,7 @@ import torch
 
 from gateshift.data.clips.remote import WantedViews, check_address, read_apart
 from gateshift.data.clips.views import EvalProtocol
-from gateshift.data.lists.tables import listed_path, open_text, parsed_rows
+from gateshift.data.lists.tables import listed_path, open_text, read_table
 from gateshift.data.video.sources import is_address
 from gateshift.devices import put_on_device
 from gateshift.errors import ManifestError, ModelError, SettingsError, VideoError
@@ -89,25 +88,17 @@ def _lines(path: Path) -> Iterator[str]:
     """What a list names, in order."""
     if not path.is_file():
         raise ManifestError(f"{path}: no such list; give a text file with a video a line, or a CSV with a column path")
-    with open_text(path) as text:
-        if path.suffix.lower() == ".txt":
+    if path.suffix.lower() == ".txt":
+        with open_text(path) as text:
             yield from filter(None, (listed_path(line.rstrip("\n"), path.parent) for line in text))
-            return
-        rows = csv.DictReader(text)
-        if "path" not in (rows.fieldnames or ()):
-            raise ManifestError(
-                f"{path}: columns {', '.join(rows.fieldnames or ()) or '(none)'}; one must be path; add it"
-            )
-        for row in parsed_rows(rows, path):
-            where = f"{path}, line {rows.line_num}"
-            if row.get("start") or row.get("end"):
-                raise ManifestError(
-                    f"{where}: a part of a video; whole videos are scored; list them without start and end"
-                )
-            video = listed_path(row["path"] or "", path.parent)
-            if not video:
-                raise ManifestError(f"{where}: no path; correct or delete the line")
-            yield video
+        return
+    for where, row in read_table(path, ["path"]):
+        if row.get("start") or row.get("end"):
+            raise ManifestError(f"{where}: a part of a video; whole videos are scored; list them without start and end")
+        video = listed_path(row["path"], path.parent)
+        if not video:
+            raise ManifestError(f"{where}: no path; correct or delete the line")
+        yield video
 
 
 def score_on_ray(

@@ -42,16 +42,6 @@ class Event:
     score: float
 
 
-def check_timeline(path: Path, *, overwrite: bool) -> None:
-    """Raise SettingsError unless a timeline can be written there, before any work is done."""
-    if path.suffix not in TIMELINE_SUFFIXES:
-        raise SettingsError(f"--timeline {path}; name it {', '.join(TIMELINE_SUFFIXES)}, by the format wanted")
-    if not path.parent.is_dir():
-        raise SettingsError(f"--timeline {path}: no folder {path.parent}; create it")
-    if path.exists() and not overwrite:
-        raise SettingsError(f"--timeline {path}: it exists; choose another name, or add --overwrite")
-
-
 def open_recording(path: Path | str, *, square_pixels: bool = False) -> VideoFile:
     """Open a video file, or one at an address, for a timeline.
 

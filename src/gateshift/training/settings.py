@@ -6,7 +6,7 @@ This module imports nothing heavy, so that ``gateshift --help`` is quick.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
@@ -17,6 +17,33 @@ from gateshift.data.choices import CROP_SCALES, MAX_MAGNITUDE, ShortVideos
 from gateshift.errors import SettingsError
 from gateshift.evaluation.settings import Precision
 from gateshift.recipes.options import AugmentOptions, ModelOptions, OptimOptions, SkewOptions
+
+# Options, what their values must fit, and what to say of one that does not.
+_RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
+    "segments epochs batch_size accumulate validate_every lr_batch": (
+        lambda value: value >= 1,
+        "it must be at least 1; raise it",
+    ),
+    "lr new_layers_lr gates_lr clip_norm": (
+        lambda value: 0 < value < math.inf,
+        "it must be above 0 and finite; try the default",
+    ),
+    "weight_decay workers mixup cutmix focal_gamma skip_bad save_minutes": (
+        lambda value: 0 <= value < math.inf,
+        "it must be 0 or more, and finite; try the default",
+    ),
+    "label_smoothing ema brightness erasing": (
+        lambda value: 0 <= value < 1,
+        "it is a share from 0 up to, not including, 1; lower it",
+    ),
+    "seed": (lambda value: 0 <= value < 2**32, f"it must be from 0 to {2**32 - 1}; choose another"),
+    "layer_decay": (lambda value: 0 < value <= 1, "it must be above 0 and at most 1; try 0.8"),
+    "smallest_crop": (
+        lambda value: CROP_SCALES[-1] <= value <= 1,
+        f"it must be from {CROP_SCALES[-1]}, as in the papers, to 1; try 0.875",
+    ),
+    "rand_augment": (lambda value: 0 <= value <= MAX_MAGNITUDE, f"it must be from 0 to {MAX_MAGNITUDE}; try 9"),
+}
 
 
 @dataclass(frozen=True)
@@ -86,58 +113,12 @@ class TrainSettings:
 
     def check(self) -> None:
         """Raise SettingsError if a number is out of its range, or options contradict each other."""
-        model, optim, augment, skew = self.model, self.optim, self.augment, self.skew
-        counts = {
-            "segments": model.segments,
-            "epochs": optim.epochs,
-            "batch-size": optim.batch_size,
-            "accumulate": optim.accumulate,
-            "validate-every": optim.validate_every,
-            "lr-batch": 1 if optim.lr_batch is None else optim.lr_batch,
-        }
-        _check(counts, lambda value: value >= 1, "it must be at least 1; raise it")
-        rates = {
-            "lr": optim.lr,
-            "new-layers-lr": optim.new_layers_lr,
-            "gates-lr": 1.0 if optim.gates_lr is None else optim.gates_lr,
-            "clip-norm": optim.clip_norm,
-        }
-        _check(rates, lambda value: 0 < value < math.inf, "it must be above 0 and finite; try the default")
-        amounts = {
-            "weight-decay": optim.weight_decay,
-            "workers": self.workers or 0,
-            "mixup": augment.mixup,
-            "cutmix": augment.cutmix,
-            "focal-gamma": skew.focal_gamma,
-            "skip-bad": self.skip_bad,
-            "save-minutes": self.save_minutes,
-        }
-        _check(amounts, lambda value: 0 <= value < math.inf, "it must be 0 or more, and finite; try the default")
-        shares = {
-            "label-smoothing": optim.label_smoothing,
-            "ema": optim.ema,
-            "brightness": augment.brightness,
-            "erasing": augment.erasing,
-        }
-        _check(shares, lambda value: 0 <= value < 1, "it is a share from 0 up to, not including, 1; lower it")
-        _check(
-            {"seed": self.seed}, lambda value: 0 <= value < 2**32, f"it must be from 0 to {2**32 - 1}; choose another"
-        )
-        _check(
-            {"layer-decay": optim.layer_decay},
-            lambda value: 0 < value <= 1,
-            "it must be above 0 and at most 1; try 0.8",
-        )
-        _check(
-            {"smallest-crop": augment.smallest_crop},
-            lambda value: CROP_SCALES[-1] <= value <= 1,
-            f"it must be from {CROP_SCALES[-1]}, as in the papers, to 1; try 0.875",
-        )
-        _check(
-            {"rand-augment": augment.rand_augment},
-            lambda value: 0 <= value <= MAX_MAGNITUDE,
-            f"it must be from 0 to {MAX_MAGNITUDE}; try 9",
-        )
+        model, skew = self.model, self.skew
+        values = vars(self) | vars(model) | vars(self.optim) | vars(self.augment) | vars(skew)
+        for names, (fits, rule) in _RANGES.items():
+            for name in names.split():
+                if values[name] is not None and not fits(values[name]):
+                    raise SettingsError(f"--{name.replace('_', '-')} {values[name]}; {rule}")
         self._check_epochs()
         if self.extend and not self.resume:
             raise SettingsError("--extend goes with --resume: it is for a run that there is; add it, or leave both out")
@@ -164,10 +145,3 @@ class TrainSettings:
                     f"--{name} {value} of --epochs {optim.epochs}; "
                     "it must be 0 or more and less than the epochs; lower it"
                 )
-
-
-def _check(values: Mapping[str, float], fits: Callable[[float], bool], rule: str) -> None:
-    """Raise SettingsError at the first option that does not fit, with what it must be."""
-    for name, value in values.items():
-        if not fits(value):
-            raise SettingsError(f"--{name} {value}; {rule}")

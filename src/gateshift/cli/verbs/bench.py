@@ -13,6 +13,7 @@ from rich.table import Column, Table
 
 from gateshift.bench.settings import BenchSettings
 from gateshift.errors import SettingsError
+from gateshift.files import check_writable
 from gateshift.terminal import print_line
 
 if TYPE_CHECKING:
@@ -31,11 +32,14 @@ def run_bench(settings: BenchSettings) -> None:
     import torch
 
     from gateshift.bench.data_rate import find_bottleneck
-    from gateshift.bench.output import check_files, draw_ratios, write_table
+    from gateshift.bench.output import PLOT_SUFFIXES, draw_ratios, write_table
     from gateshift.bench.programs import bench, matrix_rate
 
     _check(settings)
-    check_files(table=settings.csv, plot=settings.plot, overwrite=settings.overwrite)
+    if settings.csv is not None:
+        check_writable("--csv", settings.csv, overwrite=settings.overwrite)
+    if settings.plot is not None:
+        check_writable("--plot", settings.plot, overwrite=settings.overwrite, suffixes=PLOT_SUFFIXES)
     manifest = _read_list(settings)
     if settings.threads is not None:
         torch.set_num_threads(settings.threads)

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from gateshift.errors import SettingsError, VideoError
+from gateshift.files import check_writable
 from gateshift.prediction.settings import PredictSettings
 from gateshift.terminal import make_bar, print_line
 
@@ -45,9 +46,11 @@ def run_predict(settings: PredictSettings) -> None:
         return
     _check_live(settings)
     if settings.live.timeline is not None:
-        from gateshift.prediction.timeline import check_timeline
+        from gateshift.prediction.timeline import TIMELINE_SUFFIXES
 
-        check_timeline(settings.live.timeline, overwrite=settings.live.overwrite)
+        check_writable(
+            "--timeline", settings.live.timeline, overwrite=settings.live.overwrite, suffixes=TIMELINE_SUFFIXES
+        )
     model = put_on_device(_load(settings))
     if settings.live.stream:
         _stream(settings, model)

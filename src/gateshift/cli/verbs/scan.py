@@ -12,9 +12,10 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from gateshift.data.check.quarantine import FaultyVideo, check_quarantine, write_quarantine
+from gateshift.data.check.quarantine import FaultyVideo, write_quarantine
 from gateshift.data.check.settings import ScanSettings
 from gateshift.errors import SettingsError
+from gateshift.files import check_writable
 from gateshift.terminal import make_bar, print_line
 
 MAX_PROBLEMS = 50  # in a table on the terminal
@@ -27,7 +28,7 @@ def run_scan(settings: ScanSettings) -> None:
 
     if not settings.videos:
         raise SettingsError("nothing to scan was named; name lists, folders or videos")
-    check_quarantine(settings.out, overwrite=settings.overwrite)
+    check_writable("--out", settings.out, overwrite=settings.overwrite)
     search = FolderSearch()
     listed = find_listed(settings.videos, root=settings.root, search=search)
     with make_bar(Console(stderr=True)) as bar:

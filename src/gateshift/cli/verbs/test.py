@@ -11,6 +11,7 @@ from rich.console import Console
 
 from gateshift.errors import ModelError, ScoresError, SettingsError
 from gateshift.evaluation.settings import EvaluationSettings
+from gateshift.files import check_writable
 from gateshift.terminal import is_main_process, make_bar, print_line
 
 if TYPE_CHECKING:
@@ -103,20 +104,18 @@ def find_part(folder: Path, name: str) -> Path:
 
 
 def _check_outputs(settings: EvaluationSettings) -> None:
-    from gateshift.evaluation.report import check_report
     from gateshift.evaluation.scores import check_output
 
     if settings.scores is not None:
         check_output(settings.scores, overwrite=settings.overwrite)
     if settings.report is not None:
-        check_report(settings.report, overwrite=settings.overwrite)
+        check_writable("--report", settings.report, overwrite=settings.overwrite, suffixes=[".html"])
     _check_threshold(settings)
 
 
 def _check_threshold(settings: EvaluationSettings) -> None:
     """Raise SettingsError unless a threshold can be fitted and written as asked."""
     from gateshift.evaluation.confidence import check_accuracy
-    from gateshift.evaluation.scores import check_writable
     from gateshift.exporting.loading import FORMAT_SUFFIXES
 
     out, model = settings.out, settings.model
@@ -128,9 +127,7 @@ def _check_threshold(settings: EvaluationSettings) -> None:
         raise SettingsError(f"--out {out} without --fit-threshold, which it is for; add --fit-threshold 0.95")
     if model.suffix in FORMAT_SUFFIXES.values():
         raise SettingsError(f"--out {out} of {model}, an exported file; give the model, and export what is written")
-    if out.suffix != ".safetensors":
-        raise SettingsError(f"--out {out}; a model file is named .safetensors; rename it")
-    check_writable(f"--out {out}", (out,), overwrite=settings.overwrite)
+    check_writable("--out", out, overwrite=settings.overwrite, suffixes=[".safetensors"])
 
 
 def _check_one_label(settings: EvaluationSettings) -> None:

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from gateshift.errors import SettingsError
 from gateshift.files import write_text
 
 Fault = Literal[
@@ -71,14 +70,6 @@ class FaultyVideo:
     def name(self) -> str:
         """The absolute path, and the part: the same from whichever list the video is reached."""
         return os.path.abspath(self.path) + self.part  # noqa: PTH100 - links stay as they are
-
-
-def check_quarantine(path: Path, *, overwrite: bool) -> None:
-    """Raise SettingsError if a table cannot be written there."""
-    if path.is_dir() or not path.parent.is_dir():
-        raise SettingsError(f"--out {path}: it must be a file in an existing folder; choose another name")
-    if path.exists() and not overwrite:
-        raise SettingsError(f"--out {path}: it exists; choose another name, or add --overwrite")
 
 
 def write_quarantine(path: Path, problems: Iterable[FaultyVideo]) -> None:

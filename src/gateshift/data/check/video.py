@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 from gateshift.data.check.headers import durations_s, missing_bytes
 from gateshift.data.check.quarantine import Fault, FaultyVideo
+from gateshift.data.path_hints import hint_for
 from gateshift.data.video.decode import frames_between
 from gateshift.data.video.files import LATE_S, VideoFile, open_video
-from gateshift.data.video.path_hints import hint_for
 from gateshift.data.video.protocol import Video
 from gateshift.errors import CutOffVideoError, EmptyVideoError, NoVideoStreamError, VideoError
 

@@ -11,7 +11,6 @@ which of them swap in a mirror, and ``reversal_pairs.csv`` (``class,reversed``) 
 
 from __future__ import annotations
 
-import csv
 import dataclasses
 import math
 import re
@@ -29,9 +28,9 @@ from gateshift.data.lists.entries import Entry as Entry
 from gateshift.data.lists.label_checks import check_separators, describe_numbers, describe_one_class, hint_for_number
 from gateshift.data.lists.label_sets import LABEL_SEPARATOR, first_of, label_rows, names_in
 from gateshift.data.lists.splits import folders_of
-from gateshift.data.lists.tables import TableRow, listed_path, open_text, parsed_rows, read_pairs, read_text
+from gateshift.data.lists.tables import listed_path, open_text, read_pairs, read_table, read_text
+from gateshift.data.path_hints import hint_for
 from gateshift.data.video.folders import FolderSearch, folders_in
-from gateshift.data.video.path_hints import hint_for
 from gateshift.errors import ManifestError
 
 CLASSES_FILE = "classes.txt"
@@ -263,23 +262,14 @@ def _class_folders(source: Path) -> tuple[Entries, tuple[str, ...]]:
 
 def _csv_rows(source: Path, base: Path, *, may_be_none: bool) -> Entries:
     entries = Entries(base)
-    with open_text(source) as file:
-        rows = csv.DictReader(file)
-        if not {"path", "label"} <= set(rows.fieldnames or ()):
-            raise ManifestError(
-                f"{source}: columns {', '.join(rows.fieldnames or ()) or '(none)'}; "
-                "its first line must be path,label or path,label,start,end"
-            )
-        for row in parsed_rows(rows, source):
-            _add_row(entries, row, base, f"{source}, line {rows.line_num}", may_be_none=may_be_none)
+    for where, row in read_table(source, ["path", "label"], advice="correct it (start,end are for parts of videos)"):
+        _add_row(entries, row, base, where, may_be_none=may_be_none)
     return entries
 
 
-def _add_row(entries: Entries, row: TableRow, base: Path, where: str, *, may_be_none: bool) -> None:
-    if None in row:
-        raise ManifestError(f"{where}: more fields than columns; put a field with a comma in double quotes")
-    path, label = listed_path(row["path"] or "", base), (row["label"] or "").strip()
-    if not path or not (label or (may_be_none and row["label"] is not None)):
+def _add_row(entries: Entries, row: dict[str, str], base: Path, where: str, *, may_be_none: bool) -> None:
+    path, label = listed_path(row["path"], base), row["label"].strip()
+    if not path or not (label or may_be_none):
         hint = "" if label or may_be_none else "; a video may have no label with train --multi-label alone"
         raise ManifestError(f"{where}: path {path!r} and label {label!r}; give both{hint}")
     start_s, end_s = (_seconds(row.get(column), where) for column in ("start", "end"))

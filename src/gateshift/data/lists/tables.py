@@ -11,18 +11,16 @@ from typing import TextIO
 
 from gateshift.errors import ManifestError
 
-TableRow = dict[str | None, str | None]
-
 
 @contextmanager
-def open_text(path: Path) -> Iterator[TextIO]:
+def open_text(path: Path, *, errors: str = "strict") -> Iterator[TextIO]:
     """A text file in UTF-8 to be read line by line: not even its text is held in whole.
 
     Raises:
         ManifestError: If it is something else.
     """
     try:
-        with path.open(encoding="utf-8-sig") as file:
+        with path.open(encoding="utf-8-sig", errors=errors) as file:
             yield file
     except UnicodeDecodeError:
         raise ManifestError(f"{path}: not a text file in UTF-8; save it as one") from None
@@ -51,12 +49,46 @@ def printable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def parsed_rows(rows: csv.DictReader[str], source: Path) -> Iterator[TableRow]:
-    """The rows of a table; a fault of its form is a ManifestError that names the line."""
-    try:
-        yield from rows
-    except csv.Error as error:
-        raise ManifestError(f"{source}, line {rows.line_num}: {error}; correct the line") from None
+def read_table(
+    path: Path, columns: Sequence[str], *, advice: str = "correct it", errors: str = "strict"
+) -> Iterator[tuple[str, dict[str, str]]]:
+    """The rows of a CSV, each as where it is and its fields by the names that the first line gives them.
+
+    Fields are as they stand, spaces around them too. Those that are not wanted may be missing at the end of a row, and
+    are empty then.
+
+    Args:
+        path: The file.
+        columns: The names that the first line must give, among others.
+        advice: What to do if it does not.
+        errors: What becomes of bytes that are no text: an error, or "surrogateescape".
+
+    Raises:
+        ManifestError: If there is no such table, or a row lacks one of these fields or has more than there are names.
+    """
+    if not path.is_file():
+        raise ManifestError(f"{path}: no such file; give a CSV with the columns {','.join(columns)}")
+    with open_text(path, errors=errors) as text:
+        rows = csv.DictReader(text)
+        try:
+            rows.fieldnames = names = [name.strip() for name in rows.fieldnames or ()]
+            if not set(columns) <= set(names):
+                found = f"columns {', '.join(names)}" if names else "is empty, or begins with a blank line"
+                raise ManifestError(
+                    f"{path}: {found}; its first line must be {','.join(columns)}, and may name more; {advice}"
+                )
+            for row in rows:
+                where = f"{path}, line {rows.line_num}"
+                extra = row.pop(None, ())
+                if extra or any(row[column] is None for column in columns):
+                    count = len(names) + len(extra) - list(row.values()).count(None)
+                    raise ManifestError(
+                        f"{where}: {count} fields for {len(names)} columns; give each column one, and put a field with "
+                        "a comma in double quotes"
+                    )
+                yield where, {name: field or "" for name, field in row.items()}
+        except csv.Error as error:
+            raise ManifestError(f"{path}, line {rows.line_num}: {error}; correct the line") from None
 
 
 def read_pairs(
@@ -69,20 +101,14 @@ def read_pairs(
     """
     pairs: list[tuple[str, str]] = []
     free = set(classes)
-    with open_text(file) as text:
-        rows = csv.DictReader(text)
-        if not set(columns) <= set(rows.fieldnames or ()):
-            raise ManifestError(f"{file}: its first line must be {','.join(columns)}; correct it, or delete it")
-        for row in parsed_rows(rows, file):
-            first, second = ((row[column] or "").strip() for column in columns)
-            for name in (first,) if with_itself and first == second else (first, second):
-                if name not in free:
-                    fault = "in two pairs" if name in classes else f"none of the {len(classes)} classes"
-                    raise ManifestError(
-                        f"{file}, line {rows.line_num}: {name!r} is {fault}; correct or delete the line"
-                    )
-                free.remove(name)
-            pairs.append((first, second))
+    for where, row in read_table(file, columns, advice="correct it, or delete the file"):
+        first, second = (row[column].strip() for column in columns)
+        for name in (first,) if with_itself and first == second else (first, second):
+            if name not in free:
+                fault = "in two pairs" if name in classes else f"none of the {len(classes)} classes"
+                raise ManifestError(f"{where}: {name!r} is {fault}; correct or delete the line")
+            free.remove(name)
+        pairs.append((first, second))
     return tuple(pairs)
 
 
@@ -92,13 +118,6 @@ def read_paths(file: Path) -> frozenset[str]:
     Raises:
         ManifestError: If there is no such file or column.
     """
-    if not file.is_file():
-        raise ManifestError(f"{file}: no such file; give a CSV with a column path")
-    with file.open(encoding="utf-8-sig", errors="surrogateescape") as text:  # names of files may hold what is no text
-        rows = csv.DictReader(text)
-        if "path" not in (rows.fieldnames or ()):
-            raise ManifestError(
-                f"{file}: columns {', '.join(rows.fieldnames or ()) or '(none)'}; one must be path; add it"
-            )
-        listed = [row["path"] or "" for row in parsed_rows(rows, file)]
-        return frozenset(listed).union(map(str.strip, listed))  # names of files may begin or end with a space
+    # Names of files may hold what is no text, and begin or end with a space.
+    listed = [row["path"] for _, row in read_table(file, ["path"], errors="surrogateescape")]
+    return frozenset(listed).union(map(str.strip, listed))

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from gateshift.data.lists.tables import read_text
+from gateshift.data.lists.tables import read_table, read_text
 from gateshift.errors import ManifestError
 
 
@@ -52,35 +50,12 @@ def read_rows(path: Path, columns: Sequence[str]) -> Iterator[tuple[str, dict[st
     """The rows of a CSV with a header, each as where it is and its fields without spaces around them.
 
     Raises:
-        ManifestError: If a column is missing, a row has fewer or more fields than there are columns, or there
-            is no row.
+        ManifestError: If it is no table with these columns, or has no row.
     """
-    rows = csv.reader(io.StringIO(read_text(path)))
-    header: list[str] = []
     empty = True
-    try:
-        for fields in rows:
-            if not any(field.strip() for field in fields):
-                continue
-            fields = [field.strip() for field in fields]
-            where = f"{path}, line {rows.line_num}"
-            if not header:
-                header = fields
-                if not set(columns) <= set(header):
-                    raise ManifestError(
-                        f"{where}: columns {', '.join(header)}; the first line must name {', '.join(columns)}; "
-                        "give the data set's own file"
-                    )
-                continue
-            if len(fields) != len(header):
-                raise ManifestError(
-                    f"{where}: {len(fields)} fields for {len(header)} columns; give each column one, and put a field "
-                    "with a comma in double quotes"
-                )
-            empty = False
-            yield where, dict(zip(header, fields, strict=True))
-    except csv.Error as error:
-        raise ManifestError(f"{path}, line {rows.line_num}: {error}; correct the line") from None
+    for where, row in read_table(path, columns, advice="give the data set's own file"):
+        empty = False
+        yield where, {name: field.strip() for name, field in row.items()}
     if empty:
         raise _empty(path)
 

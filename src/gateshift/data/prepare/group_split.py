@@ -1,4 +1,7 @@
-"""Splitting videos into train and val by groups: what belongs together, such as one person or recording, stays so."""
+"""Splitting videos into train and val by groups: what belongs together, such as one person or recording, stays so.
+
+scikit-learn's ``StratifiedGroupKFold`` may leave train without a class, and refuses fewer videos of a class than folds.
+"""
 
 from __future__ import annotations
 

@@ -22,7 +22,14 @@ import numpy as np
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
-from gateshift.data.video.frame_order import FrameOrder, joins, order_by_decoding, order_by_times, shown_times
+from gateshift.data.video.frame_order import (
+    FrameOrder,
+    joins,
+    order_by_decoding,
+    order_by_times,
+    shown_times,
+    slot_times,
+)
 from gateshift.data.video.index import PacketSource, WrongSeekError, readable
 from gateshift.errors import EmptyVideoError, VideoError
 
@@ -138,12 +145,14 @@ class FrameDecoder:
         """
         source = self._opened()
         times, step = self._times(), source.stream.time_base
+        if times is None and not source.is_raw:
+            times = slot_times(self._order, self._table, source.stream.codec_context.reorder_depth)
         if times is not None and step:
             shown_s = times * (step.numerator / step.denominator)
             # What begins before 0, such as the filling of a sound codec, is not played.
             start_s = max(min(source.start_s, shown_s[0]), min(0.0, shown_s[0]))
             return cast("list[float]", (shown_s - start_s).tolist())
-        rate = source.stream.average_rate
+        rate = source.rate
         if not rate:
             raise VideoError(
                 f"{self._path}: has neither frame times nor a frame rate, which a time in seconds needs; "
@@ -157,7 +166,7 @@ class FrameDecoder:
 
     @property
     def has_times(self) -> bool:
-        """Whether the file says when its frames are shown; otherwise that is worked out from its rate."""
+        """Whether the file says when its frames are shown; otherwise that is worked out."""
         return self._times() is not None
 
     @property
@@ -182,7 +191,7 @@ class FrameDecoder:
         self._last_place = _NEVER
         if is_first_call and self._skips:
             # Most videos are read once. The frames that are behind then need not be pushed out by those that follow.
-            self._last_place = int(self._order.places[list(numbers)].max())
+            self._last_place = self._order.last_place_of(numbers)
         for number in numbers:
             self._wanted, self._last_wanted = frozenset(numbers), numbers[-1]
             yield self._decode(number)
@@ -195,8 +204,7 @@ class FrameDecoder:
             frame = self._find(number)
         except _WrongOrderError:
             self._order, self._is_checked = self._order_as_decoded(self._opened()), True
-            if number < self.num_frames:
-                frame = self._find(number)
+            frame = self._find(number)
         if frame is None:
             raise VideoError(
                 f"{self._path}: frame {number} of {self.num_frames} cannot be decoded, as the file is "
@@ -205,6 +213,8 @@ class FrameDecoder:
         return frame
 
     def _find(self, number: int) -> VideoFrame | None:
+        if number >= self.num_frames:  # as decoding has shown
+            return None
         try:
             return self._decode_to(number)
         except WrongSeekError:
@@ -249,8 +259,7 @@ class FrameDecoder:
                 f"{self._path}: is damaged or cut off, and its frames can only be counted if all can be "
                 "decoded; write or download it again"
             )
-        order = order_by_decoding(self._decoded_places(source), self._table)
-        return order.from_the_start() if source.has_palette else order
+        return self._decode_order(source)
 
     def _order_as_decoded(self, source: PacketSource) -> FrameOrder:
         """The order that decoding all of the file shows; the one known so far if it is damage that disturbs it."""
@@ -258,17 +267,20 @@ class FrameDecoder:
         if self._table.is_damaged.any():
             return known
         try:
-            return order_by_decoding(self._decoded_places(source), self._table)
+            return self._decode_order(source)
         except av.FFmpegError:
             return known
 
-    def _decoded_places(self, source: PacketSource) -> list[int]:
+    def _decode_order(self, source: PacketSource) -> FrameOrder:
+        """Find the order by decoding all of the file."""
         self._wanted = frozenset()  # all are
         self._last_place = None if self._last_place is None else _NEVER
         try:
-            return [_place_of(frame) for frame in self._decode_from(source, _Run(start=0, reached=-1, num_fed=0))]
+            places = [_place_of(frame) for frame in self._decode_from(source, _Run(start=0, reached=-1, num_fed=0))]
         except WrongSeekError:
-            return self._decoded_places(source)
+            return self._decode_order(source)
+        order = order_by_decoding(places, self._table)
+        return order.from_the_start() if source.has_palette else order
 
     def _start_at(self, source: PacketSource, place: int) -> _Run:
         run = _Run(start=place, reached=self._order.first_from(place) - 1, num_fed=place)
@@ -329,7 +341,9 @@ class FrameDecoder:
         if not (self._wanted and self._skips):
             return False
         number = int(self._order.numbers[place])
-        if number < 0 or number in self._wanted or number > self._last_wanted:
+        if number < 0:  # the second field of a frame goes with the first
+            return place > 0 and int(self._order.numbers[place - 1]) in run.left_out
+        if number in self._wanted or number > self._last_wanted:
             return False
         run.left_out.add(number)
         return True
@@ -343,7 +357,7 @@ class FrameDecoder:
             return True
         following = next(run.frames, None)
         if following is None:
-            return True
+            return run.reached == self.num_frames - 1
         run.frames = itertools.chain([following], run.frames)
         return following[0] == run.reached + 1
 

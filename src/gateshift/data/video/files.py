@@ -22,15 +22,15 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
+from gateshift.data.path_hints import hint_for
 from gateshift.data.video.decode import FrameDecoder, frames_between
 from gateshift.data.video.folders import VIDEO_SUFFIXES as VIDEO_SUFFIXES
 from gateshift.data.video.folders import find_videos as find_videos
-from gateshift.data.video.folders import images_in
+from gateshift.data.video.folders import frames_in
 from gateshift.data.video.images import IMAGE_SUFFIXES, read_image
 from gateshift.data.video.packed import PACKED_SUFFIX, PackedFrames
-from gateshift.data.video.path_hints import hint_for
 from gateshift.data.video.pixels import is_mirrored, square_size, to_pixels
-from gateshift.data.video.protocol import FrameReader, count_kept, natural_order
+from gateshift.data.video.protocol import FrameReader, count_kept
 from gateshift.data.video.protocol import Video as Video
 from gateshift.data.video.sources import Source, is_path, open_copied
 from gateshift.errors import EmptyVideoError, GateShiftWarning, VideoError, explain_system_error
@@ -171,7 +171,7 @@ class VideoFile(FrameReader):
 
     @property
     def has_times(self) -> bool:
-        """Whether the file says when its frames are shown; otherwise that is worked out from its frame rate."""
+        """Whether the file says when its frames are shown; otherwise that is worked out."""
         return self._decoder.has_times
 
     @property
@@ -222,7 +222,7 @@ class FrameFolder(FrameReader):
         super().__init__(path)
         if not self._path.is_dir():
             raise VideoError(f"{self._path} is not a folder; give an existing folder of images")
-        self._images = sorted(images_in(self._path), key=natural_order)
+        self._images = frames_in(self._path)
         if not self._images:
             raise VideoError(
                 f"{self._path}: no image lies directly in this folder; put the frames there, as "

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import re
+import string
+import warnings
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cache
 from os import PathLike
 from pathlib import Path
 
 from gateshift.data.video.images import IMAGE_SUFFIXES
 from gateshift.data.video.index import PacketSource
-from gateshift.errors import ManifestError, VideoError
+from gateshift.data.video.protocol import natural_order
+from gateshift.errors import GateShiftWarning, ManifestError, VideoError
 
 # fmt: off
 VIDEO_SUFFIXES = frozenset({
@@ -26,6 +31,8 @@ _SYSTEM_FOLDERS = frozenset({
 # fmt: on
 _THUMBNAIL_FOLDERS = frozenset({"thumbs", "thumbnails"})
 _PROBED_PER_SUFFIX = 3
+_FLOW_PREFIXES = ("flow_x", "flow_y")  # what dense_flow, of the original code, puts beside the frames
+_NO_DIGITS = dict.fromkeys(map(ord, string.digits))
 
 
 def find_videos(folder: str | PathLike[str]) -> list[Path]:
@@ -190,13 +197,51 @@ def folders_in(folder: Path) -> list[str]:
     return sorted(name for name in _look_into(folder).folders if name.lower() not in _SYSTEM_FOLDERS)
 
 
-def images_in(folder: Path) -> list[str]:
-    """The names of the images that directly lie in a folder.
+def frames_in(folder: Path) -> list[str]:
+    """The names of the images that directly lie in a folder, in their natural order: img_2 before img_10.
+
+    Images of optical flow beside others are no frames.
 
     Raises:
-        VideoError: If it may not be read.
+        VideoError: If it may not be read, or holds two kinds of images with the same numbers.
     """
-    return _look_into(folder).images
+    images = _look_into(folder).images
+    frames = [name for name in images if not name.lower().startswith(_FLOW_PREFIXES)]
+    if frames and len(frames) < len(images):
+        warn_of_flow()
+    frames = frames or images
+    _check_numbered_once(folder, frames)
+    return sorted(frames, key=natural_order)
+
+
+@cache  # once is enough
+def warn_of_flow() -> None:
+    """Say that images of optical flow are not used."""
+    warnings.warn(
+        "not used: images of optical flow (flow_x_00001.jpg, flow_y_00001.jpg) in folders of frames",
+        GateShiftWarning,
+        stacklevel=2,
+    )
+
+
+def _check_numbered_once(folder: Path, names: Sequence[str]) -> None:
+    """Refuse images of two kinds, as of a left and a right camera: no order of all of them is that of time."""
+    kinds: dict[str, list[str]] = {}
+    for name in names:
+        kinds.setdefault(name.translate(_NO_DIGITS), []).append(name)
+    if len(kinds) < 2:
+        return
+    fewer, more = sorted(kinds.values(), key=len)[-2:]
+    shared = set(map(_numbers_in, fewer)) & set(map(_numbers_in, more))
+    if len(shared) > 1 and len(shared) > len(more) / 2:
+        raise VideoError(
+            f"{folder}: holds two kinds of images with the same numbers, such as {min(more)} and {min(fewer)}, but "
+            "must hold the frames of one video; put each kind in a folder of its own"
+        )
+
+
+def _numbers_in(name: str) -> tuple[int, ...]:
+    return tuple(map(int, re.findall("[0-9]+", os.path.splitext(name)[0])))  # noqa: PTH122 - is faster
 
 
 def _look_into(folder: Path) -> _Contents:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,6 +86,11 @@ class FrameOrder:
     def from_the_start(self) -> FrameOrder:
         """The same for a file in which decoding can start at its first packet alone."""
         return replace(self, start_values=self.start_values[:1], start_places=self.start_places[:1])
+
+    def last_place_of(self, numbers: Sequence[int]) -> int:
+        """The last packet that decoding some frames takes: of one that has two packets, its second."""
+        last = int(self.places[list(numbers)].max())
+        return last + int(self.numbers[last + 1 : last + 2].tolist() == [-1])
 
     def first_from(self, place: int) -> int:
         """The first frame that decoding from such a place gives, but for those shown before its key frame."""
@@ -169,13 +175,32 @@ def _numbers(places: NDArray[np.int64], num_packets: int) -> NDArray[np.int64]:
 def shown_times(
     order: FrameOrder, packets: PacketTable, format_name: str, reorder_depth: int
 ) -> NDArray[np.int64] | None:
-    """When each frame is shown, rising, in the stream's unit; None where the file does not say it."""
+    """When each frame is shown, in the stream's unit, never decreasing; None where the file does not say it.
+
+    Two frames may have one time, as those that follow each other within a millisecond in mkv and webm.
+    """
     if order.is_counted or (reorder_depth and not says_times(format_name)):
         return None
     # Without frames out of order, that is when they are decoded; what FFmpeg makes of it may be a frame late.
     all_times = packets.times if says_times(format_name) else packets.decode_times
     times = all_times[order.places]
-    return None if (times == NO_TIME).any() or (np.diff(times) <= 0).any() else times
+    is_wrong = (times == NO_TIME).any() or (np.diff(times) < 0).any() or (len(times) > 1 and times[0] == times[-1])
+    return None if is_wrong else times
+
+
+def slot_times(order: FrameOrder, packets: PacketTable, reorder_depth: int) -> NDArray[np.int64] | None:
+    """When each frame is shown where a file says no more than when its packets are decoded, as AVI: with its gaps.
+
+    A frame leaves the decoder with the packet that is ``reorder_depth`` further on.
+
+    Returns:
+        As of ``shown_times``, from 0 on, rising; None where the file does not say that either.
+    """
+    times = packets.decode_times[np.sort(order.places)]
+    if order.is_counted or (times == NO_TIME).any() or (np.diff(times) <= 0).any() or len(times) <= reorder_depth + 1:
+        return None
+    following = times[-1] + (times[-1] - times[-2]) * np.arange(1, reorder_depth + 1)
+    return cast("NDArray[np.int64]", np.concatenate([times[reorder_depth:], following]) - times[reorder_depth])
 
 
 def says_times(format_name: str) -> bool:

@@ -7,19 +7,22 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from fractions import Fraction
 from pathlib import Path
 from typing import cast
 
 import av
 import numpy as np
 from av.container import InputContainer
+from av.format import Flags
 from av.packet import Packet
 from av.stream import Disposition
 from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 
+from gateshift.data.video.fields import FieldPairs
 from gateshift.data.video.frame_order import NO_TIME, PacketTable
 from gateshift.errors import CutOffVideoError, NoVideoStreamError, VideoError
 
@@ -27,6 +30,8 @@ from gateshift.errors import CutOffVideoError, NoVideoStreamError, VideoError
 _TEXT_FORMATS = frozenset({"adf", "bin", "idf", "tty", "xbin"})
 # These are texts that name other files and addresses, in the end themselves.
 _FORMATS_OF_OTHERS = frozenset({"concat", "dash", "hls", "imf", "rtsp", "sdp"})
+_PACKETS_BEFORE = 8  # to ask for where a seek is not exact
+_NO_TIMES = cast(int, Flags.no_timestamps.value)
 _FORMATS = ",".join(sorted(av.formats_available - _FORMATS_OF_OTHERS))
 
 
@@ -42,6 +47,7 @@ class PacketSource:
         format_name: FFmpeg's names of the container.
         start_s: When the file's clock begins, in the time of its streams: at the first of its sound and its pictures.
         has_palette: Whether a frame may need what came with the first packet alone.
+        is_raw: Whether there is no container, so that FFmpeg makes up all times.
     """
 
     stream: VideoStream
@@ -51,6 +57,7 @@ class PacketSource:
         self._open()
         self.format_name = self._container.format.name
         self.start_s = (self._container.start_time or 0) / av.time_base
+        self.is_raw = bool(self._container.format.flags & _NO_TIMES)
         codec = self.stream.codec_context
         self.has_palette = codec.pix_fmt == "pal8" or codec.name == "gif"
         self._seeks = not self.has_palette
@@ -71,13 +78,18 @@ class PacketSource:
     def close(self) -> None:
         self._container.close()
 
+    @property
+    def rate(self) -> Fraction | None:
+        """Frames a second. FFmpeg takes 25 for the rate of every raw stream, whatever the codec's headers say."""
+        return (self.stream.guessed_rate if self.is_raw else None) or self.stream.average_rate
+
     def packets(self) -> Iterator[Packet[VideoStream]]:
         # An empty packet holds no frame and would tell the decoder that the file ends.
         return (packet for packet in demux(self._container, self.stream) if packet.size)
 
     def scan(self) -> PacketTable:
         """Look at all packets, and check that none of those that the file lists is missing."""
-        codec = self.stream.codec_context.name
+        shows_frame = _shown(self.stream.codec_context)
         rows = [
             (
                 NO_TIME if packet.pts is None else packet.pts,
@@ -85,8 +97,7 @@ class PacketSource:
                 -1 if packet.pos is None else packet.pos,
                 packet.size,
                 packet.is_keyframe,
-                # VP8 has frames that are only there to be referred to.
-                not packet.is_discard and (codec != "vp8" or bool(memoryview(packet)[0] & 0x10)),
+                shows_frame(packet) and not packet.is_discard,
                 is_damaged(packet),
             )
             for packet in self.packets()
@@ -99,6 +110,10 @@ class PacketSource:
                     "lists; write or download it again"
                 )
         columns = np.array(rows, np.int64).reshape(len(rows), 7).T
+        times, is_shown = columns[0], columns[5].astype(bool)
+        # Both fields of a frame may have come with one time.
+        lacking = 1 + np.flatnonzero((times[1:] == NO_TIME) & ~is_shown[1:] & (times[:-1] != NO_TIME))
+        times[lacking] = times[lacking - 1] + 1
         return PacketTable(*columns[:4], *columns[4:].astype(bool))
 
     def packets_from(self, place: int, table: PacketTable) -> Iterator[tuple[int, Packet[VideoStream]]]:
@@ -125,7 +140,9 @@ class PacketSource:
         """What to ask the container for."""
         if not len(table) or not self._seeks or table.positions[place] < 0:
             return []
-        times = (int(table.times[place]), int(table.decode_times[place]))
+        # Program streams begin with parts of packets after a seek, and are whole a few packets later.
+        before = table.decode_times[max(place - _PACKETS_BEFORE, 0)]
+        times = (int(table.times[place]), int(table.decode_times[place]), int(before))
         return [time for time in dict.fromkeys(times) if time != NO_TIME]
 
     def _land(
@@ -162,6 +179,17 @@ def demux(container: InputContainer, stream: VideoStream) -> Iterator[Packet[Vid
     """Give the packets of a stream, as PyAV does, also of a file in which further streams appear on the way."""
     with suppress(IndexError):  # PyAV looks for these in the end, when it has given all packets, and finds too few
         yield from container.demux(stream)
+
+
+def _shown(codec: VideoCodecContext) -> Callable[[Packet[VideoStream]], bool]:
+    """What tells of one packet after the other whether a frame is shown for it."""
+    if codec.name == "h264":
+        pairs = FieldPairs(codec.extradata or b"")
+        if pairs.has_fields:
+            return lambda packet: not pairs.is_second(memoryview(packet))
+    if codec.name == "vp8":  # it has frames that are only there to be referred to
+        return lambda packet: bool(memoryview(packet)[0] & 0x10)
+    return lambda _: True
 
 
 def is_damaged(packet: Packet[VideoStream]) -> bool:

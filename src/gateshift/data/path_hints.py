@@ -1,4 +1,4 @@
-"""Why a file may not be where a path says: how else its name is spelled, on the disk or in the list."""
+"""Why a file may not be where a path says: how else its name is spelled, or ends, on the disk or in the list."""
 
 from __future__ import annotations
 
@@ -30,9 +30,20 @@ def hint_for(path: Path) -> str:
     if there is not None and str(there) != spelled:
         reasons.append(_difference(str(there), spelled))
     if not reasons:
-        return ""
+        other = _with_another_suffix(path)
+        return f"{other} is there; write names with their suffix, or the one that they have now" if other else ""
     found = f": {there} is there" if there is not None else ""
     return f"the path has {' and '.join(reasons)}{found}"
+
+
+def _with_another_suffix(path: Path) -> Path | None:
+    """A file of the same name but for its suffix, as where videos were converted, or a list leaves suffixes out."""
+    try:
+        names = _names_by_stem(path.parent)
+    except OSError:
+        return None
+    name = names.get(path.name) or names.get(path.stem)
+    return path.parent / name if name and name != path.name else None  # it may be a link that leads nowhere
 
 
 def _difference(there: str, spelled: str) -> str:
@@ -62,6 +73,12 @@ def _find(path: Path) -> Path | None:
 @lru_cache(maxsize=4)  # of many files that are missing, most are in one folder
 def _names_by_look(folder: Path) -> dict[str, str]:
     return {_look(name): name for name in os.listdir(folder)}  # noqa: PTH208 - is faster
+
+
+@lru_cache(maxsize=4)
+def _names_by_stem(folder: Path) -> dict[str, str]:
+    names = sorted(os.listdir(folder), reverse=True)  # noqa: PTH208 - is faster
+    return {os.path.splitext(name)[0]: name for name in names}  # noqa: PTH122 - is faster
 
 
 def _look(name: str) -> str:
