@@ -11,10 +11,22 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 from gateshift.files import write_text
 
+# These read well, and may be meant.
+HarmlessFault = Literal[
+    "rotated",
+    "variable-rate",
+    "no-times",
+    "mirrored",
+    "not-square",
+    "late",
+    "joined",
+    "changing-size",
+]
+HARMLESS: tuple[HarmlessFault, ...] = get_args(HarmlessFault)
 Fault = Literal[
     "missing",
     "zero-bytes",
@@ -25,28 +37,10 @@ Fault = Literal[
     "wrong-length",
     "duplicate",
     "listed-twice",
-    "rotated",
-    "variable-rate",
-    "no-times",
-    "mirrored",
-    "not-square",
-    "late",
-    "joined",
-    "changing-size",
+    HarmlessFault,
     "time-out",
     "crash",
 ]
-# These read well, and may be meant.
-HARMLESS: tuple[Fault, ...] = (
-    "rotated",
-    "variable-rate",
-    "no-times",
-    "mirrored",
-    "not-square",
-    "late",
-    "joined",
-    "changing-size",
-)
 COLUMNS = ("path", "problem", "detail")
 
 
