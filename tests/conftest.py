@@ -102,6 +102,25 @@ def counting_frames() -> Callable[..., np.ndarray]:
 
 
 @pytest.fixture(scope="session")
+def put_video(
+    tmp_path_factory: pytest.TempPathFactory, write_video: WriteVideo, counting_frames: Callable[..., np.ndarray]
+) -> Callable[[Path, int], Path]:
+    """Put a video of ``counting_frames``, 10 a second, at a path; encoded once for each suffix and length."""
+    folder = tmp_path_factory.mktemp("videos")
+
+    def put(path: Path, num_frames: int) -> Path:
+        source = folder / f"{num_frames}{path.suffix}"
+        if not source.exists():
+            codec = "libvpx-vp9" if path.suffix == ".webm" else "libx264"
+            write_video(source, counting_frames(num_frames), codec=codec, fps=10)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(source, path)
+        return path
+
+    return put
+
+
+@pytest.fixture(scope="session")
 def numbers_of() -> Callable[..., list[int]]:
     """Say which of the ``counting_frames`` each of [n, 3, H, W] is."""
 

@@ -66,8 +66,8 @@ def test_a_clip_that_is_mirrored_and_reversed_has_both_changes_of_label(
 
 
 def test_reversal_changes_no_other_draw(manifest: Manifest) -> None:
-    plain = training_clips(manifest, brightness=0.3)
-    varied = training_clips(manifest, brightness=0.3, reversal_map=reversal_map(CLASSES, BACKWARDS))
+    plain = training_clips(manifest, color_jitter=0.3)
+    varied = training_clips(manifest, color_jitter=0.3, reversal_map=reversal_map(CLASSES, BACKWARDS))
     for plain.epoch in range(8):
         varied.epoch = plain.epoch
         one, two = plain[1]["clips"], varied[1]["clips"]

@@ -21,7 +21,7 @@ from serving import BRIGHT, DARK, grey_frames, write_brightness_model
 
 import gateshift as gs
 from gateshift.cli.main import main, parse
-from gateshift.data.clips.remote import WantedViews, read_apart
+from gateshift.data.clips.remote import WantedViews, read_in_subprocesses
 from gateshift.data.clips.views import EvalProtocol
 from gateshift.errors import ManifestError, SettingsError, VideoError
 from gateshift.evaluation.protocol import choose_protocol
@@ -189,7 +189,7 @@ def wanted(video: str | Path, folder: Path) -> WantedViews:
 def test_a_fetched_video_has_the_views_of_the_file_and_its_copy_is_removed(place: Path, tmp_path: Path) -> None:
     clip = place / "clips" / "001.mp4"
     tasks = [wanted(each, tmp_path) for each in (f"file://{clip}", clip, f"file://{place}/clips/text_0.mp4", tmp_path)]
-    read = dict(read_apart(tasks, workers=1, timeout_s=60))
+    read = dict(read_in_subprocesses(tasks, workers=1, timeout_s=60))
     assert isinstance(read[0], np.ndarray) and read[0].shape == (1, 4, 3, 32, 32)
     np.testing.assert_array_equal(read[0], read[1])
     assert isinstance(read[2], VideoError) and str(read[2]).startswith(f"{tasks[2].video}: cannot be read as a video")
@@ -232,7 +232,7 @@ def test_a_video_that_kills_its_decoder_twice_is_an_error_and_the_others_are_rea
     good = place / "clips" / "000.mp4"
     with silent_server(lambda: (deaths.append(time.monotonic()), kill_decoder())[0]) as address:
         tasks = [wanted(each, tmp_path) for each in (good, address, good)]
-        read = dict(read_apart(tasks, workers=1, timeout_s=60))
+        read = dict(read_in_subprocesses(tasks, workers=1, timeout_s=60))
     assert [isinstance(read[number], np.ndarray) for number in range(3)] == [True, False, True]
     assert str(read[1]) == f"{address}: ended the process that decoded it, twice; write it again"
     assert len(deaths) == 2
@@ -241,7 +241,7 @@ def test_a_video_that_kills_its_decoder_twice_is_an_error_and_the_others_are_rea
 def test_a_video_that_does_not_come_is_given_up_after_its_time(place: Path, tmp_path: Path) -> None:
     with silent_server() as address:
         tasks = [wanted(each, tmp_path) for each in (address, place / "clips" / "000.mp4")]
-        read = dict(read_apart(tasks, workers=1, timeout_s=1.0))
+        read = dict(read_in_subprocesses(tasks, workers=1, timeout_s=1.0))
     assert "was not decoded in 1 s" in str(read[0])
     assert isinstance(read[1], np.ndarray)
 

@@ -318,7 +318,7 @@ def test_names_are_shown_on_a_page_as_they_are() -> None:
         ("{model} {video} --class put_down", "--class 'put_down' is none of the 3 classes; try put down"),
         ("{model} {video} --layer layer9", "no layer 'layer9' in test_resnet"),
         ("{model} --list {videos} --layer layer2", "--layer was given without VIDEO"),
-        ("{model} {video} --segments 0", "segments 0; a clip has at least 1 frame"),
+        ("{model} {video} --segments 0", "0; a clip has at least 1 frame"),
         ("{plain} --list {videos}", "for a model with 'none', which has no gates to measure"),
         ("model.onnx {video}", "model.onnx: an exported file cannot be looked into; give the .safetensors model"),
         ("model.pt2 {video}", "model.pt2: an exported file cannot be looked into"),

@@ -2,6 +2,7 @@
 
 import csv
 import itertools
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -87,9 +88,9 @@ def test_a_group_is_what_the_pattern_or_its_parentheses_match(pattern: str, grou
 
 
 def test_a_pattern_that_is_none_or_finds_nothing_is_one_line() -> None:
-    with pytest.raises(SettingsError, match=r"--group-pattern '\(' is no regular expression: .*try one such as"):
+    with pytest.raises(SettingsError, match=r"`group_pattern` '\(' is no regular expression: .*try one such as"):
         find_groups(["wave/P1.mp4"], "(")
-    with pytest.raises(ManifestError, match=r"wave/Q1.mp4: --group-pattern 'P\(\[0-9\]\*\)' finds nothing in it"):
+    with pytest.raises(ManifestError, match=r"wave/Q1.mp4: `group_pattern` 'P\(\[0-9\]\*\)' finds nothing in it"):
         find_groups(["wave/P1.mp4", "wave/Q1.mp4"], "P([0-9]*)")
     with pytest.raises(ManifestError, match=r"wave/P.mp4: .* finds nothing"):
         find_groups(["wave/P.mp4"], "P([0-9]*)")
@@ -158,7 +159,7 @@ def test_groups_that_cannot_be_split_are_refused(
 ) -> None:
     root = lay("wave/1.mp4", "wave/2.mp4", "clap/1.mp4", "clap/2.mp4")
     assert run(root, "--out", tmp_path / "lists", "--group-pattern", pattern) == 2
-    assert "finds no class with videos of 2 groups, one to learn from and one for val" in capsys.readouterr().err
+    assert "finds no class with videos of 2 groups, one for train and one for val" in capsys.readouterr().err
     assert not (tmp_path / "lists").exists()
 
 
@@ -178,4 +179,4 @@ def test_a_data_set_with_lists_of_its_own_has_no_groups(tmp_path: Path, capsys: 
     with pytest.raises(SystemExit) as stop:
         main(words)
     assert stop.value.code == 2
-    assert "--group-pattern 'P' with kinetics, whose own lists are taken" in capsys.readouterr().err
+    assert re.search("(--|`)group.pattern`? P with kinetics; it is for folder alone", capsys.readouterr().err)

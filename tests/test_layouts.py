@@ -290,7 +290,7 @@ def test_line_breaks_and_names_that_are_no_text_are_refused(
     for odd in ("a\nb", "a\rb", b"a\xffb".decode("utf-8", "surrogateescape")):
         root = lay(*in_classes(""), f"open/{odd}.mp4")
         assert run("prepare", "folder", root, "--out", tmp_path / "lists") == 2
-        assert "a list cannot hold this name; rename it, as text without line breaks" in capsys.readouterr().err
+        assert "a list cannot hold this name; rename it to valid UTF-8 without line breaks" in capsys.readouterr().err
         (root / f"open/{odd}.mp4").unlink()
 
 

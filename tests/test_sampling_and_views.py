@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateshift.data.clips.sampling import clip_places, segment_indices
-from gateshift.data.clips.transforms import Box, crop, mirror, multi_scale_boxes, random_brightness, random_crop
+from gateshift.data.clips.transforms import Box, crop, jitter_color, mirror, multi_scale_boxes, random_crop
 from gateshift.data.clips.views import EvalProtocol, crop_boxes, merge_views
 from gateshift.errors import SettingsError
 
@@ -126,7 +126,7 @@ def test_three_crops_cover_the_whole_width_and_height() -> None:
 @given(st.integers(40, 120), st.integers(40, 120), st.floats(0.66, 1))
 def test_no_random_crop_is_smaller_than_asked_for(height: int, width: int, smallest: float) -> None:
     all_of_them = multi_scale_boxes(height, width, size_px=10)
-    boxes = multi_scale_boxes(height, width, size_px=10, smallest=smallest)
+    boxes = multi_scale_boxes(height, width, size_px=10, min_crop_scale=smallest)
     shorter = min(height, width)
     assert {min(box.width, box.height) for box in boxes} <= {int(shorter * scale) for scale in (0.66, 0.75, 0.875, 1)}
     assert min(min(box.width, box.height) for box in boxes) >= int(smallest * shorter)
@@ -151,7 +151,7 @@ def test_a_random_crop_is_the_same_again_with_the_same_generator() -> None:
 
 def test_brightness_changes_all_frames_alike_and_stays_uint8() -> None:
     still = image(20, 20).expand(3, -1, -1, -1)
-    changed = random_brightness(still, amount=0.5, generator=torch.Generator().manual_seed(0))
+    changed = jitter_color(still, amount=0.5, generator=torch.Generator().manual_seed(0))
     assert changed.dtype == torch.uint8
     assert torch.equal(changed, changed[:1].expand_as(changed))
     assert not torch.equal(changed, still)
@@ -180,9 +180,9 @@ def test_views_are_averaged() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"num_segments": 0}, "segments 0; a clip has at least 1 frame"),
-        ({"num_segments": 8, "num_clips": 0}, "clips 0; a test takes at least 1"),
-        ({"num_segments": 8, "num_crops": 4}, "crops 4; choose one of 1, 3, 5, 10"),
+        ({"num_segments": 0}, "`segments` 0; a clip has at least 1 frame"),
+        ({"num_segments": 8, "num_clips": 0}, "`clips` 0; a test takes at least 1"),
+        ({"num_segments": 8, "num_crops": 4}, "`crops` 4; choose one of 1, 3, 5, 10"),
     ],
 )
 def test_protocols_that_cannot_be_are_refused(options: dict, message: str) -> None:

@@ -87,7 +87,7 @@ def test_the_view_is_the_whole_frame_made_square() -> None:
 
 @given(height=st.integers(8, 200), width=st.integers(8, 200), smallest=st.floats(0.66, 1))
 def test_random_boxes_are_shares_of_both_sides(height: int, width: int, smallest: float) -> None:
-    boxes = multi_scale_boxes(height, width, size_px=1000, smallest=smallest, whole_frame=True)
+    boxes = multi_scale_boxes(height, width, size_px=1000, min_crop_scale=smallest, whole_frame=True)
     assert all(box.width >= int(smallest * width) and box.height >= int(smallest * height) for box in boxes)
     assert max(box.width for box in boxes) == width
     assert max(box.height for box in boxes) == height

@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from gateshift.data.clips.remote import WantedViews, check_address, read_apart
+from gateshift.data.clips.remote import WantedViews, check_address, read_in_subprocesses
 from gateshift.data.clips.views import EvalProtocol
 from gateshift.data.lists.tables import listed_path, open_text, read_table
 from gateshift.data.video.sources import is_address
@@ -254,7 +254,7 @@ class _Scorer:
                 for video in videos
             ]
             # The next video is decoded while the model is at this one.
-            for number, read in read_apart(wanted, workers=self._cpus, timeout_s=scoring.timeout_s):
+            for number, read in read_in_subprocesses(wanted, workers=self._cpus, timeout_s=scoring.timeout_s):
                 if isinstance(read, VideoError):
                     found[number] = unread(videos[number], config, read)
                 else:

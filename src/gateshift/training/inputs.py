@@ -102,11 +102,11 @@ def create_augmentation(
         num_segments=num_segments,
         mirror_map=mirror_map(config.classes, config.mirror_pairs),
         may_mirror=allowed,
-        brightness=augment.brightness,
+        color_jitter=augment.brightness,
         reversal_map=reversal_map(config.classes, reversed_pairs) if reversed_pairs else None,
         magnitude=augment.rand_augment,
         erasing=augment.erasing,
-        smallest_crop=augment.smallest_crop,
+        min_crop_scale=augment.smallest_crop,
         whole_frame=config.whole_frame,
         square_pixels=config.square_pixels,
     )

@@ -18,7 +18,7 @@ from gateshift.data.clips.dataset import Sample, TrainingClips
 from gateshift.data.clips.loader import EpochShuffle, make_loader
 from gateshift.data.clips.mixing import Mixing
 from gateshift.data.lists.class_pairs import Pairs, parse_pairs
-from gateshift.data.lists.label_checks import check_agreement, check_several
+from gateshift.data.lists.labels import check_agreement, check_several
 from gateshift.data.lists.manifest import Manifest
 from gateshift.devices import create_accelerator
 from gateshift.errors import SettingsError
@@ -78,7 +78,7 @@ def prepare(settings: TrainSettings, folder: RunFolder, reporter: Reporter) -> T
     begun = folder.check_description(description) if settings.resume else None
     # A label that is not learned is found before the training, not after.
     check_agreement([(each.source, each.entries, each.targets(classes)) for each in (learned, validation)])
-    for note in learned.describe_numbers(learned=True):
+    for note in learned.describe_numbers(train=True):
         reporter.say(note)
     model = _begin(settings, learned, classes, accelerator.process_index, reporter)
     rule = create_augmentation(augment, model.config, backwards, num_segments=settings.model.segments)

@@ -1,4 +1,4 @@
-"""What the verb prepare does with its settings, and prints.
+"""The verb prepare: its progress bar, its answer, and its exit code.
 
 What runs is imported inside, so that --help does not wait for torch.
 """
@@ -7,78 +7,70 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from rich.console import Console
+from rich.progress import TaskID
 from rich.table import Table
 
 from gateshift.data.prepare.settings import PrepareSettings
 from gateshift.terminal import make_bar, print_line
 
 if TYPE_CHECKING:
-    from gateshift.data.prepare.output import UnusableVideo
+    from gateshift.data.prepare.videos import UnusableVideo
 
 MAX_PROBLEMS = 50  # in a table on the terminal
 
 
 def run_prepare(settings: PrepareSettings) -> None:
-    """Verb ``prepare``. Exits with 1 if videos are missing or broken, unless they may be."""
-    from gateshift.data.prepare.listing import Source
-    from gateshift.data.prepare.prepare import MissingVideosError, PrepareOptions, prepare
+    """Verb ``prepare``. Exits with 1 if videos are missing or broken, unless they may be left out."""
+    from gateshift.data.prepare.prepare import MissingVideosError, prepare
 
-    @contextmanager
-    def stage(name: str, num_videos: int) -> Iterator[Callable[[int], None]]:
-        with make_bar(Console(stderr=True)) as bar:
-            task = bar.add_task(name, total=num_videos, note=f"{num_videos} videos")
-            yield lambda done: bar.advance(task, done)
-
-    source = Source(
-        settings.root,
-        settings.annotations,
-        settings.edition,
-        settings.task,
-        settings.val_share,
-        settings.group_pattern,
-    )
-    options = PrepareOptions(
-        allow_missing=settings.allow_missing,
-        extract_frames=settings.extract_frames,
-        pack_px=settings.pack,
-        keep_squashed=settings.keep_squashed,
-        overwrite=settings.overwrite,
-        exclude=settings.exclude,
-        workers=settings.workers,
-    )
     try:
-        done = prepare(settings.dataset, source, settings.out, options, stage=stage)
+        with ExitStack() as until_done:
+            done = prepare(**vars(settings), progress=_draw_bar(until_done))
     except MissingVideosError as error:
-        _print_problems(error.problems)
+        _print_left_out(error.left_out)
         sys.stderr.write(f"gateshift: {error}\n")
         raise SystemExit(1) from None
-    _print_problems(done.problems)
+    _print_left_out(done.left_out)
     for note in done.notes:
         print_line(note)
     for split, number in done.num_videos.items():
-        left_out = sum(problem.split == split for problem in done.problems)
+        left_out = sum(video.split == split for video in done.left_out)
         print_line(f"{split}: {number} videos" + (f", {left_out} left out" if left_out else ""))
     print_line(f"classes: {len(done.classes)}")
-    if options.store is not None:
+    if settings.extract_frames or settings.pack is not None:
         what = "folders of frames" if settings.extract_frames else "files of packed frames"
-        print_line(f"{what}: {done.num_extracted} written, {done.num_already_there} already there")
+        print_line(f"{what}: {done.num_written} written, {done.num_reused} already there")
     print_line(f"written: {', '.join(map(str, done.files))}")
-    lists = [str(settings.out / name) for name in ("train.csv", "val.csv")]
-    print_line(f"next: {shlex.join(['gateshift', 'train', *lists, '--out', 'run'])}")
+    print_line(f"next: {shlex.join(['gateshift', 'train', str(done.train), str(done.val), '--out', 'run'])}")
 
 
-def _print_problems(problems: Sequence[UnusableVideo]) -> None:
+def _draw_bar(until_done: ExitStack) -> Callable[[str, int, int], None]:
+    """Draw a bar for each stage, from the first stage on; errors before it are one line."""
+    bar = make_bar(Console(stderr=True))
+    stages: dict[str, TaskID] = {}
+
+    def show(stage: str, done: int, total: int) -> None:
+        if not stages:
+            until_done.enter_context(bar)
+        if stage not in stages:
+            stages[stage] = bar.add_task(stage, total=total, note=f"{total} videos")
+        bar.update(stages[stage], completed=done)
+
+    return show
+
+
+def _print_left_out(videos: Sequence[UnusableVideo]) -> None:
     """A table of the first videos that are missing or broken."""
-    if not problems:
+    if not videos:
         return
     table = Table("video", "list", "why")
-    for problem in problems[:MAX_PROBLEMS]:
-        table.add_row(problem.id, problem.split, problem.reason)
+    for video in videos[:MAX_PROBLEMS]:
+        table.add_row(video.id, video.split, video.reason)
     Console(markup=False).print(table)
-    if len(problems) > MAX_PROBLEMS:
-        print_line(f"and {len(problems) - MAX_PROBLEMS} more; --allow-missing lists all of them in missing.csv")
+    if len(videos) > MAX_PROBLEMS:
+        print_line(f"and {len(videos) - MAX_PROBLEMS} more; --allow-missing lists all of them in missing.csv")

@@ -153,7 +153,7 @@ def _read_list(settings: EvaluationSettings, *, multi_label: bool = False) -> Ma
     manifest = read_manifest(settings.videos, root=settings.root, names=_names(settings), multi_label=multi_label)
     manifest.check_files()
     if is_main_process():
-        for note in (*manifest.notes, *manifest.describe_numbers(learned=False)):
+        for note in (*manifest.notes, *manifest.describe_numbers(train=False)):
             print_line(note)
     return manifest
 

@@ -12,7 +12,7 @@ from gateshift.data.check.quarantine import FaultyVideo
 from gateshift.data.check.video import Finding, Part, check_video
 from gateshift.data.clips.loader import default_workers
 from gateshift.data.lists.entries import Entry
-from gateshift.data.lists.label_sets import first_of
+from gateshift.data.lists.labels import first_of
 from gateshift.data.lists.manifest import read_videos
 from gateshift.data.processes import in_processes
 from gateshift.data.video.folders import VIDEO_SUFFIXES, FolderSearch

@@ -1,4 +1,4 @@
-"""Videos as tensors: clips to learn from, and views to test with."""
+"""Videos as tensors: training clips, and the views of a test."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from gateshift.data.choices import CROP_SCALES
 from gateshift.data.clips.sampling import segment_indices
 from gateshift.data.clips.seeds import spread_seed
 from gateshift.data.clips.transforms import (
+    jitter_color,
     mirror,
     multi_scale_boxes,
-    random_brightness,
     random_crop,
     random_erasing,
     random_operations,
     reverse,
 )
 from gateshift.data.clips.views import EvalProtocol
-from gateshift.data.lists.class_pairs import turn_label
+from gateshift.data.lists.class_pairs import flip_label
 from gateshift.data.lists.entries import Entry
 from gateshift.data.lists.manifest import Manifest
 from gateshift.data.video.files import Video, open_video
@@ -34,56 +34,64 @@ Sample = dict[str, Any]
 
 @dataclass(frozen=True)
 class Augmentation:
-    """How training clips are varied.
+    """How training clips are augmented.
 
     Attributes:
         size_px: Side of the training square.
         num_segments: T.
-        mirror_map: [K], what each class becomes in a mirror.
-        may_mirror: [K], whether clips of each class are mirrored, half of the time.
-        brightness: Largest relative change of brightness and of contrast, 0 for none.
-        reversal_map: [K], what each class becomes when half of its clips are played backwards; -1 for a class of
-            which none is, None where no clip is.
-        magnitude: Of RandAugment's operations, 0 for none.
-        erasing: Probability that a rectangle is greyed out.
-        smallest_crop: Smallest side of the crop, as a share of the frame's short side, up to 1.
-        whole_frame: Whether these are shares of the frame's height and width, as the network sees whole frames.
-        square_pixels: Whether pixels that are not square are made so before, see ``open_video``.
+        mirror_map: [K], the class that each class becomes by a horizontal flip.
+        may_mirror: [K], whether clips of each class are flipped horizontally, with probability 0.5.
+        color_jitter: Largest relative change of brightness and of contrast, 0 for none.
+        reversal_map: [K], the class that each class becomes when played backwards, with probability 0.5; -1 for a
+            class that is never reversed. None to reverse no clip.
+        magnitude: Magnitude of RandAugment, 0 for none.
+        erasing: Probability that a rectangle is grayed out.
+        min_crop_scale: Smallest side of the crop as a fraction of the frame's short side, up to 1.
+        whole_frame: Whether crops are fractions of the frame's height and width, as the network sees whole frames.
+        square_pixels: Whether frames with non-square pixels are resized first; see ``open_video``.
     """
 
     size_px: int
     num_segments: int
     mirror_map: Tensor
     may_mirror: Tensor
-    brightness: float = 0.0
+    color_jitter: float = 0.0
     reversal_map: Tensor | None = None
     magnitude: int = 0
     erasing: float = 0.0
-    smallest_crop: float = CROP_SCALES[-1]
+    min_crop_scale: float = CROP_SCALES[-1]
     whole_frame: bool = False
     square_pixels: bool = False
 
-    def vary(self, frames: Tensor, label: int | Tensor, *, generator: torch.Generator) -> tuple[Tensor, int | Tensor]:
-        """Crop and vary one clip: uint8 [T, 3, H, W] -> [T, 3, size_px, size_px], with the label that it then has.
+    def __call__(
+        self, frames: Tensor, label: int | Tensor, *, generator: torch.Generator
+    ) -> tuple[Tensor, int | Tensor]:
+        """Augment one clip.
 
-        The label is a class, or a set of classes, [K] of 0 and 1, of which each must allow what is done, and a clip
-        of none stays as it is.
+        Args:
+            frames: uint8 [T, 3, H, W].
+            label: A class, or a set of classes, [K] of 0 and 1. A flip or reversal must be allowed for each of them; a
+                clip of no class is neither flipped nor reversed.
+            generator: Random numbers.
+
+        Returns:
+            The clip, uint8 [T, 3, size_px, size_px], and its label after flips and reversals.
         """
         own = label if isinstance(label, int) else label > 0
         is_any = isinstance(label, int) or bool(label.any())
         boxes = multi_scale_boxes(
-            *frames.shape[-2:], size_px=self.size_px, smallest=self.smallest_crop, whole_frame=self.whole_frame
+            *frames.shape[-2:], size_px=self.size_px, min_crop_scale=self.min_crop_scale, whole_frame=self.whole_frame
         )
         clip = random_crop(frames, boxes, size_px=self.size_px, generator=generator)
         if torch.rand((), generator=generator) < 0.5 and is_any and self.may_mirror[own].all():
-            clip, label = mirror(clip), turn_label(label, self.mirror_map)
-        if self.brightness:
-            clip = random_brightness(clip, amount=self.brightness, generator=generator)
-        # What follows is drawn last, and only where it is on: the draws above are those of a training without it.
+            clip, label = mirror(clip), flip_label(label, self.mirror_map)
+        if self.color_jitter:
+            clip = jitter_color(clip, amount=self.color_jitter, generator=generator)
+        # Drawn last and only if enabled, so that the draws above are those of a training without these options.
         if self.reversal_map is not None:
             own = label if isinstance(label, int) else label > 0
             if torch.rand((), generator=generator) < 0.5 and is_any and (self.reversal_map[own] >= 0).all():
-                clip, label = reverse(clip), turn_label(label, self.reversal_map)
+                clip, label = reverse(clip), flip_label(label, self.reversal_map)
         if self.magnitude:
             clip = random_operations(clip, magnitude=self.magnitude, generator=generator)
         if self.erasing:
@@ -92,14 +100,14 @@ class Augmentation:
 
 
 class TrainingClips(Dataset[Sample]):
-    """One random clip of each video: random frames in its segments, varied as :class:`Augmentation` says.
+    """One random clip of each video: random frames in its segments, augmented as :class:`Augmentation` says.
 
-    What is drawn depends on the seed, the epoch and the index alone, so a run is the same with any number
-    of workers, and one that was stopped goes on as if it had not been. An index past the videos is one of them
-    again, for samplers that take a video several times in an epoch: ``index + len(clips)`` is another clip of it.
+    Random numbers depend only on the seed, the epoch and the index, so a run is the same with any number of workers,
+    and a resumed run is the same as one without a stop. ``index + len(clips)`` is another clip of the same video, for
+    samplers that take a video several times in an epoch.
 
     A sample is ``clips`` uint8 [T, 3, size, size] with ``labels`` and ``indices``, or ``failure``, one line, with
-    ``indices``. A label is a class, or of a multi-label list float [K] of 0 and 1.
+    ``indices``. A label is a class, or, of a multi-label list, float [K] of 0 and 1.
     """
 
     def __init__(self, manifest: Manifest, classes: Sequence[str], augmentation: Augmentation, *, seed: int) -> None:
@@ -122,12 +130,12 @@ class TrainingClips(Dataset[Sample]):
         except VideoError as error:
             return {"failure": str(error), "indices": index}
         own = torch.from_numpy(self.labels[index]).float() if self.manifest.multi_label else int(self.labels[index])
-        clip, label = self.augmentation.vary(frames, own, generator=generator)
+        clip, label = self.augmentation(frames, own, generator=generator)
         return {"clips": clip, "labels": label, "indices": index}
 
 
 class ViewDataset(Dataset[Sample]):
-    """All views of each video, the same every time.
+    """All views of each video, without randomness.
 
     A sample is ``views`` uint8 [V, T, 3, size, size] with ``indices``, or ``failure`` with ``indices``.
     Labels are not used.
@@ -161,7 +169,7 @@ class ViewDataset(Dataset[Sample]):
 
 
 def open_entry(entry: Entry, *, square_pixels: bool = False) -> Video:
-    """Open the video, or the part of it, that a manifest's entry names."""
+    """Open the video of an entry, or the part of it."""
     return open_video(
         entry.path,
         start_s=entry.start_s,
@@ -176,15 +184,15 @@ def read_views(video: Video, protocol: EvalProtocol, *, size_px: int, resize_px:
 
     Args:
         video: An open one.
-        protocol: How many clips of how many frames, and which crops.
+        protocol: The number of clips, of their frames and of crops.
         size_px: Side of a crop.
-        resize_px: Short side that frames are resized to before; None for whole frames, made square.
+        resize_px: Short side that frames are resized to first; None to resize whole frames to a square.
 
     Returns:
         uint8 RGB [V, T, 3, size_px, size_px], clip after clip, the crops of a clip together.
 
     Raises:
-        VideoError: If a frame that is wanted cannot be read.
+        VideoError: If a frame cannot be read.
     """
     clips = protocol.frame_indices(video.num_frames)
     frames = video.read([index for clip in clips for index in clip])  # [clips * T, 3, H, W]

@@ -1,4 +1,4 @@
-"""Mixtures of two clips of a batch with both labels: mixup and CutMix, with one draw for all frames of a clip."""
+"""Mixup and CutMix: pairs of clips mixed with their labels, with one draw for all frames of a clip."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ class Mixing:
 
     Attributes:
         num_classes: K.
-        mixup: Alpha of the Beta distribution of mixup's shares (Zhang et al., ICLR 2018), 0 for none.
-        cutmix: Alpha of CutMix's (Yun et al., ICCV 2019), 0 for none. Where both are on, each batch takes one.
-        seed: Of the draws.
+        mixup: Alpha of mixup's Beta distribution (Zhang et al., ICLR 2018), 0 for none.
+        cutmix: Alpha of CutMix's (Yun et al., ICCV 2019), 0 for none. With both, each batch takes one of them.
+        seed: Seed of the random numbers.
     """
 
     num_classes: int
@@ -29,17 +29,16 @@ class Mixing:
     seed: int = 0
 
     def mix(self, clips: Tensor, labels: Tensor, *, epoch: int, batch: int) -> tuple[Tensor, Tensor]:
-        """Mix each clip of a batch with its neighbour; what is drawn depends on seed, epoch and batch alone.
+        """Mix each clip of a batch with its neighbor; random numbers depend only on seed, epoch and batch.
 
         Args:
             clips: uint8 [B, T, 3, H, W].
-            labels: [B] int64, or float [B, K] of 0 and 1 where a video may have several.
+            labels: [B] int64, or, with several labels per video, float [B, K] of 0 and 1.
             epoch: From 0.
             batch: Number of the batch in its epoch.
 
         Returns:
-            Clips, float in 0..1 after mixup, and the shares of the classes [B, K]; both as they came in where
-            nothing is mixed.
+            Clips, float in 0..1 after mixup, and soft targets [B, K]; both unchanged if nothing is mixed.
         """
         if not (self.mixup or self.cutmix):
             return clips, labels
@@ -49,5 +48,5 @@ class Mixing:
                 kind, pixels = v2.MixUp(alpha=self.mixup, num_classes=self.num_classes), clips.float() / 255
             else:
                 kind, pixels = v2.CutMix(alpha=self.cutmix, num_classes=self.num_classes), clips
-            mixed, shares = kind(tv_tensors.Video(pixels), labels)
-        return mixed.as_subclass(Tensor), shares
+            mixed, soft_targets = kind(tv_tensors.Video(pixels), labels)
+        return mixed.as_subclass(Tensor), soft_targets

@@ -1,4 +1,4 @@
-"""Videos on this machine or at addresses, decoded in processes that may die, each to its views or an error."""
+"""Videos on this machine or at addresses, decoded in subprocesses that may crash, each to its views or an error."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ Views = NDArray[np.uint8]
 
 @dataclass(frozen=True)
 class WantedViews:
-    """Which views of a video, and where there is room for a copy of it.
+    """Which views of a video to read, and where to put a copy of it.
 
     Attributes:
         video: A path, or an address.
         base: Where a relative path starts.
         protocol: The views.
         size_px: Side of a crop.
-        resize_px: Short side that frames are resized to before; None for whole frames, made square.
+        resize_px: Short side that frames are resized to first; None to resize whole frames to a square.
         square_pixels: As for ``open_video``.
-        folder: Where a video from an address lies while it is decoded.
+        folder: Folder for a video from an address while it is decoded.
     """
 
     video: str
@@ -60,10 +60,10 @@ def check_address(address: str) -> None:
         ) from None
 
 
-def read_apart(
+def read_in_subprocesses(
     wanted: Sequence[WantedViews], *, workers: int, timeout_s: float
 ) -> Iterator[tuple[int, Views | VideoError]]:
-    """Read videos in processes of their own, as damaged ones may end them; those that do are tried once more.
+    """Read videos in subprocesses, as damaged ones may crash them; those that do are tried once more.
 
     Args:
         wanted: The videos.
@@ -71,8 +71,8 @@ def read_apart(
         timeout_s: How long fetching and decoding one video may take.
 
     Yields:
-        The number of a video, from 0, and its views uint8 [V, T, 3, size_px, size_px], or why there are none. Each
-        number comes once, in the order in which they are done.
+        The number of a video, from 0, and its views uint8 [V, T, 3, size_px, size_px], or the error. Each number comes
+        once, in the order in which videos are done.
     """
     numbers = list(range(len(wanted)))
     for tries_left in (1, 0):
@@ -83,7 +83,7 @@ def read_apart(
             if not isinstance(answer, str):
                 yield number, answer
             elif answer == "time-out":
-                reason = f"was not decoded in {timeout_s:g} s; write it again, or give --timeout more if it is long"
+                reason = f"was not decoded in {timeout_s:g} s; write it again, or raise `timeout` if it is long"
                 yield number, VideoError(f"{video}: {reason}")
             elif tries_left:  # the machine may have been short of memory
                 ended.append(number)

@@ -1,4 +1,4 @@
-"""Which frames of a video make a clip: arithmetic alone, no video is opened here.
+"""Which frames of a video make a clip: arithmetic only, no video is opened here.
 
 A video of n frames is cut into T equal parts, its *segments*, and a clip takes one frame of each
 ("Temporal Segment Networks", ECCV 2016). With n = 12 and T = 4, a middle frame (m) of each segment::
@@ -24,14 +24,14 @@ def segment_indices(
 ) -> Tensor:
     """Pick one frame from each of ``num_segments`` equal parts of a video.
 
-    Without ``jitter`` the frame at ``place`` of each part is taken, so the result is reproducible; with
-    it, a uniformly random one. A video with fewer frames than segments repeats frames.
+    Without ``jitter``, the frame at ``place`` of each part is taken; with it, a uniformly random one. A video with
+    fewer frames than segments repeats frames.
 
     Args:
         num_frames: n, the length of the video, at least 1.
         num_segments: T, how many indices to return, at least 1.
         place: Where in each part, from 0 (its start) up to, not including, 1.
-        jitter: Source of randomness, for training.
+        jitter: Random numbers, for training.
         short_videos: "first-frame" takes T copies of frame 0 from a video of at most T frames, as the
             released GSM code does while it validates during training: a defect, kept so that the
             published validation curves can be reproduced. Otherwise "spread".
@@ -65,10 +65,10 @@ def segment_indices(
 
 
 def clip_places(num_clips: int) -> list[float]:
-    """Where in each segment the clips of a video take their frame, in 0..1.
+    """Where in each segment the clips of a video take their frame, in 0..1, excluding 1.
 
-    One clip takes the middle. Several are spread evenly from the start of the segment; for two that is
-    its start and its middle, as in the published protocol.
+    One clip takes the middle. Several are spread evenly from the start of the segment; two take its
+    start and its middle, as in the published protocol.
 
     >>> clip_places(1), clip_places(2)
     ([0.5], [0.0, 0.5])

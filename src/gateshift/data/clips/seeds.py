@@ -1,4 +1,4 @@
-"""Randomness that depends on a few numbers alone, so that a run which was stopped draws the same again."""
+"""Randomness that depends only on a few numbers, so that a resumed run draws the same again."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def spread_seed(*numbers: int) -> int:
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Let torch draw from a seed of its own on the CPU, for code that takes no generator; then all is as before."""
+    """Seed torch's CPU generator inside the block, for code that takes no generator; its state is restored after it."""
     before = torch.random.get_rng_state()
     torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed the accelerators too
     try:

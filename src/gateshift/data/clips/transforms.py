@@ -1,4 +1,4 @@
-"""Resize, crop and vary clips of uint8 frames [..., 3, H, W]: one draw for all frames of a clip."""
+"""Resize, crop and augment clips of uint8 frames [..., 3, H, W]: one draw for all frames of a clip."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from torchvision.transforms.v2 import functional as transforms
 from gateshift.data.choices import CROP_SCALES
 from gateshift.data.clips.seeds import seeded
 
-MAX_DISTORTION = 1
+_MAX_STEPS_APART = 1  # height and width of a crop, in CROP_SCALES
 NUM_RANDOM_OPERATIONS = 2  # of RandAugment on each clip
-GREY = 128
+_GRAY = 128
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def crop(frames: Tensor, box: Box) -> Tensor:
 
 
 def mirror(frames: Tensor) -> Tensor:
-    """Swap left and right: [..., 3, H, W] -> [..., 3, H, W]."""
+    """Flip horizontally: [..., 3, H, W] -> [..., 3, H, W]."""
     return frames.flip(-1)
 
 
@@ -56,9 +56,9 @@ def reverse(frames: Tensor) -> Tensor:
 
 @lru_cache(maxsize=64)  # a data set has few sizes, and a box is drawn for each clip
 def multi_scale_boxes(
-    height: int, width: int, *, size_px: int, smallest: float = CROP_SCALES[-1], whole_frame: bool = False
+    height: int, width: int, *, size_px: int, min_crop_scale: float = CROP_SCALES[-1], whole_frame: bool = False
 ) -> tuple[Box, ...]:
-    """Every box that the training crop may take (multi-scale cropping of TSN, "Towards Good Practices", 2015).
+    """Every box of the random training crop (multi-scale cropping of TSN, "Towards Good Practices", 2015).
 
     Sides are 1, 0.875, 0.75 or 0.66 of the frame's short side, height and width at most one step apart,
     at 13 fixed positions. A side within 3 px of ``size_px`` becomes exactly that.
@@ -67,29 +67,29 @@ def multi_scale_boxes(
         height: Of the frame.
         width: Of the frame.
         size_px: Side of the network's input.
-        smallest: Shares of the short side below this are left out; up to 1.
-        whole_frame: For networks that see whole frames: shares of the height and of the width instead.
+        min_crop_scale: Smallest side of a box as a fraction of the short side, up to 1.
+        whole_frame: For networks that see whole frames: fractions of the height and of the width instead.
 
     Returns:
-        Boxes, with those that several draws give repeated as often: drawing one uniformly is the published crop.
+        Boxes, repeated as often as several draws give them: drawing one uniformly is the published crop.
     """
     longest = (height, width) if whole_frame else (min(height, width),) * 2
-    heights, widths = (_box_sides(side, size_px, smallest) for side in longest)
+    heights, widths = (_box_sides(side, size_px, min_crop_scale) for side in longest)
     boxes: list[Box] = []
     for i, box_height in enumerate(heights):
         for j, box_width in enumerate(widths):
-            if abs(i - j) <= MAX_DISTORTION:
+            if abs(i - j) <= _MAX_STEPS_APART:
                 boxes += _thirteen_places(height, width, max(box_height, 1), max(box_width, 1))
     return tuple(boxes)
 
 
-def _box_sides(longest: int, size_px: int, smallest: float) -> list[int]:
-    sides = [int(longest * scale) for scale in CROP_SCALES if scale >= smallest]
+def _box_sides(longest: int, size_px: int, min_crop_scale: float) -> list[int]:
+    sides = [int(longest * scale) for scale in CROP_SCALES if scale >= min_crop_scale]
     return [size_px if abs(side - size_px) < 3 and size_px <= longest else side for side in sides]
 
 
 def _thirteen_places(height: int, width: int, box_height: int, box_width: int) -> list[Box]:
-    """Corners, edge middles, centre and the four quarter points, by quarters of the room that is left."""
+    """Corners, edge middles, center and the four quarter points, in steps of a quarter of the room left."""
     across, down = (width - box_width) // 4, (height - box_height) // 4
     outer = [(i, j) for i in (0, 2, 4) for j in (0, 2, 4)]
     inner = [(i, j) for i in (1, 3) for j in (1, 3)]
@@ -102,19 +102,19 @@ def random_crop(frames: Tensor, boxes: Sequence[Box], *, size_px: int, generator
     return resize_square(crop(frames, box), size_px)
 
 
-def random_brightness(frames: Tensor, *, amount: float, generator: torch.Generator) -> Tensor:
-    """Change brightness and contrast of a whole clip by factors drawn from 1 - amount to 1 + amount."""
+def jitter_color(frames: Tensor, *, amount: float, generator: torch.Generator) -> Tensor:
+    """Scale brightness and contrast of a whole clip by factors drawn from 1 - amount to 1 + amount."""
     brightness, contrast = (1 + amount * (2 * torch.rand(2, generator=generator) - 1)).tolist()
     return transforms.adjust_contrast(transforms.adjust_brightness(frames, brightness), contrast)
 
 
 def random_operations(frames: Tensor, *, magnitude: int, generator: torch.Generator) -> Tensor:
-    """RandAugment (Cubuk et al., 2020): two operations on colours or geometry, none of which swaps left and right.
+    """RandAugment (Cubuk et al., 2020): two operations on colors or geometry, without flips.
 
     Args:
         frames: uint8 [T, 3, H, W].
         magnitude: How strong, from 1 to ``MAX_MAGNITUDE``.
-        generator: What the operations are drawn from, once for all frames.
+        generator: Random numbers; the operations are drawn once for all frames.
 
     Returns:
         uint8 [T, 3, H, W].
@@ -125,9 +125,9 @@ def random_operations(frames: Tensor, *, magnitude: int, generator: torch.Genera
 
 
 def random_erasing(frames: Tensor, *, probability: float, generator: torch.Generator) -> Tensor:
-    """Grey out a random rectangle (Zhong et al., AAAI 2020), the same of all frames: uint8 [T, 3, H, W], same shape."""
+    """Gray out a random rectangle (Zhong et al., AAAI 2020), the same of all frames: uint8 [T, 3, H, W], same shape."""
     with seeded(_draw_seed(generator)):
-        return v2.RandomErasing(p=probability, value=GREY)(frames)
+        return v2.RandomErasing(p=probability, value=_GRAY)(frames)
 
 
 def _draw_seed(generator: torch.Generator) -> int:

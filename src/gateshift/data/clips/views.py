@@ -1,4 +1,4 @@
-"""The views of a video that a test looks at: clips in time x crops in space."""
+"""The views of a video in a test: clips in time x crops in space."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class EvalProtocol:
     Attributes:
         num_segments: T, frames of a clip.
         num_clips: Clips of a video.
-        num_crops: Crops of each clip: 1 (centre), 3 (along the long side, full height), 5 (corners and
-            centre) or 10 (those and their mirror images).
+        num_crops: Crops of each clip: 1 (center), 3 (along the long side, full height), 5 (corners and
+            center) or 10 (those and their horizontal flips).
         short_videos: See :func:`gateshift.data.clips.sampling.segment_indices`.
     """
 
@@ -34,11 +34,11 @@ class EvalProtocol:
 
     def __post_init__(self) -> None:
         if self.num_segments < 1:
-            raise SettingsError(f"segments {self.num_segments}; a clip has at least 1 frame; try --segments 8")
+            raise SettingsError(f"`segments` {self.num_segments}; a clip has at least 1 frame; try `segments=8`")
         if self.num_clips < 1:
-            raise SettingsError(f"clips {self.num_clips}; a test takes at least 1; try --clips 1")
+            raise SettingsError(f"`clips` {self.num_clips}; a test takes at least 1; try `clips=1`")
         if self.num_crops not in CROP_COUNTS:
-            raise SettingsError(f"crops {self.num_crops}; choose one of {', '.join(map(str, CROP_COUNTS))}")
+            raise SettingsError(f"`crops` {self.num_crops}; choose one of {', '.join(map(str, CROP_COUNTS))}")
 
     @property
     def num_views(self) -> int:
@@ -47,7 +47,7 @@ class EvalProtocol:
 
     @property
     def mirrored(self) -> tuple[bool, ...]:
-        """For each of the V views, whether it is a mirror image."""
+        """For each of the V views, whether it is flipped horizontally."""
         crops = tuple(i % 2 == 1 for i in range(10)) if self.num_crops == 10 else (False,) * self.num_crops
         return crops * self.num_clips
 
@@ -67,8 +67,8 @@ class EvalProtocol:
         Args:
             frames: uint8 [T, 3, H, W].
             size_px: Side of the crops.
-            resize_px: Short side that frames are resized to first; 3 crops cover the whole frame instead,
-                so for these it is ``size_px``. None: no crop is cut, the whole frame is made square.
+            resize_px: Short side that frames are resized to first; ``size_px`` with 3 crops, which cover the whole
+                frame. None to resize the whole frame to a square, without a crop.
 
         Returns:
             uint8 [crops, T, 3, size_px, size_px].
@@ -84,21 +84,21 @@ class EvalProtocol:
 
 
 def crop_frame(frame: Tensor, *, size_px: int, resize_px: int | None) -> Tensor:
-    """What a test with one crop sees of one frame: uint8 [1, 3, H, W] -> [3, size_px, size_px]."""
+    """The center crop of one frame, as in a test with one crop: uint8 [1, 3, H, W] -> [3, size_px, size_px]."""
     return EvalProtocol(1).crops(frame, size_px=size_px, resize_px=resize_px)[0, 0]
 
 
 def crop_boxes(height: int, width: int, *, size_px: int, count: int) -> list[Box]:
-    """Where the test crops lie, mirror images left out: 1, 3 or 5 boxes of ``size_px`` squared.
+    """The test crops without flips: 1, 3 or 5 boxes of ``size_px`` squared.
 
-    Five are, in this order: upper left, upper right, lower left, lower right, centre.
+    The order of five is upper left, upper right, lower left, lower right, center.
     """
     right, down = width - size_px, height - size_px
-    centre = (round(right / 2), round(down / 2))
+    center = (round(right / 2), round(down / 2))
     if count == 1:
-        places = [centre]
+        places = [center]
     elif count == 3:
-        places = [(0, 0), centre, (right, down)]
+        places = [(0, 0), center, (right, down)]
     else:
         right_step, down_step = right // 4, down // 4
         places = [(x * right_step, y * down_step) for x, y in ((0, 0), (4, 0), (0, 4), (4, 4), (2, 2))]
@@ -111,15 +111,15 @@ def merge_views(logits: Tensor, protocol: EvalProtocol, mirror_map: Tensor) -> T
 
 
 def turn_mirrored(logits: Tensor, protocol: EvalProtocol, mirror_map: Tensor) -> Tensor:
-    """Let the views that are mirror images vote for the class that theirs becomes in a mirror.
+    """Reorder the logits of flipped views, so that each votes for the class of the video as it is.
 
     Args:
         logits: [B, V, K].
-        protocol: Says which of the V views are mirror images.
-        mirror_map: [K], the class that each class becomes in a mirror.
+        protocol: Says which of the V views are flipped.
+        mirror_map: [K], the class that each class becomes by a horizontal flip.
 
     Returns:
-        Logits [B, V, K] that can be compared and averaged over views.
+        Logits [B, V, K] that can be averaged over views.
     """
     mirrored = torch.tensor(protocol.mirrored, device=logits.device).view(1, -1, 1)  # [1, V, 1]
     return torch.where(mirrored, logits[..., mirror_map], logits)  # [B, V, K]

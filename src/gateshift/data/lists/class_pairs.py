@@ -1,6 +1,6 @@
-"""What becomes of a class when its clips are mirrored, or played backwards.
+"""The class that a clip has after a horizontal flip, or when it is played backwards.
 
-In a mirror "to the left" turns into "to the right"; backwards "open" turns into "close".
+Flipped, "to the left" becomes "to the right"; backwards, "open" becomes "close".
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from gateshift.errors import SettingsError
 
 Pairs = tuple[tuple[str, str], ...]
 
-# What each word becomes; the longer first, as counterclockwise holds clockwise.
-_TURNED = {
+# The opposites of each word; the longer first, as counterclockwise holds clockwise.
+_OPPOSITES = {
     "counterclockwise": ("clockwise",),
     "anticlockwise": ("clockwise",),
     "clockwise": ("counterclockwise", "anticlockwise"),
@@ -27,14 +27,14 @@ _TURNED = {
     "left": ("right",),
     "right": ("left",),
 }
-_SIDE = re.compile("|".join(_TURNED), re.IGNORECASE)
+_SIDE = re.compile("|".join(_OPPOSITES), re.IGNORECASE)
 _SIDE_ALONE = re.compile(f"(?<![a-z])(?:{_SIDE.pattern})(?![a-z])", re.IGNORECASE)  # not the right of bright
 
 
 def find_mirror_pairs(classes: Sequence[str]) -> Pairs:
-    """Pairs of classes whose names differ by left and right, and by the sense of a turn, alone.
+    """Pairs of classes whose names differ only in left and right, or clockwise and counterclockwise.
 
-    Each of the two is what the other becomes where every such word of its name is turned.
+    Replacing every such word of one name by its opposite gives the other name.
 
     >>> find_mirror_pairs(["swipe_left", "swipe_right", "turn left", "wave"])
     (('swipe_left', 'swipe_right'),)
@@ -47,15 +47,15 @@ def find_mirror_pairs(classes: Sequence[str]) -> Pairs:
 
 
 def _counterpart(text: str, known: Mapping[str, str]) -> str | None:
-    """The class that a name becomes with every word turned, if it is another one that is known."""
-    for turned in (_turn(text, words, choice) for words in (_SIDE, _SIDE_ALONE) for choice in (0, -1)):
-        if turned != text and turned in known:
-            return known[turned]
+    """The known class whose name has every word replaced by its opposite, if it is another one."""
+    for replaced in (_replace(text, words, choice) for words in (_SIDE, _SIDE_ALONE) for choice in (0, -1)):
+        if replaced != text and replaced in known:
+            return known[replaced]
     return None
 
 
-def _turn(text: str, words: re.Pattern[str], choice: int) -> str:
-    return words.sub(lambda word: _TURNED[word[0]][choice], text)
+def _replace(text: str, words: re.Pattern[str], choice: int) -> str:
+    return words.sub(lambda word: _OPPOSITES[word[0]][choice], text)
 
 
 def parse_pairs(texts: Sequence[str], classes: Sequence[str], *, kind: Literal["mirror", "reversal"]) -> Pairs:
@@ -64,11 +64,11 @@ def parse_pairs(texts: Sequence[str], classes: Sequence[str], *, kind: Literal["
     Args:
         texts: One pair each.
         classes: Class names.
-        kind: What the pairs are for. A class may be its own reversal, as ``"name=name"``; one that is its own mirror
-            image needs no pair.
+        kind: Purpose of the pairs. A class may be its own reversal, as ``"name=name"``; one that a horizontal flip
+            does not change needs no pair.
 
     Raises:
-        SettingsError: If one is not two known classes, or a class is in two.
+        SettingsError: If a text is not two known classes, or a class is in two pairs.
     """
     pairs: list[tuple[str, str]] = []
     for text in texts:
@@ -85,7 +85,7 @@ def parse_pairs(texts: Sequence[str], classes: Sequence[str], *, kind: Literal["
 
 
 def mirror_map(classes: Sequence[str], pairs: Pairs) -> Tensor:
-    """The index of the class that each class becomes in a mirror: [K] int64."""
+    """The index of the class that each class becomes by a horizontal flip: [K] int64."""
     index = {name: i for i, name in enumerate(classes)}
     mapped = torch.arange(len(classes))
     for first, second in pairs:
@@ -93,13 +93,18 @@ def mirror_map(classes: Sequence[str], pairs: Pairs) -> Tensor:
     return mapped
 
 
-def turn_label(label: int | Tensor, mapped: Tensor) -> int | Tensor:
-    """What a class becomes, or a set of classes, [K] of 0 and 1: ``mapped`` has the index that each becomes, [K]."""
+def flip_label(label: int | Tensor, mapped: Tensor) -> int | Tensor:
+    """The label of a flipped or reversed clip.
+
+    Args:
+        label: A class, or a set of classes, [K] of 0 and 1.
+        mapped: The index that each class becomes: [K].
+    """
     if isinstance(label, int):
         return int(mapped[label])
-    turned = torch.zeros_like(label)
-    turned[mapped[label > 0]] = 1
-    return turned
+    flipped = torch.zeros_like(label)
+    flipped[mapped[label > 0]] = 1
+    return flipped
 
 
 def reversal_map(classes: Sequence[str], pairs: Pairs) -> Tensor:
@@ -108,10 +113,10 @@ def reversal_map(classes: Sequence[str], pairs: Pairs) -> Tensor:
 
 
 def may_mirror(classes: Sequence[str], pairs: Pairs, mirroring: Mirroring) -> Tensor:
-    """Whether clips of each class may be mirrored in training: [K] bool.
+    """Whether clips of each class may be flipped horizontally in training: [K] bool.
 
-    With "all", every class but those whose name has a side in it and no counterpart, or is a bare number;
-    with "pairs", the paired classes alone; with "none", no class.
+    With "all", every class except those whose name contains a side but has no counterpart, or is a bare number; with
+    "pairs", only the paired classes; with "none", no class.
     """
     if mirroring == "none":
         return torch.zeros(len(classes), dtype=torch.bool)

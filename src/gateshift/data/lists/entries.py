@@ -1,8 +1,8 @@
 """The videos of a list, held in columns.
 
-A million ``Entry`` objects would take 600 MB, and as much again in each worker of a loader: Python counts the
-references to an object inside of it, so that looking at one is writing to its page of memory, which a worker shares
-with its parent only until then. Columns are a few blocks of plain numbers, which are never written to.
+A million ``Entry`` objects would take 600 MB, and as much again in each worker of a loader: reading an object changes
+its reference count, so that the worker gets its own copy of that page of memory. Columns are a few blocks of plain
+numbers, which stay shared.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ class Entry:
     """One video, or a part of one, with its label.
 
     Attributes:
-        video_id: What the entry is called in score files: its path as it was listed, and its part.
+        video_id: Its name in score files: its path as listed, and its part.
         path: The video: a file or a frame folder.
         label: Class name, or class number where the list has numbers; of several labels a video, all names.
-        start_s: Where the part begins, in seconds; None for the video's start.
-        end_s: Where it ends, not included; None for the video's end.
-        num_frames: Length that the list states, of which no more is used; None where it states none.
+        start_s: Start of the part in seconds; None for the video's start.
+        end_s: End of the part in seconds, not included; None for the video's end.
+        num_frames: Length that the list states; later frames are not used. None if it states none.
     """
 
     video_id: str
@@ -38,14 +38,14 @@ class Entry:
 
 
 class Entries(Sequence[Entry]):
-    """Entries in the order of their list; each is made anew when it is asked for.
+    """Entries in the order of their list; each ``Entry`` is created when it is read.
 
     Attributes:
         labels: Every label that occurs, once, in the order of their first entries.
     """
 
     def __init__(self, base: Path) -> None:
-        """Hold no entry yet; their paths start at ``base``."""
+        """Start empty; relative paths of entries start at ``base``."""
         self.labels: list[str | int] = []
         self._base = base
         self._code_of: dict[str | int, int] = {}  # where a label stands in ``labels``
@@ -69,7 +69,7 @@ class Entries(Sequence[Entry]):
         """Add an entry.
 
         Args:
-            path: Where the video lies, from the base on or absolute.
+            path: Path of the video, relative to the base or absolute.
             label: As in ``Entry``.
             part: What follows the path in the entry's id.
             start_s: As in ``Entry``.
@@ -138,9 +138,9 @@ class Entries(Sequence[Entry]):
             yield path + self._parts[place]
 
     def without(self, names: Collection[str]) -> Entries:
-        """The entries less those that go by one of ``names``; labels stay.
+        """The entries without those that one of ``names`` means; ``labels`` stay.
 
-        Names are an id, a path as it was listed, and a whole path, also an absolute one, with the part or without.
+        A name is an id, a path as listed, or a whole or absolute path, with the part or without.
         """
         kept = Entries(self._base)
         kept.labels, kept._code_of = self.labels, self._code_of
@@ -159,19 +159,19 @@ class Entries(Sequence[Entry]):
         return kept
 
     def map_labels(self, index_of: Sequence[int]) -> list[int]:
-        """For each entry, what stands for its label: ``index_of`` has a number for each of ``labels``."""
+        """A number for the label of each entry: ``index_of`` has one for each of ``labels``."""
         return [index_of[code] for code in self._codes]
 
 
 class _Texts:
-    """Texts in one block of bytes; there is an empty one at each place after the last."""
+    """Texts in one block of bytes; every place after the last has an empty one."""
 
     def __init__(self) -> None:
         self._bytes = bytearray()
         self._ends = array("q")  # of each text
 
     def append(self, text: str) -> None:
-        self._bytes += text.encode("utf-8", "surrogatepass")  # which names of files may hold
+        self._bytes += text.encode("utf-8", "surrogatepass")  # file names may not be valid UTF-8
         self._ends.append(len(self._bytes))
 
     def extend_to(self, length: int) -> None:

@@ -1,12 +1,13 @@
-"""Which videos, which labels: the three forms of a list of videos, and what may lie beside one.
+"""Lists of labeled videos in their three forms, and the files that may lie beside one.
 
-- a CSV with the columns ``path,label`` and, if wanted, ``start,end`` in seconds (other columns are ignored); read for
-  several labels a video, a label is all of them with semicolons between, or nothing;
-- a ``videofolder.txt`` list of the original code: ``path frames label`` a line, labels as numbers from 0;
+- a CSV with the columns ``path,label`` and optionally ``start,end`` in seconds (other columns are ignored); of a
+  multi-label list, a label is the names of all classes with semicolons between, or nothing;
+- a ``videofolder.txt`` list of the original code: ``path frames label`` per line, labels as numbers from 0;
 - a folder with one sub-folder of videos (or frame folders) for each class.
 
-Beside it, ``classes.txt`` says the order of the classes, one a line, ``mirror_pairs.csv`` (``class,mirrored``)
-which of them swap in a mirror, and ``reversal_pairs.csv`` (``class,reversed``) which swap when played backwards.
+Beside it, ``classes.txt`` gives the order of the classes, one per line, ``mirror_pairs.csv`` (``class,mirrored``) the
+pairs that a horizontal flip swaps, and ``reversal_pairs.csv`` (``class,reversed``) the pairs that swap when played
+backwards.
 """
 
 from __future__ import annotations
@@ -25,8 +26,16 @@ from numpy.typing import NDArray
 from gateshift.data.lists.class_pairs import Pairs, find_mirror_pairs
 from gateshift.data.lists.entries import Entries
 from gateshift.data.lists.entries import Entry as Entry
-from gateshift.data.lists.label_checks import check_separators, describe_numbers, describe_one_class, hint_for_number
-from gateshift.data.lists.label_sets import LABEL_SEPARATOR, first_of, label_rows, names_in
+from gateshift.data.lists.labels import (
+    LABEL_SEPARATOR,
+    check_separators,
+    describe_numbers,
+    describe_one_class,
+    first_of,
+    hint_for_number,
+    label_rows,
+    names_in,
+)
 from gateshift.data.lists.splits import folders_of
 from gateshift.data.lists.tables import listed_path, open_text, read_pairs, read_table, read_text
 from gateshift.data.path_hints import hint_for
@@ -42,12 +51,12 @@ REVERSAL_COLUMNS = ("class", "reversed")
 
 @dataclass(frozen=True)
 class Manifest:
-    """A list of labelled videos.
+    """A list of labeled videos.
 
     Attributes:
         source: Where it was read from.
         entries: The videos, in the list's order.
-        names: Names of the class numbers, for a list that has numbers and no ``classes.txt``; may be empty.
+        names: Names of the class numbers, for a list with numbers and no ``classes.txt``; may be empty.
         multi_label: Whether each label is a set of classes, with semicolons between.
         notes: What lies in a folder of class folders and is not used, a line each.
     """
@@ -85,7 +94,7 @@ class Manifest:
         return sorted(labels, key=int if all(_is_number(label) for label in labels) else str)
 
     def mirror_pairs(self, classes: Sequence[str]) -> Pairs:
-        """The classes that swap in a mirror: those of a ``mirror_pairs.csv`` beside the list, else by their names.
+        """The classes that a horizontal flip swaps: those of a ``mirror_pairs.csv`` beside the list, else by name.
 
         Raises:
             ManifestError: If ``mirror_pairs.csv`` pairs a class that is none of ``classes``, or one twice.
@@ -98,7 +107,7 @@ class Manifest:
     def reversal_pairs(self, classes: Sequence[str]) -> Pairs:
         """The classes that swap when played backwards: those of a ``reversal_pairs.csv`` beside the list, or none.
 
-        A class may be paired with itself: its clips show the same backwards.
+        A class may be paired with itself, if its clips show the same backwards.
 
         Raises:
             ManifestError: If the file pairs a class that is none of ``classes``, or one twice.
@@ -107,7 +116,7 @@ class Manifest:
         return read_pairs(file, classes, REVERSAL_COLUMNS, with_itself=True) if file.is_file() else ()
 
     def without(self, names: Collection[str]) -> Manifest:
-        """The same list, with the classes of the whole, less the videos that go by one of these paths or ids."""
+        """The list without the videos that have one of these paths or ids; its classes stay."""
         return dataclasses.replace(self, entries=self.entries.without(names))
 
     def _beside(self, name: str) -> Path:
@@ -116,8 +125,8 @@ class Manifest:
     def label_indices(self, classes: Sequence[str]) -> list[int]:
         """The index of each entry's label in ``classes``, always by name.
 
-        A class number stands for its line in a ``classes.txt`` beside the list, or else for the class that
-        is called by that number.
+        A class number means its line in a ``classes.txt`` beside the list, or else the class with that number as its
+        name.
 
         Raises:
             ManifestError: If a label is none of them.
@@ -137,7 +146,7 @@ class Manifest:
             if isinstance(entry.label, int):
                 hint = hint_for_number(self.entries, len(classes))
             elif LABEL_SEPARATOR in entry.label:
-                hint += ", or take several labels a video by train --multi-label"
+                hint += ", or set `multi_label=True` if a video has several labels"
             elif self.source.is_dir() and folders_in(self.source / entry.label):
                 hint = describe_one_class(self.source, entry.label)
             raise ManifestError(
@@ -147,33 +156,33 @@ class Manifest:
         return indices
 
     def targets(self, classes: Sequence[str]) -> NDArray[np.int64]:
-        """What a network is to say of each entry: [N], indices in ``classes``; of a multi-label list [N, K] of 0 and 1.
+        """The target of each entry: [N], indices in ``classes``; of a multi-label list [N, K] of 0 and 1.
 
         Raises:
-            ManifestError: If a label is none of the classes, or as :func:`gateshift.data.lists.label_sets.label_rows`
-                says.
+            ManifestError: If a label is none of the classes, or, of a multi-label list, as
+                :func:`gateshift.data.lists.labels.label_rows` says.
         """
         if not self.multi_label:
             return np.array(self.label_indices(classes))  # in columns, as the entries are
         return label_rows(self.entries, classes, self.source)
 
-    def describe_numbers(self, *, learned: bool) -> tuple[str, ...]:
-        """What is odd about labels that are numbers; see :func:`gateshift.data.lists.label_checks.describe_numbers`."""
+    def describe_numbers(self, *, train: bool) -> tuple[str, ...]:
+        """Warn of odd numeric labels; see :func:`gateshift.data.lists.labels.describe_numbers`."""
         if not any(isinstance(label, int) for label in self.entries.labels):
             return ()
-        return describe_numbers(self.entries, self.source, self.class_names(), learned=learned)
+        return describe_numbers(self.entries, self.source, self.class_names(), train=train)
 
     def check_files(self) -> None:
         """Raise ManifestError if a video is not where the list says, naming the first."""
         missing = [entry.path for entry in self.entries if not entry.path.exists()]
         if missing:
-            hint = hint_for(missing[0]) or "correct the list, or say with --root where its paths start"
+            hint = hint_for(missing[0]) or "correct the list, or set `root` to the folder where its paths start"
             raise ManifestError(
                 f"{self.source}: {len(missing)} of {len(self)} videos are missing, such as {missing[0]}; {hint}"
             )
 
     def check_unique(self) -> None:
-        """Raise ManifestError if an entry is listed twice: scores are kept by video."""
+        """Raise ManifestError if an entry is listed twice, as scores are kept by video."""
         first: dict[str, int] = {}
         for place, video_id in enumerate(self.entries.video_ids()):
             other = first.setdefault(video_id, place)
@@ -186,12 +195,12 @@ class Manifest:
 def read_manifest(
     source: str | Path, *, root: str | Path | None = None, names: Sequence[str] = (), multi_label: bool = False
 ) -> Manifest:
-    """Read a list of labelled videos in any of the three forms.
+    """Read a list of labeled videos in any of the three forms.
 
     Args:
         source: A ``.csv`` file, a ``.txt`` list or a folder of class folders.
-        root: Where relative paths of a list start; the list's own folder by default.
-        names: Names of the class numbers, for a list that has numbers alone.
+        root: Folder where relative paths of the list start; the list's own by default.
+        names: Names of the class numbers, for a list with numbers only.
         multi_label: Whether the labels of a CSV are sets of classes, with semicolons between.
 
     Returns:
@@ -202,7 +211,7 @@ def read_manifest(
     """
     source = Path(source)
     if multi_label and source.exists() and not (source.is_file() and source.suffix.lower() == ".csv"):
-        raise ManifestError(f"{source}: several labels a video are written in a CSV (path,label), as 'open;push'")
+        raise ManifestError(f"{source}: several labels per video need a CSV (path,label), as 'open;push'; give one")
     notes: tuple[str, ...] = ()
     if source.is_dir():
         entries, notes = _class_folders(source)
@@ -219,18 +228,18 @@ def read_manifest(
 
 
 def read_videos(source: Path, *, root: Path | None = None) -> Manifest:
-    """Read a list of which the videos alone are wanted: its labels may be those of any list."""
+    """Read a list for its videos, whatever form its labels have."""
     return read_manifest(source, root=root, multi_label=source.suffix.lower() == ".csv" and source.is_file())
 
 
 def read_names(path: Path) -> list[str]:
-    """Class names, one a line.
+    """Class names, one per line.
 
     Raises:
         ManifestError: If the file is missing or empty, or names a class twice.
     """
     if not path.is_file():
-        raise ManifestError(f"{path}: no such file of class names; give a text file with one name a line")
+        raise ManifestError(f"{path}: no such file of class names; give a text file with one name per line")
     names = [line.strip() for line in read_text(path).split("\n") if line.strip()]
     if not names or len(set(names)) != len(names):
         raise ManifestError(f"{path}: {len(names)} names, {len(set(names))} different; list each class once")
@@ -270,7 +279,7 @@ def _csv_rows(source: Path, base: Path, *, may_be_none: bool) -> Entries:
 def _add_row(entries: Entries, row: dict[str, str], base: Path, where: str, *, may_be_none: bool) -> None:
     path, label = listed_path(row["path"], base), row["label"].strip()
     if not path or not (label or may_be_none):
-        hint = "" if label or may_be_none else "; a video may have no label with train --multi-label alone"
+        hint = "" if label or may_be_none else "; only with `multi_label=True` may a video have no label"
         raise ManifestError(f"{where}: path {path!r} and label {label!r}; give both{hint}")
     start_s, end_s = (_seconds(row.get(column), where) for column in ("start", "end"))
     if start_s is not None and end_s is not None and end_s <= start_s:

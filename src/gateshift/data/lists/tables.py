@@ -1,4 +1,4 @@
-"""Text files and tables that users write, read with one clear line for whatever is wrong with them."""
+"""Text files and tables that users write, read with a one-line error for whatever is wrong with them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gateshift.errors import ManifestError
 
 @contextmanager
 def open_text(path: Path, *, errors: str = "strict") -> Iterator[TextIO]:
-    """A text file in UTF-8 to be read line by line: not even its text is held in whole.
+    """A text file in UTF-8, to be read line by line, so that it is never in memory as a whole.
 
     Raises:
         ManifestError: If it is something else.
@@ -45,23 +45,23 @@ def listed_path(text: str, base: Path) -> str:
 
 
 def printable(text: str) -> str:
-    """A name as it can be written and drawn: what is no text in a name of a file becomes ``\\udc..``."""
+    """A file name as it can be written and drawn: bytes that are not valid UTF-8 become ``\\udc..``."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def read_table(
     path: Path, columns: Sequence[str], *, advice: str = "correct it", errors: str = "strict"
 ) -> Iterator[tuple[str, dict[str, str]]]:
-    """The rows of a CSV, each as where it is and its fields by the names that the first line gives them.
+    """The rows of a CSV, each as its place and its fields by the column names of the first line.
 
-    Fields are as they stand, spaces around them too. Those that are not wanted may be missing at the end of a row, and
-    are empty then.
+    Fields keep their outer spaces. Columns that are not required may be missing at the end of a row, and are empty
+    then.
 
     Args:
         path: The file.
-        columns: The names that the first line must give, among others.
-        advice: What to do if it does not.
-        errors: What becomes of bytes that are no text: an error, or "surrogateescape".
+        columns: Required columns; there may be others.
+        advice: What to do if they are missing.
+        errors: What becomes of bytes that are not UTF-8: an error, or "surrogateescape".
 
     Raises:
         ManifestError: If there is no such table, or a row lacks one of these fields or has more than there are names.
@@ -113,11 +113,11 @@ def read_pairs(
 
 
 def read_paths(file: Path) -> frozenset[str]:
-    """What the column ``path`` of a table holds.
+    """The column ``path`` of a table.
 
     Raises:
         ManifestError: If there is no such file or column.
     """
-    # Names of files may hold what is no text, and begin or end with a space.
+    # File names may not be valid UTF-8, and may begin or end with a space.
     listed = [row["path"] for _, row in read_table(file, ["path"], errors="surrogateescape")]
     return frozenset(listed).union(map(str.strip, listed))

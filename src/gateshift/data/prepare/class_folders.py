@@ -7,114 +7,124 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from gateshift.data.lists.label_checks import check_several
+from gateshift.data.lists.labels import check_several
 from gateshift.data.lists.splits import Split, folders_of
 from gateshift.data.lists.tables import printable
+from gateshift.data.prepare.annotations import Item, Listing
 from gateshift.data.prepare.group_split import find_groups, split_groups
-from gateshift.data.prepare.listing import Item, Listing, Source
+from gateshift.data.prepare.settings import PrepareSettings
 from gateshift.data.video.folders import FolderSearch, find_videos, folders_in
-from gateshift.errors import ManifestError, SettingsError
+from gateshift.errors import ManifestError
+
+Videos = Mapping[str, Sequence[Path]]  # of each class
+Sorted = Sequence[tuple[Path, str, Split]]  # videos with their class and list
 
 
-def read_class_folders(source: Source) -> Listing:
-    """List ``train/CLASS/VIDEO`` and ``val/CLASS/VIDEO``, or split ``CLASS/VIDEO`` by ``source.val_share``.
+def read_class_folders(settings: PrepareSettings, _: Path) -> Listing:
+    """List ``train/CLASS/VIDEO`` and ``val/CLASS/VIDEO``, or split ``CLASS/VIDEO`` by ``val_share``.
 
     Raises:
         ManifestError: If there are no class folders, one has no videos, val has a class that train lacks, or a video
             is of no group or a group in both lists where groups are told apart.
-        SettingsError: If the share is not between 0 and 1, or the pattern of groups is no regular expression.
+        SettingsError: If ``group_pattern`` is no regular expression.
     """
-    if not 0 < source.val_share < 1:
-        raise SettingsError(f"--val-share {source.val_share}; it must be above 0 and below 1; try 0.2")
-    names = folders_in(source.root)
-    train_names, val_names = folders_of("train", names), folders_of("val", names)
-    if train_names and val_names:
-        return _presplit(source, train_names, val_names, sorted(set(names) - {*train_names, *val_names}))
-    for name in (*train_names, *val_names):
-        if all(video.parent.name != name for video in find_videos(source.root / name)):  # it is no class
-            wanted = "val or validation or test" if name in train_names else "train"
+    root = settings.root
+    names = folders_in(root)
+    train, val = folders_of("train", names), folders_of("val", names)
+    if train and val:
+        return _read_split(settings, train, val, sorted(set(names) - {*train, *val}))
+    for name in (*train, *val):
+        if all(video.parent.name != name for video in find_videos(root / name)):  # it is no class
+            wanted = "val or validation or test" if name in train else "train"
             raise ManifestError(
-                f"{source.root}: {name} is there, and {wanted} beside it is not; add it, or give "
-                f"{source.root / name} to split its classes"
+                f"{root}: {name} is there, and {wanted} beside it is not; add it, or give {root / name} to split its "
+                "classes"
             )
-    return _split(source)
+    return _split(settings)
 
 
-def _presplit(source: Source, train_names: Sequence[str], val_names: Sequence[str], others: Sequence[str]) -> Listing:
-    train, val = train_names[0], val_names[0]
-    if len(train_names) > 1:
-        raise ManifestError(f"{source.root}: {' and '.join(train_names)} are both there, and one is train; keep one")
+def _read_split(settings: PrepareSettings, train: Sequence[str], val: Sequence[str], others: Sequence[str]) -> Listing:
+    root = settings.root
+    if len(train) > 1:
+        raise ManifestError(f"{root}: {' and '.join(train)} are both there, and one is train; keep one")
     search = FolderSearch()
-    learned = _videos(search, source, source.root / train)
-    check_several(list(learned), source.root / train)
-    validated = _videos(search, source, source.root / val)
-    unknown = sorted(set(validated) - set(learned))
+    train_videos = _videos(search, settings, root / train[0])
+    check_several(list(train_videos), root / train[0])
+    val_videos = _videos(search, settings, root / val[0])
+    unknown = sorted(set(val_videos) - set(train_videos))
     if unknown:
         raise ManifestError(
-            f"{source.root}: class {unknown[0]!r} is in {val} and not in {train}, which has {len(learned)} "
+            f"{root}: class {unknown[0]!r} is in {val[0]} and not in {train[0]}, which has {len(train_videos)} "
             "classes; add it there, or take it out"
         )
-    lists: tuple[tuple[dict[str, list[Path]], Split], ...] = ((learned, "train"), (validated, "val"))
-    items = [(path, label, split) for videos, split in lists for label in videos for path in videos[label]]
-    if source.group_pattern is not None:
-        _check_groups(source.root, items, source.group_pattern)
-    notes = [f"val is made of {val}; {name} is not used" for name in val_names[1:]]
-    skipped = None if source.skip is None else source.skip.resolve()
-    notes += [
-        f"lists are made of {train} and {val}; {name} is not used"
-        for name in others
-        if (source.root / name).resolve() != skipped
+    lists: tuple[tuple[Videos, Split], ...] = ((train_videos, "train"), (val_videos, "val"))
+    videos = [(path, label, split) for by_class, split in lists for label in by_class for path in by_class[label]]
+    if settings.group_pattern is not None:
+        _check_groups(root, videos, settings.group_pattern)
+    out = settings.out.resolve()
+    notes = [
+        *(f"val is made of {val[0]}; {name} is not used" for name in val[1:]),
+        *(
+            f"lists are made of {train[0]} and {val[0]}; {name} is not used"
+            for name in others
+            if (root / name).resolve() != out
+        ),
+        *search.notes(),
     ]
-    notes += search.notes()
-    return _listing(source.root, items, sorted(learned), notes)
+    return _listing(root, videos, sorted(train_videos), notes)
 
 
-def _split(source: Source) -> Listing:
+def _split(settings: PrepareSettings) -> Listing:
+    root = settings.root
     search = FolderSearch()
-    videos = _videos(search, source, source.root)
-    check_several(list(videos), source.root)
+    by_class = _videos(search, settings, root)
+    check_several(list(by_class), root)
     notes = list(search.notes())
-    if source.group_pattern is not None:
-        return _split_groups(source, videos, source.group_pattern, notes)
-    items: list[tuple[Path, str, Split]] = []
-    for label, paths in videos.items():
-        num_val = min(max(round(len(paths) * source.val_share), 1), len(paths) - 1)
+    if settings.group_pattern is None:
+        videos = _split_each_class(root, by_class, settings.val_share, notes)
+    else:
+        videos = _split_by_groups(root, by_class, settings.val_share, settings.group_pattern, notes)
+    return _listing(root, videos, sorted(by_class), notes)
+
+
+def _split_each_class(root: Path, by_class: Videos, val_share: float, notes: list[str]) -> Sorted:
+    videos: list[tuple[Path, str, Split]] = []
+    for label, paths in by_class.items():
+        num_val = min(max(round(len(paths) * val_share), 1), len(paths) - 1)
         if not num_val:
             notes.append(f"class {label!r} has 1 video, which goes to train; val has none of it")
-        # By a digest of its name, a video stays in its list wherever the folder lies and whatever it is joined by.
-        chosen = set(sorted(paths, key=lambda path: _digest(path, source.root))[:num_val])
-        items += [(path, label, "val" if path in chosen else "train") for path in paths]
-    if all(split == "train" for _, _, split in items):
-        raise ManifestError(f"{source.root}: no class has 2 videos, one to learn from and one for val; add some")
-    return _listing(source.root, items, sorted(videos), notes)
+        # Sorted by a digest of its name, a video stays in its list when the folder moves or others join it.
+        chosen = set(sorted(paths, key=lambda path: _digest(path, root))[:num_val])
+        videos += [(path, label, "val" if path in chosen else "train") for path in paths]
+    if all(split == "train" for _, _, split in videos):
+        raise ManifestError(f"{root}: no class has 2 videos, one for train and one for val; add some")
+    return videos
 
 
-def _split_groups(source: Source, videos: Mapping[str, Sequence[Path]], pattern: str, notes: Sequence[str]) -> Listing:
-    paths = [(path, label) for label in videos for path in videos[label]]
+def _split_by_groups(root: Path, by_class: Videos, val_share: float, pattern: str, notes: list[str]) -> Sorted:
+    paths = [(path, label) for label in by_class for path in by_class[label]]
     labels = [label for _, label in paths]
-    groups = _groups(source.root, [path for path, _ in paths], pattern)
-    in_val = split_groups(labels, groups, val_share=source.val_share)
+    groups = _groups(root, [path for path, _ in paths], pattern)
+    in_val = split_groups(labels, groups, val_share=val_share)
     if not any(in_val):
         raise ManifestError(
-            f"{source.root}: --group-pattern {pattern!r} finds no class with videos of 2 groups, one to learn from and "
-            f"one for val ({groups[0]!r} is a group); add videos, or change it"
+            f"{root}: `group_pattern` {pattern!r} finds no class with videos of 2 groups, one for train and one for "
+            f"val ({groups[0]!r} is a group); add videos, or change it"
         )
-    items: list[tuple[Path, str, Split]] = [
-        (path, label, "val" if chosen else "train") for (path, label), chosen in zip(paths, in_val, strict=True)
-    ]
-    return _listing(source.root, items, sorted(videos), [*notes, *_group_notes(labels, groups, in_val)])
+    notes += _group_notes(labels, groups, in_val)
+    return [(path, label, "val" if chosen else "train") for (path, label), chosen in zip(paths, in_val, strict=True)]
 
 
 def _group_notes(labels: Sequence[str], groups: Sequence[str], in_val: Sequence[bool]) -> list[str]:
-    """How the split came out: which groups are where, and what val has of each class."""
-    validated = {group for group, chosen in zip(groups, in_val, strict=True) if chosen}
-    learned = set(groups) - validated
+    """Which groups are in which list, and how much of each class val has."""
+    val_groups = {group for group, chosen in zip(groups, in_val, strict=True) if chosen}
+    train_groups = set(groups) - val_groups
     num_all = Counter(labels)
     num_val = Counter(label for label, chosen in zip(labels, in_val, strict=True) if chosen)
     shares = [num_val[label] / num_all[label] for label in num_val]
     notes = [
-        f"groups: {len(learned)} in train, such as {min(learned)!r}, {len(validated)} in val, such as "
-        f"{min(validated)!r}; val has {min(shares):.2f} to {max(shares):.2f} of the videos of each of its classes"
+        f"groups: {len(train_groups)} in train, such as {min(train_groups)!r}, {len(val_groups)} in val, such as "
+        f"{min(val_groups)!r}; val has {min(shares):.2f} to {max(shares):.2f} of the videos of each of its classes"
     ]
     for label in sorted(num_all.keys() - num_val.keys()):
         num_groups = len({group for group, own in zip(groups, labels, strict=True) if own == label})
@@ -129,16 +139,16 @@ def _groups(root: Path, paths: Sequence[Path], pattern: str) -> list[str]:
     return find_groups([path.relative_to(root).as_posix() for path in paths], pattern)
 
 
-def _check_groups(root: Path, items: Sequence[tuple[Path, str, Split]], pattern: str) -> None:
-    """Raise ManifestError if a folder that is split already has a group on both sides."""
-    groups = _groups(root, [path for path, _, _ in items], pattern)
+def _check_groups(root: Path, videos: Sorted, pattern: str) -> None:
+    """Raise ManifestError if a folder that is split already has a group in both lists."""
+    groups = _groups(root, [path for path, _, _ in videos], pattern)
     first: dict[str, tuple[Path, Split]] = {}
-    for group, (path, _, split) in zip(groups, items, strict=True):
+    for group, (path, _, split) in zip(groups, videos, strict=True):
         other, other_split = first.setdefault(group, (path, split))
         if other_split != split:
             raise ManifestError(
                 f"{root}: group {group!r} is in both lists, with {other.relative_to(root)} and "
-                f"{path.relative_to(root)}; move its videos to one side, or leave --group-pattern out"
+                f"{path.relative_to(root)}; move its videos to one list, or leave `group_pattern` out"
             )
 
 
@@ -146,9 +156,9 @@ def _digest(path: Path, root: Path) -> bytes:
     return hashlib.sha256(path.relative_to(root).as_posix().encode("utf-8", "surrogateescape")).digest()
 
 
-def _videos(search: FolderSearch, source: Source, place: Path) -> dict[str, list[Path]]:
+def _videos(search: FolderSearch, settings: PrepareSettings, place: Path) -> Videos:
     """The videos of each class folder in a place, both sorted."""
-    videos = search.classes(place, skip=source.skip)
+    videos = search.classes(place, skip=settings.out)
     for label, found in videos.items():
         if not found:
             aside = "; ".join(search.notes())
@@ -160,9 +170,7 @@ def _videos(search: FolderSearch, source: Source, place: Path) -> dict[str, list
     return videos
 
 
-def _listing(
-    root: Path, videos: Sequence[tuple[Path, str, Split]], classes: Sequence[str], notes: Sequence[str]
-) -> Listing:
+def _listing(root: Path, videos: Sorted, classes: Sequence[str], notes: Sequence[str]) -> Listing:
     plain = [path if path.is_dir() else path.with_suffix("") for path, _, _ in videos]
     times = Counter(plain)
     folders = {folder for path, _, _ in videos for folder in path.parents}  # a.mp4 beside a/b.mp4 keeps its suffix
@@ -170,6 +178,8 @@ def _listing(
     for (path, label, split), short in zip(videos, plain, strict=True):
         name = (short if times[short] == 1 and short not in folders else path).relative_to(root).as_posix()
         if set("\n\r") & set(name) or printable(name) != name:
-            raise ManifestError(f"{str(path)!r}: a list cannot hold this name; rename it, as text without line breaks")
+            raise ManifestError(
+                f"{str(path)!r}: a list cannot hold this name; rename it to valid UTF-8 without line breaks"
+            )
         items.append(Item(name, label, split, (path.name,), (path.parent.relative_to(root).as_posix(),)))
     return Listing(tuple(classes), tuple(items), notes=tuple(notes))

@@ -10,48 +10,51 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from gateshift.data.lists.splits import Split, folders_of
-from gateshift.data.prepare.annotation_files import find_file, read_json, read_lines, read_records, read_rows
+from gateshift.data.prepare.annotations import (
+    Item,
+    Listing,
+    check_classes,
+    collect,
+    find_file,
+    missing_file,
+    read_json,
+    read_lines,
+    read_records,
+    read_rows,
+)
 from gateshift.data.prepare.class_folders import read_class_folders
-from gateshift.data.prepare.listing import DatasetName, Edition, Item, Listing, Source, check_classes, collect
+from gateshift.data.prepare.settings import DatasetName, Edition, PrepareSettings
 from gateshift.data.video.folders import folders_in
 from gateshift.errors import ManifestError, SettingsError
 
 Rows = Iterator[tuple[str, Item]]
 
 
-def read_annotations(dataset: DatasetName, source: Source) -> Listing:
+def read_annotations(settings: PrepareSettings) -> Listing:
     """Read which videos a data set lists, and their classes.
 
     Raises:
         ManifestError: If a folder or an annotation file is missing or faulty.
-        SettingsError: If an option is missing, or is not for this data set.
+        SettingsError: If ``task`` is missing, or ``group_pattern`` is no regular expression.
     """
-    for place in (source.root, source.folder):
+    folder = settings.root if settings.annotations is None else settings.annotations
+    for place in (settings.root, folder):
         if not place.is_dir():
             raise ManifestError(f"{place}: no such folder; give the folder of the data set")
-    if source.edition is not None and dataset != "diving48":
-        raise SettingsError(f"--edition {source.edition} with {dataset}; it is for diving48 alone; leave it out")
-    if source.task is not None and dataset != "epic-kitchens-100":
-        raise SettingsError(f"--task {source.task} with {dataset}; it is for epic-kitchens-100 alone; leave it out")
-    if source.group_pattern is not None and dataset != "folder":
-        raise SettingsError(
-            f"--group-pattern {source.group_pattern!r} with {dataset}, whose own lists are taken; it is for folder "
-            "alone; leave it out"
-        )
-    return FORMATS[dataset](source)
+    return FORMATS[settings.dataset](settings, folder)
 
 
-def _something_v1(source: Source) -> Listing:
-    return _twentybn_csv(source, "something-something-v1")
+def _something_v1(_: PrepareSettings, folder: Path) -> Listing:
+    return _twentybn_csv(folder, "something-something-v1")
 
 
-def _jester(source: Source) -> Listing:
-    return _twentybn_csv(source, "jester-v1")
+def _jester(_: PrepareSettings, folder: Path) -> Listing:
+    return _twentybn_csv(folder, "jester-v1")
 
 
-def _twentybn_csv(source: Source, name: str) -> Listing:
+def _twentybn_csv(folder: Path, name: str) -> Listing:
     """Lists of ``id;class name``. The label file's order is nobody's: published models number the sorted names."""
-    files = [find_file(source.folder, [f"{name}-{part}.csv"]) for part in ("labels", "train", "validation")]
+    files = [find_file(folder, [f"{name}-{part}.csv"]) for part in ("labels", "train", "validation")]
     classes = check_classes(files[0], sorted(text for _, text in read_lines(files[0])))
 
     def rows(path: Path, split: Split) -> Rows:
@@ -64,10 +67,10 @@ def _twentybn_csv(source: Source, name: str) -> Listing:
     return collect(itertools.chain(rows(files[1], "train"), rows(files[2], "val")), classes, files)
 
 
-def _something_v2(source: Source) -> Listing:
+def _something_v2(_: PrepareSettings, folder: Path) -> Listing:
     name = "something-something-v2"
     labels, *lists = (
-        find_file(source.folder, [f"{part}.json", f"{name}-{part}.json"]) for part in ("labels", "train", "validation")
+        find_file(folder, [f"{part}.json", f"{name}-{part}.json"]) for part in ("labels", "train", "validation")
     )
     classes = check_classes(labels, _numbered(labels, read_json(labels, dict)))
 
@@ -90,11 +93,10 @@ def _numbered(path: Path, numbers: dict[str, object]) -> list[str]:
     return [by_number[str(number)] for number in range(len(numbers))]
 
 
-def _diving48(source: Source) -> Listing:
-    prefix = _diving_prefix(source.folder, source.edition)
+def _diving48(settings: PrepareSettings, folder: Path) -> Listing:
+    prefix = _diving_prefix(folder, settings.edition)
     vocabulary, *lists = (
-        find_file(source.folder, [name])
-        for name in ("Diving48_vocab.json", f"{prefix}_train.json", f"{prefix}_test.json")
+        find_file(folder, [name]) for name in ("Diving48_vocab.json", f"{prefix}_train.json", f"{prefix}_test.json")
     )
     dives = read_json(vocabulary, list)
     for number, dive in enumerate(dives):
@@ -118,28 +120,25 @@ def _diving_prefix(folder: Path, edition: Edition | None) -> str:
     there = [prefix for prefix in prefixes.values() if (folder / f"{prefix}_train.json").is_file()]
     if len(there) > 1:
         raise ManifestError(
-            f"{folder}: both editions of Diving48 are there, whose labels differ; choose with --edition v1 or "
-            "--edition v2 (v2 is the corrected one)"
+            f"{folder}: both editions of Diving48 are there, whose labels differ; set `edition` to v1 or "
+            "v2 (v2 is the corrected one)"
         )
     if not there:
-        names = " or ".join(f"{prefix}_train.json" for prefix in prefixes.values())
-        raise ManifestError(
-            f"{folder}: no annotation file {names} is there; put it there, or say with --annotations where it lies"
-        )
+        raise missing_file(folder, [f"{prefix}_train.json" for prefix in prefixes.values()])
     return there[0]
 
 
-def _kinetics(source: Source) -> Listing:
+def _kinetics(settings: PrepareSettings, folder: Path) -> Listing:
     """The classes are those of the training list, sorted."""
-    train = find_file(source.folder, ["train.csv"], pattern="*train.csv")
-    val = find_file(source.folder, ["val.csv", "validate.csv"], pattern="*val*.csv")
-    folders = folders_in(source.root)
+    train = find_file(folder, ["train.csv"], pattern="*train.csv")
+    val = find_file(folder, ["val.csv", "validate.csv"], pattern="*val*.csv")
+    folders = folders_in(settings.root)
     tops: dict[Split, tuple[str, ...]] = {
         split: tuple(dict.fromkeys((split, *folders_of(split, folders)))) for split in ("train", "val")
     }
-    learned = list(_kinetics_rows(train, "train", tops["train"]))
-    classes = sorted({item.label for _, item in learned})
-    return collect(itertools.chain(learned, _kinetics_rows(val, "val", tops["val"])), classes, (train, val))
+    training = list(_kinetics_rows(train, "train", tops["train"]))
+    classes = sorted({item.label for _, item in training})
+    return collect(itertools.chain(training, _kinetics_rows(val, "val", tops["val"])), classes, (train, val))
 
 
 def _kinetics_rows(path: Path, split: Split, tops: Sequence[str]) -> Rows:
@@ -148,7 +147,7 @@ def _kinetics_rows(path: Path, split: Split, tops: Sequence[str]) -> Rows:
     for where, row in read_rows(path, ("label", "youtube_id", "time_start", "time_end")):
         video, label = row["youtube_id"], row["label"]
         if not label:
-            raise ManifestError(f"{where}: no label; give the labelled lists, train and val, not test")
+            raise ManifestError(f"{where}: no label; give the labeled lists, train and val, not test")
         if label not in folders:
             spellings = dict.fromkeys((label, label.replace(" ", "_")))
             below = [f"{top}/{name}" for top in tops for name in spellings]
@@ -162,12 +161,12 @@ def _kinetics_rows(path: Path, split: Split, tops: Sequence[str]) -> Rows:
         yield where, Item(name, label, split, (f"{name}.mp4", f"{video}.mp4"), folders[label])
 
 
-def _epic_kitchens(source: Source) -> Listing:
-    if source.task is None:
-        raise SettingsError("epic-kitchens-100 has three kinds of classes; choose with --task verb, noun or action")
+def _epic_kitchens(settings: PrepareSettings, folder: Path) -> Listing:
+    task = settings.task
+    if task is None:
+        raise SettingsError("epic-kitchens-100 has three kinds of classes; set `task` to verb, noun or action")
     train, val, verb_file, noun_file = files = [
-        find_file(source.folder, [f"EPIC_100_{part}.csv"])
-        for part in ("train", "validation", "verb_classes", "noun_classes")
+        find_file(folder, [f"EPIC_100_{part}.csv"]) for part in ("train", "validation", "verb_classes", "noun_classes")
     ]
     verbs, nouns = _epic_classes(verb_file), _epic_classes(noun_file)
     rows: list[tuple[str, Item]] = []
@@ -177,14 +176,14 @@ def _epic_kitchens(source: Source) -> Listing:
             verb, verb_name = _epic_class(where, row, "verb", verbs)
             noun, noun_name = _epic_class(where, row, "noun", nouns)
             action = actions.setdefault((verb, noun), f"{verb_name} {noun_name}")
-            label = {"verb": verb_name, "noun": noun_name, "action": action}[source.task]
+            label = {"verb": verb_name, "noun": noun_name, "action": action}[task]
             rows.append((where, _epic_item(where, row, label, split)))
     names = {
         "verb": [verbs[number] for number in sorted(verbs)],
         "noun": [nouns[number] for number in sorted(nouns)],
         "action": [actions[pair] for pair in sorted(actions)],
-    }[source.task]
-    return collect(rows, check_classes(verb_file if source.task == "verb" else noun_file, names), files)
+    }[task]
+    return collect(rows, check_classes(verb_file if task == "verb" else noun_file, names), files)
 
 
 _EPIC_COLUMNS = (
@@ -238,7 +237,7 @@ def _clock_s(text: str) -> float:
     return round(int(hours) * 3600 + int(minutes) * 60 + float(seconds), 6)
 
 
-FORMATS: dict[DatasetName, Callable[[Source], Listing]] = {
+FORMATS: dict[DatasetName, Callable[[PrepareSettings, Path], Listing]] = {
     "something-v1": _something_v1,
     "something-v2": _something_v2,
     "jester": _jester,

@@ -1,7 +1,7 @@
-"""Counting the frames of many videos, and extracting them to folders of images or to one file a video.
+"""Count the frames of many videos, and write them to folders of images or to one file per video.
 
-Both run in threads: FFmpeg and the JPEG encoder work outside of Python's lock, so that threads share the cores
-as processes would, and there is no second copy of torch in memory and no process to leave behind.
+Both run in threads: FFmpeg and the JPEG encoder release Python's lock, so that threads use all cores as processes
+would, without a second copy of torch in memory.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from gateshift.files import atomic_write, remove
 
 _WAITING_PER_WORKER = 16
 
-# The time between two frames that a part begins and ends with, in seconds; None for the video's own ends.
+# Start and end of a part in seconds; None for the video's own.
 Span = tuple[float | None, float | None]
 WHOLE: Span = (None, None)
 
@@ -39,9 +39,9 @@ _Result = TypeVar("_Result")
 def in_threads(
     work: Callable[[_Task], _Result], tasks: Iterable[_Task], *, workers: int, stop: Event
 ) -> Generator[_Result, None, None]:
-    """Results of the tasks, in their order, worked on side by side; few wait in memory at a time.
+    """Results of the tasks, in their order, computed in parallel; few are in memory at a time.
 
-    Close the iterator to end it early: ``stop`` is then set, which long work looks at, and no further task begins.
+    Closing the iterator ends it early: it sets ``stop``, at which long work ends too, and starts no further task.
     """
     pool = ThreadPoolExecutor(workers)
     waiting: deque[Future[_Result]] = deque()
@@ -58,11 +58,10 @@ def in_threads(
 
 
 def find_frames(path: Path, parts: Sequence[Span] = (WHOLE,)) -> list[range]:
-    """Find the numbers of the frames of each part of a video; the file is gone through once.
+    """Find the frame numbers of each part of a video; the file is read once.
 
     Returns:
-        A range for each part, empty where no frame is in it. Its length is the ``num_frames`` that ``open_video``
-        gives for the part.
+        A range for each part, empty if it has no frame, of the length that ``open_video`` gives for the part.
 
     Raises:
         VideoError: If the video cannot be opened, or an image of a frame folder is empty.
@@ -93,13 +92,13 @@ def _check_images(folder: Path) -> None:
 
 
 class FrameStore(Protocol):
-    """How the frames of a video are kept: a folder of images, or one file.
+    """How the frames of a video are stored: a folder of images, or one file.
 
     Attributes:
-        folder: Where they lie in the folder of the lists.
-        suffix: Of the name that they are kept under.
-        short_side_px: What larger frames are resized to; None to keep their size.
-        jpeg_quality: Of the images, in 1..95.
+        folder: Folder for all of them, in the output folder.
+        suffix: Suffix of the name of each.
+        short_side_px: Short side that larger frames are resized to; None to keep their size.
+        jpeg_quality: JPEG quality in 1..95.
     """
 
     @property
@@ -115,14 +114,14 @@ class FrameStore(Protocol):
     def jpeg_quality(self) -> int: ...
 
     def is_whole(self, target: Path, num_frames: int) -> bool:
-        """Whether so many frames are there already."""
+        """Whether all frames are stored already."""
 
     def write(self, target: Path, images: Iterable[bytes]) -> None:
-        """Write images, each the bytes of a JPEG file, to a target that is not there yet."""
+        """Write images, each the bytes of a JPEG file, to a target that does not exist."""
 
 
 class FrameFolders:
-    """Frames kept as the images of a folder, at their own size."""
+    """Frames stored as the images of a folder, at their own size."""
 
     folder = "frames"
     suffix = ""
@@ -130,7 +129,7 @@ class FrameFolders:
     jpeg_quality = 95
 
     def is_whole(self, target: Path, num_frames: int) -> bool:
-        """Whether a folder of so many files is there."""
+        """Whether the folder exists with this many files."""
         return target.is_dir() and len(os.listdir(target)) == num_frames  # noqa: PTH208 - iterdir is slower
 
     def write(self, target: Path, images: Iterable[bytes]) -> None:
@@ -153,19 +152,18 @@ def extract_frames(
 ) -> list[bool | VideoError]:
     """Write frames of a video as JPEG images, each clip of it to a folder or file of its own.
 
-    It has its final name only when it is whole; until then its name is hidden. One that is already whole is left
-    as it is.
+    A folder or file has a hidden name until it is complete. Complete ones stay as they are.
 
     Args:
         path: The video.
-        clips: The folder or file to write, and the numbers of the frames to put there.
+        clips: The folder or file to write, and the numbers of its frames.
         stop: Ends the work between two frames, once it is set.
         store: Whether folders or files are written.
-        square_pixels: As for ``open_video``, as images do not say what their pixels are like.
+        square_pixels: As for ``open_video``, as images do not store the shape of their pixels.
 
     Returns:
-        For each clip True if it was written now, False if it was there already or the work was stopped, and the
-        error if a frame of it cannot be decoded.
+        For each clip, True if it was written, False if it existed already or the work was stopped, or the error if
+        one of its frames cannot be decoded.
 
     Raises:
         VideoError: If the video cannot be opened.
@@ -184,7 +182,7 @@ def extract_frames(
 
 
 class _StoppedError(Exception):
-    """The work is to end."""
+    """The work was told to end."""
 
 
 def _write_whole(target: Path, images: Iterable[bytes], store: FrameStore) -> bool:

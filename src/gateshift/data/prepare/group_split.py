@@ -1,4 +1,4 @@
-"""Splitting videos into train and val by groups: what belongs together, such as one person or recording, stays so.
+"""Split videos into train and val by groups, such as persons or recordings, each of which stays in one list.
 
 scikit-learn's ``StratifiedGroupKFold`` may leave train without a class, and refuses fewer videos of a class than folds.
 """
@@ -14,7 +14,7 @@ from scipy.sparse import bmat, csr_array
 
 from gateshift.errors import ManifestError, SettingsError
 
-# Beyond so many steps the solver's best split so far is taken; a number of seconds would give another in each run.
+# After this many nodes the solver's best split so far is used; a time limit would give another split in each run.
 _MAX_NODES = 100
 
 
@@ -23,8 +23,8 @@ def find_groups(names: Sequence[str], pattern: str) -> list[str]:
 
     Args:
         names: Paths of the videos below the data set's root, with forward slashes.
-        pattern: Regular expression that is searched for in a name. The group is what its parentheses match, joined by
-            spaces where they are several, or all that it matches where there are none.
+        pattern: Regular expression to search for in a name. The group is the text that its parentheses match, joined
+            by spaces if there are several, or the whole match if there are none.
 
     Returns:
         One for each name.
@@ -40,7 +40,7 @@ def find_groups(names: Sequence[str], pattern: str) -> list[str]:
         compiled = re.compile(pattern)
     except re.error as error:
         raise SettingsError(
-            f"--group-pattern {pattern!r} is no regular expression: {error}; try one such as 'P[0-9]+'"
+            f"`group_pattern` {pattern!r} is no regular expression: {error}; try one such as 'P[0-9]+'"
         ) from None
     groups = []
     for name in names:
@@ -48,19 +48,19 @@ def find_groups(names: Sequence[str], pattern: str) -> list[str]:
         group = " ".join(part for part in match.groups() or (match[0],) if part) if match else ""
         if not group:
             raise ManifestError(
-                f"{name}: --group-pattern {pattern!r} finds nothing in it; a pattern finds the group in the path of "
-                "every video; change it, or rename the video"
+                f"{name}: `group_pattern` {pattern!r} finds nothing in it, and must find a group in the path of every "
+                "video; change it, or rename the video"
             )
         groups.append(group)
     return groups
 
 
 def split_groups(labels: Sequence[str], groups: Sequence[str], *, val_share: float) -> list[bool]:
-    """Choose the groups that go to val, so that each class has about a share of its videos there.
+    """Choose the groups for val so that about the same share of each class is in them.
 
-    Train has some of every class; val of as many classes as groups allow. Of these splits it is the one in which
-    the share of each class is the nearest to ``val_share``, on average over the classes; of more than a few tens of
-    groups it may be one that is only close to it. A mixed-integer program finds it.
+    Train has videos of every class, val of as many classes as possible. Among these splits, a mixed-integer program
+    finds the one with the smallest mean distance of the classes' shares from ``val_share``; with more than a few tens
+    of groups, the result may be slightly worse than the best.
 
     Args:
         labels: The class of each video.
@@ -68,7 +68,7 @@ def split_groups(labels: Sequence[str], groups: Sequence[str], *, val_share: flo
         val_share: Above 0 and below 1.
 
     Returns:
-        For each video, whether it goes to val. The order of the videos changes nothing.
+        For each video, whether it goes to val. The order of the videos does not matter.
 
     >>> split_groups(["a", "b"] * 3, ["x", "x", "y", "y", "y", "y"], val_share=0.3)
     [True, True, False, False, False, False]
@@ -81,8 +81,8 @@ def split_groups(labels: Sequence[str], groups: Sequence[str], *, val_share: flo
     shares = counts.multiply(1 / counts.sum(axis=1)[:, None]).tocsr()
     has = (counts > 0).astype(float)
 
-    # Unknown are, in this order: whether a group is in val; how far the share of each class is off; and whether a
-    # class is missing in val, which costs more than any share can.
+    # The unknowns, in this order: whether a group is in val; how far the share of each class is off; whether a class
+    # is missing in val, which costs more than any share can.
     one = csr_array(np.eye(num_classes))
     rows = bmat([[shares, -one, None], [shares, one, None], [has, None, one], [has, None, None]], format="csr")
     full, free = np.ones(num_classes), np.full(num_classes, np.inf)

@@ -7,47 +7,27 @@ import io
 import os
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 
 from gateshift.data.lists.class_pairs import find_mirror_pairs
 from gateshift.data.lists.manifest import CLASSES_FILE, MIRROR_COLUMNS, MIRROR_FILE
-from gateshift.data.lists.splits import Split
-from gateshift.data.prepare.listing import Item
+from gateshift.data.prepare.videos import FoundVideo, unusable
 from gateshift.errors import ManifestError
 from gateshift.files import atomic_write
 
 TRAIN_FILE, VAL_FILE, MISSING_FILE = "train.csv", "val.csv", "missing.csv"
 
 
-@dataclass(frozen=True)
-class UnusableVideo:
-    """A listed video that cannot be used, and why."""
-
-    id: str
-    split: Split
-    reason: str
-
-
-@dataclass(frozen=True)
-class ListedClip:
-    """A video, or a part of one, as a list names it."""
-
-    item: Item
-    path: Path
-    num_frames: int
-
-
 def check_out(out: Path, *, overwrite: bool, begun: str | None) -> None:
-    """Raise ManifestError if there is something in a folder that is to be written.
+    """Raise ManifestError if the output folder holds something.
 
     Args:
         out: The folder; it may be missing.
         overwrite: Whether its lists may be replaced.
-        begun: The folder of frames that may be there, as an earlier run has begun it; None for none.
+        begun: A folder in it that may exist, as a stopped run leaves it; None for none.
     """
     if out.exists() and not out.is_dir():
-        raise ManifestError(f"{out}: is a file; choose a folder with --out")
+        raise ManifestError(f"{out}: is a file; choose a folder")
     if overwrite or not out.exists():
         return
     others = sorted(path.name for path in out.iterdir() if not path.name.startswith("."))
@@ -56,7 +36,7 @@ def check_out(out: Path, *, overwrite: bool, begun: str | None) -> None:
     if others:
         raise ManifestError(
             f"{out} exists and holds {others[0]}{' and more' if len(others) > 1 else ''}; "
-            "choose another folder, or replace the lists in it with --overwrite"
+            "choose another folder, or replace the lists in it with `overwrite=True`"
         )
 
 
@@ -65,37 +45,35 @@ def check_sources_stay(out: Path, sources: Iterable[Path]) -> None:
     written = {(out / name).resolve() for name in (TRAIN_FILE, VAL_FILE, CLASSES_FILE, MIRROR_FILE, MISSING_FILE)}
     for source in sources:
         if source.resolve() in written:
-            raise ManifestError(f"{out}: holds {source.name} of the data set itself; choose another folder with --out")
+            raise ManifestError(f"{out}: holds {source.name} of the data set itself; set `out` to another folder")
 
 
-def write_lists(
-    out: Path, classes: Sequence[str], clips: Sequence[ListedClip], problems: Sequence[UnusableVideo], *, timed: bool
-) -> tuple[Path, ...]:
-    """Write the lists of a data set; each appears when it is whole.
+def write_lists(out: Path, classes: Sequence[str], videos: Sequence[FoundVideo], *, timed: bool) -> tuple[Path, ...]:
+    """Write the lists of a data set, all or none of them.
 
     Args:
-        out: Folder to write; made if missing.
+        out: Output folder; created if missing.
         classes: All class names, in the order of their numbers.
-        clips: What is listed.
-        problems: What is left out.
-        timed: Whether clips that are parts of videos are listed with their times.
+        videos: All videos; those with a problem are written to ``missing.csv``.
+        timed: Whether parts of videos are listed with their times.
 
     Returns:
-        The files that were written.
+        The files that were written; the list of training videos is first, that of validation videos second.
     """
-    timed = timed and any(clip.item.start_s is not None for clip in clips)
+    usable = [(video, video.path) for video in videos if not video.problem and video.path is not None]
+    timed = timed and any(video.item.start_s is not None for video, _ in usable)
     columns = ["path", "label", *(["start", "end"] if timed else []), "frames"]
     tables: dict[str, list[Sequence[object]]] = {TRAIN_FILE: [columns], VAL_FILE: [columns]}
-    for clip in clips:
-        times = [clip.item.start_s, clip.item.end_s] if timed else []
-        row = [_listed_path(clip.path, out), clip.item.label, *times, clip.num_frames]
-        tables[TRAIN_FILE if clip.item.split == "train" else VAL_FILE].append(row)
+    for video, path in usable:
+        item = video.item
+        row = [_listed_path(path, out), item.label, *([item.start_s, item.end_s] if timed else []), len(video.frames)]
+        tables[TRAIN_FILE if item.split == "train" else VAL_FILE].append(row)
     texts = {name: _csv_text(rows) for name, rows in tables.items()}
     texts[CLASSES_FILE] = "".join(f"{name}\n" for name in classes)
     texts[MIRROR_FILE] = _csv_text([MIRROR_COLUMNS, *find_mirror_pairs(classes)])
+    problems = [(problem.id, problem.split, problem.reason) for problem in unusable(videos)]
     if problems:
-        rows = [(problem.id, problem.split, problem.reason) for problem in problems]
-        texts[MISSING_FILE] = _csv_text([("id", "split", "reason"), *rows])
+        texts[MISSING_FILE] = _csv_text([("id", "split", "reason"), *problems])
     else:
         (out / MISSING_FILE).unlink(missing_ok=True)  # of an earlier run
     out.mkdir(parents=True, exist_ok=True)

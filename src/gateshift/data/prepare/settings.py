@@ -7,22 +7,26 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, get_args
 
 from tyro.conf import Positional, arg
 
-from gateshift.data.prepare.listing import DatasetName, Edition, Task
+from gateshift.errors import SettingsError
+
+DatasetName = Literal["something-v1", "something-v2", "jester", "diving48", "kinetics", "epic-kitchens-100", "folder"]
+Edition = Literal["v1", "v2"]
+Task = Literal["verb", "noun", "action"]
 
 
 @dataclass(frozen=True)
 class PrepareSettings:
-    """Make lists for training from a published data set as it was downloaded, or from class folders.
+    """Make training lists from a published data set as downloaded, or from class folders.
 
-    Reads the data set's own annotation files, checks that each listed video is there and has frames, and writes
+    Reads the data set's own annotation files, checks that each listed video exists and has frames, and writes
     train.csv, val.csv, classes.txt and mirror_pairs.csv to DIR. If videos are missing or broken, they are named,
     nothing is written, and the exit code is 1.
 
-    ROOT is the data set's folder. In it are expected, under the official names:
+    ROOT is the data set's folder. Files are expected in it under their official names:
 
     something-v1: something-something-v1-{labels,train,validation}.csv, 20bn-something-something-v1/ID/00001.jpg
 
@@ -36,44 +40,75 @@ class PrepareSettings:
 
     epic-kitchens-100: EPIC_100_{train,validation,verb_classes,noun_classes}.csv, P01/videos/P01_01.MP4
 
-    folder: train/CLASS/VIDEO and val/CLASS/VIDEO (Valid, validation, test ... will do), or CLASS/VIDEO, which is then
+    folder: train/CLASS/VIDEO and val/CLASS/VIDEO (Valid, validation, test ... also work), or CLASS/VIDEO, which is
     split by --val-share
     """
 
     dataset: Annotated[Positional[DatasetName], arg(metavar="DATASET")]
     """something-v1, something-v2, jester, diving48, kinetics, epic-kitchens-100 or folder."""
     root: Annotated[Positional[Path], arg(metavar="ROOT")]
-    """Folder of the data set; videos can also lie directly in it."""
+    """Folder of the data set. Videos may also lie directly in it."""
     out: Annotated[Path, arg(metavar="DIR")]
-    """Folder to write."""
+    """Output folder."""
     annotations: Path | None = None
-    """Folder of the annotation files; ROOT by default."""
+    """Folder of the annotation files. Default: ROOT."""
     edition: Edition | None = None
-    """Labels of diving48: needed if both editions are there. v2 is the corrected one."""
+    """Edition of the diving48 labels, needed if both are present. v2 is the corrected one."""
     task: Task | None = None
-    """What a class of epic-kitchens-100 is: its verb, its noun, or both, such as "take plate". Needed there."""
+    """Classes of epic-kitchens-100: verbs, nouns, or both together, such as "take plate". Required there."""
     val_share: float = 0.2
-    """Share of each class that goes to val, for a folder that is not split. The same in each run."""
+    """Validation share of each class, for a folder without train and val. The split is the same in every run."""
     group_pattern: Annotated[str | None, arg(metavar="REGEX")] = None
-    """Keep videos of one person or recording on one side: what this regular expression, or its parentheses, matches in
-    CLASS/VIDEO is the video's group, as P[0-9]+ finds P07 in wave/P07_3.mp4. For folder; where that is split, it
-    checks the split."""
+    """Keep videos of one person or recording in one list. What this regular expression (or its parentheses) matches in
+    CLASS/VIDEO is the video's group: P[0-9]+ finds P07 in wave/P07_3.mp4. For folder; where train and val exist, it
+    checks them."""
     allow_missing: bool = False
-    """Leave out videos that are missing or broken, and list them in missing.csv."""
+    """Leave out missing and broken videos, and list them in missing.csv."""
     exclude: Annotated[Path | None, arg(metavar="FILE.csv")] = None
-    """Leave out the videos in its column path, as scan writes it; parts of videos stay."""
+    """Leave out the videos in the column path of this table, such as the output of scan. Parts of videos stay."""
     extract_frames: bool = False
-    """Write every frame as JPEG to DIR/frames/ID/00001.jpg, and list these folders. A run that was stopped
-    goes on where it was."""
+    """Write every frame as JPEG to DIR/frames/ID/00001.jpg, and list these folders. A stopped run resumes."""
     pack: Annotated[int | None, arg(metavar="PX")] = None
-    """Write the frames of each video, their short side at most PX pixels (256 suits most networks), to one file,
-    DIR/packed/ID.zip, and list these: several times faster to train from than videos. A run that was stopped goes
-    on where it was."""
+    """Pack the frames of each video into one file, DIR/packed/ID.zip, and list these files. The short side of a frame
+    is at most PX pixels (256 suits most networks). Training reads them several times faster than videos. A stopped run
+    resumes."""
     keep_squashed: bool = False
-    """With --pack or --extract-frames: write frames whose pixels are not square as they are stored. Otherwise they are
-    resized, so that they look as players show them."""
+    """With --pack or --extract-frames: store frames with non-square pixels as they are. By default they are resized to
+    the shape that players show."""
     overwrite: bool = False
-    """Replace the lists in DIR. Whole folders and files of frames stay; delete DIR/frames or DIR/packed to write
-    them anew."""
+    """Replace the lists in DIR. Complete frame folders and packed files stay; delete DIR/frames or DIR/packed to write
+    them again."""
     workers: int | None = None
-    """Videos that are read at a time; by default as many as there are cores."""
+    """Videos read at a time. Default: the number of CPU cores."""
+
+    def check(self) -> None:
+        """Raise SettingsError if a value is out of range, or options do not fit each other or the data set."""
+        for name, value, choices in (
+            ("dataset", self.dataset, get_args(DatasetName)),
+            ("edition", self.edition, (None, *get_args(Edition))),
+            ("task", self.task, (None, *get_args(Task))),
+        ):
+            if value not in choices:
+                raise SettingsError(f"`{name}` {value!r}; choose one of {', '.join(filter(None, choices))}")
+        for name, given, dataset in (
+            ("edition", self.edition, "diving48"),
+            ("task", self.task, "epic-kitchens-100"),
+            ("group_pattern", self.group_pattern, "folder"),
+        ):
+            if given is not None and self.dataset != dataset:
+                raise SettingsError(f"`{name}` {given} with {self.dataset}; it is for {dataset} alone; leave it out")
+        if not 0 < self.val_share < 1:
+            raise SettingsError(f"`val_share` {self.val_share}; it must be above 0 and below 1; try 0.2")
+        if self.workers is not None and self.workers < 1:
+            raise SettingsError(f"`workers` {self.workers}; it must be at least 1; leave it out to use all cores")
+        if self.pack is not None and self.pack < 1:
+            raise SettingsError(f"`pack` {self.pack}; a side has at least 1 pixel; try 256")
+        if self.pack is not None and self.extract_frames:
+            raise SettingsError(
+                f"`pack={self.pack}` with `extract_frames=True`: both write the frames, to files and to folders; use "
+                "one of them"
+            )
+        if self.extract_frames and self.dataset == "folder" and self.out.resolve().is_relative_to(self.root.resolve()):
+            raise SettingsError(
+                f"`extract_frames=True` to {self.out}, which is in {self.root}; choose a folder outside of it"
+            )

@@ -1,4 +1,4 @@
-"""Labels that contradict each other, or are not what they seem: each is told in one line."""
+"""Labels: one class each or a set of classes, and what is wrong with those of a list, in one line each."""
 
 from __future__ import annotations
 
@@ -11,16 +11,61 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gateshift.data.lists.entries import Entries
-from gateshift.data.lists.label_sets import LABEL_SEPARATOR, first_of, names_in
 from gateshift.data.video.folders import folders_in
 from gateshift.errors import ManifestError
+
+LABEL_SEPARATOR = ";"
+
+
+def names_in(label: str | int) -> list[str]:
+    """The classes of a label.
+
+    >>> names_in("open; wave;")
+    ['open', 'wave']
+    """
+    return [name.strip() for name in str(label).split(LABEL_SEPARATOR) if name.strip()]
+
+
+def first_of(classes: Sequence[str]) -> str:
+    """The first of many names, for an error."""
+    return f"{', '.join(classes[:5])}{', ...' if len(classes) > 5 else ''}"
+
+
+def label_rows(entries: Entries, classes: Sequence[str], source: Path) -> NDArray[np.int64]:
+    """Which of the classes each entry has: [N, K] of 0 and 1.
+
+    Args:
+        entries: With such labels.
+        classes: K names.
+        source: What an error calls the list.
+
+    Raises:
+        ManifestError: If a label is none of the classes, no entry has one, or a video has two different labels.
+    """
+    known = {name: index for index, name in enumerate(classes)}
+    codes = np.array(entries.map_labels(range(len(entries.labels))))
+    rows = np.zeros((len(entries.labels), len(classes)), dtype=np.int64)
+    for code in np.unique(codes):  # of entries that were left out, labels stay
+        for name in names_in(entries.labels[code]):
+            if name not in known:
+                video = entries[int(np.flatnonzero(codes == code)[0])].video_id
+                raise ManifestError(
+                    f"{source}: label {name!r} of {video} is none of the {len(classes)} classes ({first_of(classes)}); "
+                    "correct the list or the classes"
+                )
+            rows[code, known[name]] = 1
+    targets = rows[codes]
+    if not targets.any():
+        raise ManifestError(f"{source}: no video has a label; label some")
+    check_agreement([(source, entries, targets)])
+    return targets
 
 
 def check_separators(entries: Entries, source: Path) -> None:
     """Raise ManifestError if labels that are taken for one class each look like sets of classes.
 
-    A class may have a semicolon in its name; but where what stands before or after it is in another label too, clips
-    of one class would be learned as two.
+    A class may have a semicolon in its name. But if the part before or after it occurs in another label too, clips of
+    one class would be trained as two.
     """
     times = Counter(name for label in entries.labels for name in set(names_in(label)))
     for code, label in enumerate(entries.labels):
@@ -31,19 +76,19 @@ def check_separators(entries: Entries, source: Path) -> None:
         if code in codes:  # labels of entries that were left out stay, and do not matter
             raise ManifestError(
                 f"{source}: label {label!r} of {entries[codes.index(code)].video_id}, and {shared[0]!r} is in another "
-                "label too; train --multi-label if a video has several labels, or, if this is one class, name all "
+                "label too; set `multi_label=True` if a video has several labels, or, if this is one class, name all "
                 "classes in classes.txt beside the list"
             )
 
 
-def describe_numbers(entries: Entries, source: Path, classes: Sequence[str], *, learned: bool) -> tuple[str, ...]:
-    """What is odd about labels that are numbers, in a line or none: they count from 1, or lack some.
+def describe_numbers(entries: Entries, source: Path, classes: Sequence[str], *, train: bool) -> tuple[str, ...]:
+    """Warn of numeric labels that start at 1 or skip classes; one line, or none.
 
     Args:
-        entries: Of the list.
-        source: The list.
-        classes: What the numbers stand for.
-        learned: Whether all classes should have a video, as in a list to learn from.
+        entries: Entries of the list.
+        source: Its path.
+        classes: Class names by number.
+        train: Whether it is a training list, in which every class should have a video.
     """
     used = set(entries.map_labels([label if isinstance(label, int) else -1 for label in entries.labels])) - {-1}
     if not used:
@@ -55,14 +100,14 @@ def describe_numbers(entries: Entries, source: Path, classes: Sequence[str], *, 
             "if they were meant to count from 1, subtract 1",
         )
     missing = [number for number in range(len(classes)) if number not in used]
-    if not missing or not learned:
+    if not missing or not train:
         return ()
     named = first_of([f"{number} ({classes[number]!r})" for number in missing])
     return (f"{source}: {len(missing)} of the classes 0 to {len(classes) - 1} have no video: {named}",)
 
 
 def hint_for_number(entries: Entries, num_classes: int) -> str:
-    """What to do about a number that stands for no class."""
+    """What to do about a number without a class."""
     numbers = [label for label in entries.labels if isinstance(label, int)]
     if min(numbers) == 1 and max(numbers) == num_classes:
         return f"labels count from 0, and these are 1 to {num_classes}; subtract 1"
@@ -70,10 +115,10 @@ def hint_for_number(entries: Entries, num_classes: int) -> str:
 
 
 def check_agreement(lists: Sequence[tuple[Path, Entries, NDArray[np.int64]]]) -> None:
-    """Raise ManifestError if lists say different things of one video, or of the same part of it.
+    """Raise ManifestError if one video, or the same part of it, has different labels.
 
     Args:
-        lists: Where each is from, its entries, and what a network is to say of each of them.
+        lists: The path of each list, its entries, and their targets: [N], or [N, K] of 0 and 1.
     """
     targets = np.concatenate([each for _, _, each in lists])
     places = [(source, entries, place) for source, entries, _ in lists for place in range(len(entries))]
@@ -86,23 +131,23 @@ def check_agreement(lists: Sequence[tuple[Path, Entries, NDArray[np.int64]]]) ->
             labels = entries.label(number), entries_2.label(number_2)
             raise ManifestError(
                 f"{source}: {entries[number].video_id} is listed as {labels[0]!r}, and as {labels[1]!r}{also}; correct "
-                f"one of them; several labels a video are for train --multi-label, in one row, as 'open;push'"
+                "one of them; several labels of one video go in one row, as 'open;push', with `multi_label=True`"
             )
 
 
 def check_several(classes: Sequence[str], source: Path) -> None:
-    """Raise ManifestError if there is one class alone, which a network can only always answer."""
+    """Raise ManifestError if there is only one class, so that there is nothing to tell apart."""
     if len(classes) == 1:
         raise ManifestError(describe_one_class(source, classes[0]))
 
 
 def describe_one_class(source: Path, name: str) -> str:
-    """What is wrong with a list or a folder of one class alone, and what may have been meant."""
+    """The error for a list or folder of a single class, with what may have been meant."""
     said = f"{source}: one class alone, {name!r}"
     if not source.is_dir():
         return (
-            f"{said}, and a training needs two to tell apart; list videos of another class too, or train "
-            "--multi-label, where a video may have no label"
+            f"{said}, and a training needs two to tell apart; list videos of another class too, or set "
+            "`multi_label=True`, with which a video may have no label"
         )
     below = folders_in(source / name)
     if below:

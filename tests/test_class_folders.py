@@ -1,0 +1,85 @@
+"""Class folders as a data set: which videos go to train and val, and what is wrong with a folder."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from prepare_data import class_names, lay_folder, listing, rows, run, split_of
+
+from gateshift.errors import ManifestError, SettingsError
+
+
+def test_class_folders_are_split_by_share_with_both_sides_in_each_class(
+    tmp_path: Path, put_video: Callable, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root, out = lay_folder(tmp_path / "data", put_video, wave=10, clap=2, nod=1), tmp_path / "lists"
+    assert run("folder", root, "--out", out) == 0
+    counts = {(label, split): 0 for label in ("wave", "clap", "nod") for split in ("train", "val")}
+    for video, split in split_of(out).items():
+        counts[video.split("/")[0], split] += 1
+    assert list(counts.values()) == [8, 2, 1, 1, 1, 0]
+    assert class_names(out) == ["clap", "nod", "wave"]
+    assert "class 'nod' has 1 video, which goes to train" in capsys.readouterr().out
+    splits = [item.split for item in listing("folder", root, val_share=0.5).items]
+    assert splits.count("val") == 6
+
+
+def test_the_split_depends_on_names_alone(tmp_path: Path, put_video: Callable, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = lay_folder(tmp_path / "data", put_video, wave=12, clap=8)
+    first = {item.id: item.split for item in listing("folder", root).items}
+    moved = tmp_path / "elsewhere"
+    root.rename(moved)
+    found = Path.iterdir
+    monkeypatch.setattr(Path, "iterdir", lambda self: iter(sorted(found(self), reverse=True)))
+    assert {item.id: item.split for item in listing("folder", moved).items} == first
+    assert len({first[f"wave/{number}"] for number in range(12)}) == 2
+
+
+@pytest.mark.parametrize("val", ["val", "validation", "test"])
+def test_a_split_folder_keeps_its_split(val: str, tmp_path: Path, put_video: Callable) -> None:
+    root = tmp_path / "data"
+    lay_folder(root / "train", put_video, wave=2, clap=1)
+    lay_folder(root / val, put_video, wave=1)
+    items = listing("folder", root).items
+    assert [item.label for item in items if item.split == "train"] == ["clap", "wave", "wave"]
+    assert [item.id for item in items if item.split == "val"] == [f"{val}/wave/0"]
+
+
+def test_train_may_be_a_class_beside_others(tmp_path: Path, put_video: Callable) -> None:
+    assert listing("folder", lay_folder(tmp_path, put_video, train=2, car=2)).classes == ("car", "train")
+
+
+def test_faults_of_class_folders_are_named(tmp_path: Path, put_video: Callable) -> None:
+    def fault() -> str:
+        with pytest.raises(ManifestError) as raised:
+            listing("folder", tmp_path)
+        return str(raised.value)
+
+    assert "no class folders are in it" in fault()
+    lay_folder(tmp_path / "train", put_video, wave=2, clap=1)
+    assert "train is there, and val or validation or test beside it is not" in fault()
+    lay_folder(tmp_path / "eval", put_video, wave=1)
+    assert "train is there, and val or validation or test beside it is not" in fault()
+    lay_folder(tmp_path / "val", put_video, nod=1)
+    assert "class 'nod' is in val and not in train" in fault()
+    (tmp_path / "train" / "nod").mkdir()
+    assert f"{tmp_path / 'train' / 'nod'}: no video is in this class folder" in fault()
+
+
+def test_an_impossible_share_is_an_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("folder", tmp_path, "--out", tmp_path / "lists", "--val-share", "1") == 2
+    assert re.search("(--|`)val.share`? 1.0; it must be above 0 and below 1", capsys.readouterr().err)
+
+
+def test_the_lists_of_an_earlier_run_are_no_class(tmp_path: Path, put_video: Callable) -> None:
+    root = lay_folder(tmp_path, put_video, wave=2, nod=2)
+    assert run("folder", root, "--out", root / "lists") == 0
+    assert run("folder", root, "--out", root / "lists", "--overwrite") == 0
+    assert {row["label"] for row in rows(root / "lists" / "train.csv")} == {"wave", "nod"}
+
+
+def test_a_pattern_that_is_no_regular_expression_is_an_error(tmp_path: Path, put_video: Callable) -> None:
+    lay_folder(tmp_path, put_video, wave=2, nod=2)
+    with pytest.raises(SettingsError, match="`group_pattern` .* is no regular expression"):
+        listing("folder", tmp_path, group_pattern="(")
