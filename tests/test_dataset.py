@@ -181,5 +181,5 @@ def test_a_folder_for_temporary_files_that_is_too_deep_for_sockets_is_refused(
         make_loader(training_clips(manifest), batch_size=1, workers=1)
         return
     make_loader(training_clips(manifest), batch_size=1, workers=0)
-    with pytest.raises(SettingsError, match=r"TMPDIR.*71 characters.*at most 70.*--workers 0"):
+    with pytest.raises(SettingsError, match=r"TMPDIR.*71 characters.*at most 70.*`workers=0`"):
         make_loader(training_clips(manifest), batch_size=1, workers=1)

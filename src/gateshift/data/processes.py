@@ -84,7 +84,7 @@ def check_sockets() -> None:
     if os.name == "posix" and len(folder) > LONGEST_TEMP_CHARS:
         raise SettingsError(
             f"TMPDIR {folder} has {len(folder)} characters; processes that load videos need one of at most "
-            f"{LONGEST_TEMP_CHARS}; set a shorter one, or load without them (--workers 0)"
+            f"{LONGEST_TEMP_CHARS}; set a shorter one, or load without them (`workers=0`)"
         )
 
 
@@ -107,7 +107,7 @@ def full_shared_memory() -> SettingsError:
         left = f", {usage.free / 1e6:.1f} of {usage.total / 1e6:.1f} MB free in {SHARED_MEMORY}"
     return SettingsError(
         f"the memory that processes share is full{left}; processes that load videos hand them over in it: enlarge it "
-        "(docker run --shm-size 8g), take fewer --workers or a smaller --batch-size, or load without them (--workers 0)"
+        "(docker run --shm-size 8g), take fewer `workers` or a smaller `batch_size`, or load without them (`workers=0`)"
     )
 
 
