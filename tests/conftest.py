@@ -12,6 +12,7 @@ from typing import Any, Protocol
 import av
 import numpy as np
 import pytest
+from coded_videos import CodedVideos
 from PIL import Image
 
 from gateshift.demo.reversal_clips import write_reversal_clips
@@ -74,6 +75,12 @@ def write_video() -> WriteVideo:
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def coded(tmp_path_factory: pytest.TempPathFactory, write_video: WriteVideo) -> CodedVideos:
+    """Short videos of many codecs and containers by name, only to be read; see ``coded_videos``."""
+    return CodedVideos(tmp_path_factory.mktemp("coded"), write_video)
 
 
 @pytest.fixture(scope="session")

@@ -21,7 +21,7 @@ from container_files import (
 )
 from field_files import IN_ORDER, REORDERED, write_fields
 
-from gateshift.data.video.decode import FrameDecoder
+from gateshift.data.video import index_cache
 from gateshift.data.video.files import VideoFile, open_video
 
 pytestmark = pytest.mark.skipif(not shutil.which("ffmpeg"), reason="the ffmpeg program is not installed: make system")
@@ -126,7 +126,7 @@ def test_nothing_is_decoded_to_open_a_file_of_fields_with_sound_times(
     def decode_all(*_: object) -> None:
         raise AssertionError
 
-    monkeypatch.setattr(FrameDecoder, "_decode_order", decode_all)
+    monkeypatch.setattr(index_cache, "order_as_decoded", decode_all)
     with open_video(tmp_path / "a.ts") as video:
         video.read([5, 9, 22])
         assert video.times_s() == pytest.approx([number / 25 for number in range(27)])  # type: ignore[attr-defined]
@@ -138,7 +138,7 @@ def test_nothing_is_decoded_to_open_a_file_with_sound_times(tmp_path: Path, monk
     def decode_all(*_: object) -> None:
         raise AssertionError
 
-    monkeypatch.setattr(FrameDecoder, "_decode_order", decode_all)
+    monkeypatch.setattr(index_cache, "order_as_decoded", decode_all)
     for path in paths:
         if path.suffix in (".mp4", ".mkv", ".mov", ".ts", ".flv", ".nut"):
             with open_video(path) as video:

@@ -9,7 +9,9 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from dataclasses import fields
 from functools import partial
+from inspect import signature
 from pathlib import Path
 from typing import get_args
 
@@ -19,11 +21,13 @@ from video_corpus import BAD, CONTAINERS, CUT, GOOD, MPEG4, NUM_FRAMES, VP9, Kin
 from gateshift.cli.main import main, parse
 from gateshift.data.check.headers import missing_bytes
 from gateshift.data.check.quarantine import Fault
-from gateshift.data.check.scan import Scan, _check, find_listed, scan
+from gateshift.data.check.scan import ScanReport, _check, scan
+from gateshift.data.check.settings import ScanSettings
 from gateshift.data.check.video import Part, check_video
 from gateshift.data.lists.manifest import read_manifest
 from gateshift.data.lists.tables import read_paths
 from gateshift.data.processes import LONGEST_TEMP_CHARS, in_processes
+from gateshift.errors import SettingsError
 
 FAULTS = {
     "zero bytes": "zero-bytes",
@@ -66,7 +70,7 @@ def faults_of(path: Path, *parts: Part) -> list[str]:
     return [problem.problem for problem in check_video(path, parts or (Part(),)).problems]
 
 
-def listed_faults(found: Scan, folder: Path) -> dict[str, str]:
+def listed_faults(found: ScanReport, folder: Path) -> dict[str, str]:
     return {problem.path.relative_to(folder).as_posix(): problem.problem for problem in found.problems}
 
 
@@ -147,7 +151,7 @@ def test_videos_that_show_the_same_are_found_in_whichever_container(tmp_path: Pa
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         frames = scene()[::-1].copy() if "other" in name else scene()
         encode(tmp_path / name, frames, options={"qp": "0"})
-    found = scan(find_listed([tmp_path / "train", tmp_path / "val"]), timeout_s=60)
+    found = scan([tmp_path / "train", tmp_path / "val"], out=None, timeout=60)
     assert found.num_videos == 3
     assert listed_faults(found, tmp_path) == {"val/close/b.mkv": "duplicate"}
     assert found.problems[0].detail == f"shows the same as {tmp_path / 'train/open/a.mp4'}"
@@ -172,7 +176,7 @@ def test_a_video_of_two_lists_is_told(
 def test_a_video_that_takes_too_long_is_given_up(tmp_path: Path) -> None:
     encode(tmp_path / "long.mp4", scene(40, 480, 640), options={"preset": "ultrafast"})
     (tmp_path / "empty.mp4").touch()
-    found = scan(find_listed([tmp_path]), timeout_s=0.02, workers=1)
+    found = scan(tmp_path, out=None, timeout=0.02, workers=1)
     assert listed_faults(found, tmp_path) == {"empty.mp4": "zero-bytes", "long.mp4": "time-out"}
     assert "was not decoded in 0.02 s" in found.problems[1].detail
 
@@ -254,6 +258,38 @@ def test_the_real_command_writes_what_train_leaves_out(clips: Path) -> None:
     assert all(row["detail"] for row in rows)
 
 
+def test_the_call_gives_and_writes_what_the_command_does(clips: Path) -> None:
+    steps: list[tuple[int, int]] = []
+    out = clips.parent / "bad.csv"
+    (clips / "open/notes.txt").write_text("Wednesday")
+    (clips / "open/hidden.xyz").write_bytes((clips / "open/good.mp4").read_bytes())
+    report = scan(str(clips), out=str(out), timeout=60, on_progress=lambda done, total: steps.append((done, total)))
+    assert report.num_videos == 6 and report.counts == {"truncated": 1, "variable-rate": 1, "zero-bytes": 1}
+    assert [problem.path.name for problem in report.left_out] == ["cut.mkv", "zero.mp4"]
+    assert read_paths(out) == {problem.name for problem in report.left_out}
+    assert steps == [(number, 6) for number in range(7)]
+    (note,) = report.notes
+    assert "hidden.xyz" in note
+
+
+def test_a_call_writes_nothing_where_it_is_told_so_and_replaces_nothing_unasked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("a.mp4").touch()
+    assert scan([Path("a.mp4")], out=None, keep=["zero-bytes"]).left_out == ()
+    assert not Path("quarantine.csv").exists()
+    assert len(scan("a.mp4").left_out) == 1
+    with pytest.raises(SettingsError, match=r"`out` quarantine\.csv: .* exists"):
+        scan("a.mp4")
+
+
+def test_the_call_and_the_command_have_the_same_defaults() -> None:
+    defaults = {each.name: each.default for each in fields(ScanSettings) if each.name != "videos"}
+    parameters = {name: each.default for name, each in signature(scan).parameters.items() if name in defaults}
+    assert {**parameters, "out": Path(parameters["out"])} == defaults
+
+
 @pytest.mark.parametrize("form", ["folder", "list", "list with another root"])
 def test_lists_of_every_form_lose_what_is_in_quarantine(
     form: str, clips: Path, monkeypatch: pytest.MonkeyPatch
@@ -294,11 +330,14 @@ def test_problems_that_are_kept_are_told_alone(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "nothing to scan was named"),
-        (["clips", "--out", "nowhere/q.csv"], "--out nowhere/q.csv: no folder nowhere; create it"),
-        (["clips", "--out", "there.csv"], "--out there.csv: there.csv exists; choose another name, or add --overwrite"),
-        (["clips", "--timeout", "0"], "--timeout 0; it is above 0 seconds"),
-        (["clips", "--workers", "0"], "--workers 0; a scan needs at least 1"),
+        ([], r"(--|`)videos`? names nothing; name lists, folders or videos"),
+        (["clips", "--out", "nowhere/q.csv"], r"(--|`)out`? nowhere/q\.csv: no folder nowhere; create it"),
+        (
+            ["clips", "--out", "there.csv"],
+            r"(--|`)out`? there\.csv: there\.csv exists; choose another name, or \S+ \S+",
+        ),
+        (["clips", "--timeout", "0"], r"(--|`)timeout`? 0; it must be above 0 seconds; raise it"),
+        (["clips", "--workers", "0"], r"(--|`)workers`? 0; it must be at least 1; raise it"),
         (["none"], "none: no video in it or below"),
         (["nothing.csv"], "nothing.csv: no such list"),
     ],
@@ -316,7 +355,7 @@ def test_mistakes_end_in_one_line(
     with pytest.raises(SystemExit) as stopped:
         main(["scan", *words])
     assert stopped.value.code == 2
-    assert message in capsys.readouterr().err
+    assert re.search(message, capsys.readouterr().err)
 
 
 def test_what_the_document_says_is_so() -> None:

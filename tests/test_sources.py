@@ -140,7 +140,7 @@ def test_packed_frames_are_read_from_bytes_too(tmp_path: Path) -> None:
         (io.StringIO("text"), "a video from a StringIO: gives str, not bytes; open it with mode"),
         ("{}/nothing.mp4", "{}/nothing.mp4: cannot be fetched: the server says 404 Not Found; check the address"),
         ("{}/page", "{}/page: is a web page, and no video; give the address of the video file itself"),
-        ("{}/cam", "{}/cam: is a live stream, and no file; predict it with --stream"),
+        ("{}/cam", "{}/cam: is a live stream, and no file; predict it with `stream=True`"),
         ("{}/half.mp4", "{}/half.mp4: broke off after "),
         ("http://127.0.0.1:9/a.mp4", "a.mp4: cannot be fetched: .*[Rr]efused"),
         ("http://127.0.0.1:port/a.mp4", "a.mp4: cannot be fetched: "),

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 
-from gateshift.data.check.quarantine import FaultyVideo
+from gateshift.data.check.quarantine import HARMLESS, Fault, FaultyVideo, write_quarantine
 from gateshift.data.check.video import Finding, Part, check_video
 from gateshift.data.clips.loader import default_workers
 from gateshift.data.lists.entries import Entry
@@ -17,35 +18,86 @@ from gateshift.data.lists.manifest import read_videos
 from gateshift.data.processes import in_processes
 from gateshift.data.video.folders import VIDEO_SUFFIXES, FolderSearch
 from gateshift.errors import ManifestError, SettingsError
+from gateshift.files import check_writable
 
 Listed = dict[Path, list[Part]]  # videos, and what lists say of each
 
 
 @dataclass(frozen=True)
-class Scan:
+class ScanReport:
     """What a scan found.
 
     Attributes:
-        num_videos: How many there are; one of which several parts are listed is one.
+        num_videos: How many videos there are; one of which several parts are listed is one.
         problems: What is wrong with them, in the order of the videos.
+        left_out: Those of the problems for which a training is better off without the video.
+        notes: What lies in the folders and is not used, a line for each kind.
     """
 
     num_videos: int
     problems: tuple[FaultyVideo, ...]
+    left_out: tuple[FaultyVideo, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def counts(self) -> dict[Fault, int]:
+        """How often each kind of problem occurs, the most frequent first."""
+        return dict(Counter(problem.problem for problem in self.problems).most_common())
 
 
-def find_listed(sources: Sequence[Path], *, root: Path | None = None, search: FolderSearch | None = None) -> Listed:
-    """The videos of lists and folders, and what the lists say of each.
+def scan(
+    videos: str | PathLike[str] | Sequence[str | PathLike[str]],
+    *,
+    out: str | PathLike[str] | None = "quarantine.csv",
+    keep: Collection[Fault] = HARMLESS,
+    root: str | PathLike[str] | None = None,
+    timeout: float = 300.0,
+    workers: int | None = None,
+    overwrite: bool = False,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> ScanReport:
+    """Decode every video, and find those that cannot be learned from.
+
+    Videos are decoded side by side, in processes that are ended where one crashes or takes too long. In a script, call
+    this below ``if __name__ == "__main__":``, as processes import the script.
 
     Args:
-        sources: A ``.csv`` or ``.txt`` list, a folder with videos at any depth, or a video.
+        videos: Lists (``.csv`` or ``.txt``), folders with videos at any depth, or videos; one of these, or several.
+        out: The CSV to write, with the columns path, problem and detail, which ``train`` takes as ``exclude``; None
+            writes nothing.
+        keep: Problems for which a video is not left out. Those in several lists never are, as leaving them out would
+            take them from both.
         root: Where relative paths of the lists start; each list's own folder by default.
-        search: Keeps in mind what in the folders is no video.
+        timeout: How long decoding one video may take, in seconds, above 0.
+        workers: Processes that decode, at least 1. By default one less than there are cores, at most 8.
+        overwrite: Replace ``out`` if it exists.
+        on_progress: Called with the number of videos that are done and that of all, at the start and after each.
 
     Raises:
         ManifestError: If a list cannot be read, or a folder has no video.
+        SettingsError: If an argument is out of range, or ``out`` cannot be written.
     """
-    search = FolderSearch() if search is None else search
+    sources = [Path(each) for each in ([videos] if isinstance(videos, str | PathLike) else videos)]
+    if not sources:
+        raise SettingsError("`videos` names nothing; name lists, folders or videos")
+    if not timeout > 0:
+        raise SettingsError(f"`timeout` {timeout:g}; it must be above 0 seconds; raise it")
+    workers = default_workers() if workers is None else workers
+    if workers < 1:
+        raise SettingsError(f"`workers` {workers}; it must be at least 1; raise it")
+    if out is not None:
+        check_writable("`out`", Path(out), overwrite=overwrite)
+    search = FolderSearch()
+    listed = _find_listed(sources, None if root is None else Path(root), search)
+    problems = tuple(_with_repeats(listed, _check_all(listed, timeout, workers, on_progress or _be_silent)))
+    left_out = tuple(problem for problem in problems if problem.problem not in (*keep, "listed-twice"))
+    if out is not None:
+        write_quarantine(Path(out), left_out)
+    return ScanReport(len(listed), problems, left_out, search.notes())
+
+
+def _find_listed(sources: Sequence[Path], root: Path | None, search: FolderSearch) -> Listed:
+    """The videos of lists and folders, and what the lists say of each."""
     listed: Listed = {}
     first: dict[str, Path] = {}  # by which path a video was first reached
 
@@ -69,37 +121,26 @@ def find_listed(sources: Sequence[Path], *, root: Path | None = None, search: Fo
     return listed
 
 
-def scan(
-    listed: Listed, *, timeout_s: float, workers: int | None = None, on_video: Callable[[], None] = lambda: None
-) -> Scan:
-    """Decode every video, side by side, in processes that are ended where one crashes or does not come to an end.
+def _be_silent(*_: int) -> None: ...
 
-    Args:
-        listed: The videos, by ``find_listed``.
-        timeout_s: How long decoding one may take, above 0.
-        workers: Processes; by default as ``default_workers`` says.
-        on_video: Called after each.
 
-    Raises:
-        SettingsError: If the time or the number of processes is out of range.
-    """
-    if not timeout_s > 0:
-        raise SettingsError(f"--timeout {timeout_s:g}; it is above 0 seconds; correct it")
-    workers = default_workers() if workers is None else workers
-    if workers < 1:
-        raise SettingsError(f"--workers {workers}; a scan needs at least 1")
+def _check_all(
+    listed: Listed, timeout_s: float, workers: int, on_progress: Callable[[int, int], None]
+) -> list[Finding]:
+    """What is wrong with each video, in their order."""
     videos = list(listed)
-    findings: list[Finding | None] = [None] * len(videos)
+    findings: dict[int, Finding] = {}
+    on_progress(0, len(videos))
     for number, answer in in_processes(_check, listed.items(), workers=workers, timeout_s=timeout_s):
         path = videos[number]
         if answer == "time-out":
-            detail = f"was not decoded in {timeout_s:g} s; write it again, or give --timeout more seconds if it is long"
+            detail = f"was not decoded in {timeout_s:g} s; write it again, or raise `timeout` if it is long"
             answer = Finding((FaultyVideo(path, "time-out", detail),))
         elif answer == "crash":
             answer = Finding((FaultyVideo(path, "crash", "ended the process that decoded it; write it again"),))
         findings[number] = answer
-        on_video()
-    return Scan(len(videos), tuple(_with_repeats(listed, findings)))
+        on_progress(len(findings), len(videos))
+    return [findings[number] for number in range(len(videos))]
 
 
 def _part(entry: Entry) -> Part:
@@ -116,11 +157,9 @@ def _check(task: tuple[Path, list[Part]]) -> Finding:
         return Finding((FaultyVideo(task[0], "unreadable", detail),))
 
 
-def _with_repeats(listed: Listed, findings: Sequence[Finding | None]) -> Iterator[FaultyVideo]:
+def _with_repeats(listed: Listed, findings: Sequence[Finding]) -> Iterator[FaultyVideo]:
     first: dict[bytes, Path] = {}
     for (path, parts), finding in zip(listed.items(), findings, strict=True):
-        if finding is None:
-            continue
         yield from finding.problems
         for part, count in Counter(part.name for part in parts).items():
             if count > 1:

@@ -132,7 +132,7 @@ def _oddities(path: Path, video: VideoFile) -> Iterator[FaultyVideo]:
         yield FaultyVideo(path, "mirrored", "is stored as in a mirror, and is mirrored back, as players do")
     if video.pixel_aspect != 1:
         width, height = video.pixel_aspect.numerator, video.pixel_aspect.denominator
-        detail = f"its pixels are {width}:{height}; frames are resized to square ones, unless with --keep-squashed"
+        detail = f"its pixels are {width}:{height}; frames are resized to square ones, unless with `keep_squashed=True`"
         yield FaultyVideo(path, "not-square", detail)
     if video.changes_size:
         yield FaultyVideo(path, "changing-size", "its frames differ in size, and are resized to the size of the first")

@@ -10,28 +10,19 @@ from __future__ import annotations
 
 import itertools
 import sys
-from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from fractions import Fraction
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import cast
 
 import av
 import numpy as np
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
-from gateshift.data.video.frame_order import (
-    FrameOrder,
-    joins,
-    order_by_decoding,
-    order_by_times,
-    shown_times,
-    slot_times,
-)
-from gateshift.data.video.index import PacketSource, WrongSeekError, readable
-from gateshift.errors import EmptyVideoError, VideoError
+from gateshift.data.video.frame_order import FrameOrder, joins
+from gateshift.data.video.index import PacketSource, WrongSeekError
+from gateshift.data.video.index_cache import CACHE, check_unchanged, correct_index, place_of
+from gateshift.errors import VideoError
 
 # A frame leaves the decoder at most this many packets after its own: 16 pictures, each of two fields.
 _MAX_DELAY_PACKETS = 32
@@ -42,7 +33,7 @@ _CODECS_TO_SKIP_IN = frozenset({"h264"})
 _ROUNDING_S = 0.0005  # lists are written in milliseconds
 
 
-def frames_between(times_s: Sequence[float], start_s: float | None, end_s: float | None) -> range:
+def frames_between(times_s: Sequence[float] | NDArray[np.float64], start_s: float | None, end_s: float | None) -> range:
     """Numbers of the frames that are shown from ``start_s`` on and before ``end_s``; None is the video's own end.
 
     A time in milliseconds means the frame whose time rounds to it.
@@ -54,8 +45,8 @@ def frames_between(times_s: Sequence[float], start_s: float | None, end_s: float
     """
     step_s = (times_s[-1] - times_s[0]) / (len(times_s) - 1) if len(times_s) > 1 else _ROUNDING_S
     slack_s = min(_ROUNDING_S, step_s / 2)
-    start = 0 if start_s is None else bisect_left(times_s, start_s - slack_s)
-    return range(start, len(times_s) if end_s is None else bisect_left(times_s, end_s - slack_s))
+    start = 0 if start_s is None else int(np.searchsorted(times_s, start_s - slack_s))
+    return range(start, len(times_s) if end_s is None else int(np.searchsorted(times_s, end_s - slack_s)))
 
 
 class _WrongOrderError(Exception):
@@ -107,34 +98,34 @@ class FrameDecoder:
         self._run: _Run | None = None
         self._wanted: frozenset[int] = frozenset()  # frames that it must give
         self._last_wanted = -1
-        self._source: PacketSource | None = PacketSource(path)
         self._last_place: int | None = None  # of the packets that it may take; None before the first call
-        stream = self._source.stream
-        self.size_px = stream.codec_context.width, stream.codec_context.height
-        self.pixel_aspect = stream.sample_aspect_ratio or Fraction(1)
-        try:
-            with readable(path):
-                self._table = self._source.scan()
-                self._order = self._find_order(self._source)
-        except BaseException:
-            self.close()
-            raise
-        if not self.num_frames:
-            self.close()
-            raise EmptyVideoError(f"{path}: its video stream has no frame; write or download it again")
+        source, self._index = CACHE.open(path)
+        self._source: PacketSource | None = source
+        self.size_px, self.pixel_aspect = source.size_px, source.pixel_aspect
+        self._is_skippable = source.codec_name in _CODECS_TO_SKIP_IN
 
     @property
     def num_frames(self) -> int:
         return len(self._order)
 
-    def close(self) -> None:
-        """Free the decoder and the file. Closing twice is harmless."""
-        self._run = None
-        if self._source is not None:
-            self._source.close()
-            self._source = None
+    @property
+    def _order(self) -> FrameOrder:
+        return self._index.order
 
-    def times_s(self) -> list[float]:
+    def close(self, *, for_good: bool = False) -> None:
+        """Free the decoder and the file. Closing twice is harmless.
+
+        Args:
+            for_good: Whether the file is read no more, and must not stay open for the next reader of it.
+        """
+        self._run = None
+        source, self._source = self._source, None
+        if source is not None and for_good:
+            source.close()
+        elif source is not None:
+            CACHE.give_back(self._path, source, self._index)
+
+    def times_s(self) -> NDArray[np.float64]:
         """Say when each frame is shown.
 
         Returns:
@@ -143,36 +134,22 @@ class FrameDecoder:
         Raises:
             VideoError: If the file has neither times nor a frame rate.
         """
-        source = self._opened()
-        times, step = self._times(), source.stream.time_base
-        if times is None and not source.is_raw:
-            times = slot_times(self._order, self._table, source.stream.codec_context.reorder_depth)
-        if times is not None and step:
-            shown_s = times * (step.numerator / step.denominator)
-            # What begins before 0, such as the filling of a sound codec, is not played.
-            start_s = max(min(source.start_s, shown_s[0]), min(0.0, shown_s[0]))
-            return cast("list[float]", (shown_s - start_s).tolist())
-        rate = source.rate
-        if not rate:
+        if self._index.times_s is None:
             raise VideoError(
                 f"{self._path}: has neither frame times nor a frame rate, which a time in seconds needs; "
                 "give no start_s and end_s, or convert it to mp4"
             )
-        return [number * rate.denominator / rate.numerator for number in range(self.num_frames)]
-
-    def _times(self) -> NDArray[np.int64] | None:
-        source = self._opened()
-        return shown_times(self._order, self._table, source.format_name, source.stream.codec_context.reorder_depth)
+        return self._index.times_s
 
     @property
     def has_times(self) -> bool:
         """Whether the file says when its frames are shown; otherwise that is worked out."""
-        return self._times() is not None
+        return self._index.has_times
 
     @property
     def is_joined(self) -> bool:
         """Whether the clock of the file is set anew on the way, as where recordings were joined."""
-        return len(joins(self._table)) > 0
+        return len(joins(self._index.table)) > 0
 
     def decode(self, numbers: Sequence[int]) -> Iterator[VideoFrame]:
         """Decode frames, one at a time; going forward is fast.
@@ -185,8 +162,10 @@ class FrameDecoder:
             Each frame as FFmpeg gives it: in its own pixel format, not turned upright.
 
         Raises:
-            VideoError: If a frame is damaged or missing, or the decoder was closed.
+            VideoError: If a frame is damaged or missing, the file was changed since it was opened, or the decoder was
+                closed.
         """
+        check_unchanged(self._path, self._index)
         is_first_call = self._last_place is None
         self._last_place = _NEVER
         if is_first_call and self._skips:
@@ -197,13 +176,15 @@ class FrameDecoder:
             yield self._decode(number)
         if self._last_place != _NEVER:
             self._run = None  # it was told that the file ends there
+        check_unchanged(self._path, self._index)
 
     def _decode(self, number: int) -> VideoFrame:
         frame = None
         try:
             frame = self._find(number)
         except _WrongOrderError:
-            self._order, self._is_checked = self._order_as_decoded(self._opened()), True
+            self._last_place = _NEVER
+            self._index = correct_index(self._index, self._opened())
             frame = self._find(number)
         if frame is None:
             raise VideoError(
@@ -244,44 +225,6 @@ class FrameDecoder:
         """Whether what is not wanted may be left out: in an order that is not sure, nothing would tell."""
         return self._order.is_sure and self._is_skippable and not self._order.is_counted
 
-    def _find_order(self, source: PacketSource) -> FrameOrder:
-        codec = source.stream.codec_context
-        self._is_skippable = codec.name in _CODECS_TO_SKIP_IN
-        # Where transport streams were joined, their count of packets breaks off, which passes for damage.
-        for place in joins(self._table):
-            self._table.is_damaged[max(place - 2, 0) : place] = False
-        order = order_by_times(self._table, source.format_name, codec.name, codec.reorder_depth)
-        self._is_checked = order is None  # by decoding
-        if order is not None:
-            return order.from_the_start() if source.has_palette else order
-        if self._table.is_damaged.any():
-            raise VideoError(
-                f"{self._path}: is damaged or cut off, and its frames can only be counted if all can be "
-                "decoded; write or download it again"
-            )
-        return self._decode_order(source)
-
-    def _order_as_decoded(self, source: PacketSource) -> FrameOrder:
-        """The order that decoding all of the file shows; the one known so far if it is damage that disturbs it."""
-        known = replace(self._order, is_sure=True)
-        if self._table.is_damaged.any():
-            return known
-        try:
-            return self._decode_order(source)
-        except av.FFmpegError:
-            return known
-
-    def _decode_order(self, source: PacketSource) -> FrameOrder:
-        """Find the order by decoding all of the file."""
-        self._wanted = frozenset()  # all are
-        self._last_place = None if self._last_place is None else _NEVER
-        try:
-            places = [_place_of(frame) for frame in self._decode_from(source, _Run(start=0, reached=-1, num_fed=0))]
-        except WrongSeekError:
-            return self._decode_order(source)
-        order = order_by_decoding(places, self._table)
-        return order.from_the_start() if source.has_palette else order
-
     def _start_at(self, source: PacketSource, place: int) -> _Run:
         run = _Run(start=place, reached=self._order.first_from(place) - 1, num_fed=place)
         frames = self._decode_from(source, run)
@@ -290,7 +233,7 @@ class FrameDecoder:
 
     def _numbered(self, frames: Iterable[VideoFrame]) -> Iterator[tuple[int, VideoFrame]]:
         for frame in frames:
-            place = _place_of(frame)
+            place = place_of(frame)
             if place < 0:
                 raise _WrongOrderError
             number = int(self._order.numbers[place])
@@ -307,7 +250,7 @@ class FrameDecoder:
         last_packet = _MAX_DELAY_PACKETS + (number if self._order.is_counted else int(self._order.places[number]))
         try:
             for given, frame in run.frames:
-                if not self._is_checked and not self._comes_next(run, given):
+                if not self._index.is_checked and not self._comes_next(run, given):
                     if run.start > 0:
                         return None
                     raise _WrongOrderError
@@ -325,13 +268,11 @@ class FrameDecoder:
         return None
 
     def _decode_from(self, source: PacketSource, run: _Run) -> Iterator[VideoFrame]:
-        for here, packet in source.packets_from(run.start, self._table):
-            if self._table.is_damaged[here]:
+        for here, packet in source.packets_from(run.start, self._index.table):
+            if self._index.table.is_damaged[here]:
                 break  # what the decoder made of it and of those after it would pass for frames
             run.num_fed = here + 1
-            packet.opaque = (here,)  # new for each, as PyAV forgets an object with the first frame that had it
-            source.stream.codec_context.skip_frame = "NONREF" if self._leaves_out(run, here) else "DEFAULT"
-            yield from source.stream.decode(packet)
+            yield from source.decode(here, packet, skips=self._leaves_out(run, here))
             if self._last_place is not None and run.num_fed > self._last_place:
                 break
         yield from source.stream.decode(None)
@@ -353,7 +294,12 @@ class FrameDecoder:
 
         Where times are not sure, others may be due before it, which cannot be decoded after a seek.
         """
-        if self._is_checked or self._order.is_sure or run.start == 0 or run.reached > self._order.first_from(run.start):
+        if (
+            self._index.is_checked
+            or self._order.is_sure
+            or run.start == 0
+            or run.reached > self._order.first_from(run.start)
+        ):
             return True
         following = next(run.frames, None)
         if following is None:
@@ -365,8 +311,3 @@ class FrameDecoder:
         """Whether a frame is in order: above the one before, and without a gap but for those that were left out."""
         missing = (each for each in range(run.reached + 1, number) if each not in run.left_out)
         return number > run.before and all(self._order.places[each] >= run.num_fed for each in missing)
-
-
-def _place_of(frame: VideoFrame) -> int:
-    """The place of the packet that a frame came from; -1 where the decoder does not say it."""
-    return -1 if frame.opaque is None else cast("tuple[int]", frame.opaque)[0]

@@ -11,12 +11,11 @@ import os
 import stat
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import closing
 from fractions import Fraction
 from functools import cache, partial
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from av.video.reformatter import VideoReformatter
@@ -140,7 +139,7 @@ class VideoFile(FrameReader):
 
     def close(self) -> None:
         """Free the decoder and the file. Closing twice is harmless."""
-        self._decoder.close()
+        self._decoder.close(for_good=self._name is not None)  # a copy is removed now
         super().close()
 
     def times_s(self) -> list[float]:
@@ -151,6 +150,9 @@ class VideoFile(FrameReader):
         Raises:
             VideoError: If the file has neither times nor a frame rate.
         """
+        return cast("list[float]", self._times().tolist())
+
+    def _times(self) -> NDArray[np.float64]:
         return self._decoder.times_s()[self._first : self._first + self.num_frames]
 
     def ends_s(self) -> list[float]:
@@ -163,10 +165,10 @@ class VideoFile(FrameReader):
     def rate(self) -> float | None:
         """Frames a second, on average; None if the file does not say."""
         try:
-            times_s = self.times_s()
+            times_s = self._times()
         except VideoError:
             return None
-        duration_s = times_s[-1] - times_s[0]
+        duration_s = float(times_s[-1] - times_s[0])
         return (self.num_frames - 1) / duration_s if duration_s else None
 
     @property
@@ -209,9 +211,12 @@ class VideoFile(FrameReader):
             yield to_pixels(frame, self._to_rgb, square_size(*self._stored_size, self._aspect))
 
     def _first_size(self) -> tuple[int, int]:
-        with closing(FrameDecoder(self._path)) as decoder:
+        decoder = FrameDecoder(self._path)
+        try:
             (frame,) = decoder.decode([0])
             return frame.width, frame.height
+        finally:
+            decoder.close(for_good=True)
 
 
 class FrameFolder(FrameReader):

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,22 +35,31 @@ class PacketTable:
         times: When the frame of each is shown, int64.
         decode_times: When each is decoded, int64.
         positions: Where each begins in the file, in bytes, int64; -1 where that is unknown.
-        sizes: In bytes, int64.
+        sizes: In bytes, int32.
         is_key: Whether decoding can start at it.
         is_shown: Whether it holds a frame that is shown.
         is_damaged: Whether it is not what was written.
+        by_position: Places in the order of ``positions``, int32.
     """
 
     times: NDArray[np.int64]
     decode_times: NDArray[np.int64]
     positions: NDArray[np.int64]
-    sizes: NDArray[np.int64]
+    sizes: NDArray[np.int32]
     is_key: NDArray[np.bool_]
     is_shown: NDArray[np.bool_]
     is_damaged: NDArray[np.bool_]
+    by_position: NDArray[np.int32]
 
     def __len__(self) -> int:
         return len(self.times)
+
+    def place_of(self, position: int, size: int) -> int:
+        """The place of the only packet that begins there and has this size; -1 if there is none, or are several."""
+        first, end = np.searchsorted(self.positions, (position, position + 1), sorter=self.by_position)
+        found = self.by_position[first:end]
+        found = found[self.sizes[found] == size]
+        return int(found[0]) if len(found) == 1 else -1
 
 
 @dataclass(frozen=True)
@@ -58,8 +67,8 @@ class FrameOrder:
     """Where the frames are; see the module for *place* and *number*.
 
     Attributes:
-        places: Place of each frame, by number.
-        numbers: Frame number by place; -1 for a packet whose frame is not shown.
+        places: Place of each frame, by number, int32.
+        numbers: Frame number by place, int32; -1 for a packet whose frame is not shown.
         values: A number that rises with the frames, by frame number.
         start_values: The same for the packets at which decoding can start, rising.
         start_places: Their places.
@@ -67,8 +76,8 @@ class FrameOrder:
         is_counted: Whether packets do not tell their frames, so that these are counted by decoding from the start.
     """
 
-    places: NDArray[np.int64]
-    numbers: NDArray[np.int64]
+    places: NDArray[np.int32]
+    numbers: NDArray[np.int32]
     values: NDArray[np.int64]
     start_values: NDArray[np.int64]
     start_places: NDArray[np.int64]
@@ -132,7 +141,7 @@ def order_by_times(packets: PacketTable, format_name: str, codec: str, reorder_d
     latest = np.maximum.accumulate(times[starts])
     starts = starts[np.concatenate([[True], times[starts][1:] > latest[:-1]])]
     return FrameOrder(
-        places=places,
+        places=places.astype(np.int32),
         numbers=_numbers(places, len(packets)),
         values=times[places],
         start_values=times[starts],
@@ -149,9 +158,9 @@ def order_by_decoding(places: Sequence[int], packets: PacketTable) -> FrameOrder
         places: The place of the packet of each frame; -1 where the decoder did not tell it.
         packets: All of the file.
     """
-    found = np.array(places, np.int64)
+    found = np.array(places, np.int32)
     is_counted = bool((found < 0).any()) or len(np.unique(found)) < len(found)
-    numbers = np.full(len(packets), -1, np.int64) if is_counted else _numbers(found, len(packets))
+    numbers = np.full(len(packets), -1, np.int32) if is_counted else _numbers(found, len(packets))
     starts = np.flatnonzero(packets.is_key & (numbers >= 0))
     later = starts[(starts > 0) & (numbers[starts] > 0)]
     later = later[np.concatenate([[True], np.diff(np.maximum.accumulate(numbers[later])) > 0])] if len(later) else later
@@ -166,8 +175,8 @@ def order_by_decoding(places: Sequence[int], packets: PacketTable) -> FrameOrder
     )
 
 
-def _numbers(places: NDArray[np.int64], num_packets: int) -> NDArray[np.int64]:
-    numbers = np.full(num_packets, -1, np.int64)
+def _numbers(places: NDArray[np.signedinteger[Any]], num_packets: int) -> NDArray[np.int32]:
+    numbers = np.full(num_packets, -1, np.int32)
     numbers[places] = np.arange(len(places))
     return numbers
 

@@ -6,7 +6,6 @@ A *place* is a position in decoding order, the order in which packets are stored
 from __future__ import annotations
 
 import itertools
-from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from fractions import Fraction
@@ -20,6 +19,7 @@ from av.format import Flags
 from av.packet import Packet
 from av.stream import Disposition
 from av.video.codeccontext import VideoCodecContext
+from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from gateshift.data.video.fields import FieldPairs
@@ -44,13 +44,18 @@ class PacketSource:
 
     Attributes:
         stream: The video stream.
+        size_px: Width and height of a frame, as the file's headers say.
+        pixel_aspect: Width of a pixel, divided by its height.
+        codec_name: FFmpeg's name of the codec.
         format_name: FFmpeg's names of the container.
         start_s: When the file's clock begins, in the time of its streams: at the first of its sound and its pictures.
         has_palette: Whether a frame may need what came with the first packet alone.
         is_raw: Whether there is no container, so that FFmpeg makes up all times.
+        is_open: Whether it can be read.
     """
 
     stream: VideoStream
+    is_open = False
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -59,9 +64,11 @@ class PacketSource:
         self.start_s = (self._container.start_time or 0) / av.time_base
         self.is_raw = bool(self._container.format.flags & _NO_TIMES)
         codec = self.stream.codec_context
+        self.size_px = codec.width, codec.height
+        self.pixel_aspect = self.stream.sample_aspect_ratio or Fraction(1)
+        self.codec_name = codec.name
         self.has_palette = codec.pix_fmt == "pal8" or codec.name == "gif"
         self._seeks = not self.has_palette
-        self._places: dict[tuple[int, int], int] | None = None  # of packets, by where in the file they stand
 
     def _open(self) -> None:
         with readable(self._path):
@@ -74,9 +81,16 @@ class PacketSource:
             except BaseException:
                 self._container.close()
                 raise
+        self.is_open = True
 
     def close(self) -> None:
+        self.is_open = False
         self._container.close()
+
+    @property
+    def reorder_depth(self) -> int:
+        """How many frames the decoder holds back to put them in order; decoding may show that these are more."""
+        return self.stream.codec_context.reorder_depth
 
     @property
     def rate(self) -> Fraction | None:
@@ -110,11 +124,26 @@ class PacketSource:
                     "lists; write or download it again"
                 )
         columns = np.array(rows, np.int64).reshape(len(rows), 7).T
-        times, is_shown = columns[0], columns[5].astype(bool)
+        times, is_shown = columns[0].copy(), columns[5].astype(bool)
         # Both fields of a frame may have come with one time.
         lacking = 1 + np.flatnonzero((times[1:] == NO_TIME) & ~is_shown[1:] & (times[:-1] != NO_TIME))
         times[lacking] = times[lacking - 1] + 1
-        return PacketTable(*columns[:4], *columns[4:].astype(bool))
+        by_position = np.argsort(columns[2], kind="stable").astype(np.int32)
+        decode_times, positions = columns[1].copy(), columns[2].copy()
+        sizes, is_key, damaged = columns[3].astype(np.int32), columns[4].astype(bool), columns[6].astype(bool)
+        return PacketTable(times, decode_times, positions, sizes, is_key, is_shown, damaged, by_position)
+
+    def decode(self, place: int, packet: Packet[VideoStream], *, skips: bool = False) -> list[VideoFrame]:
+        """Give a packet to the decoder, and get the frames that leave it.
+
+        Args:
+            place: Its place, which its frame remembers.
+            packet: The packet.
+            skips: Whether to leave its frame out if no other needs it.
+        """
+        packet.opaque = (place,)  # new for each, as PyAV forgets an object with the first frame that had it
+        self.stream.codec_context.skip_frame = "NONREF" if skips else "DEFAULT"
+        return self.stream.decode(packet)
 
     def packets_from(self, place: int, table: PacketTable) -> Iterator[tuple[int, Packet[VideoStream]]]:
         """Give the packets from a place on with their places, by a seek if the container gets it right.
@@ -149,19 +178,17 @@ class PacketSource:
         self, packets: Iterator[Packet[VideoStream]], place: int, table: PacketTable
     ) -> Packet[VideoStream] | None:
         """The wanted packet, if it comes among those after a seek."""
-        if self._places is None:
-            marks = list(zip(table.positions.tolist(), table.sizes.tolist(), strict=True))
-            times = Counter(marks)
-            self._places = {mark: here for here, mark in enumerate(marks) if times[mark] == 1}
-        known = self._places
-        landed = next((packet for packet in packets if known.get(_mark_of(packet), -1) >= place), None)
-        return landed if landed is not None and known[_mark_of(landed)] == place else None
+        for packet in packets:
+            landed = table.place_of(*_mark_of(packet))
+            if landed >= place:
+                return packet if landed == place else None
+        return None
 
     def _checked(
         self, packets: Iterator[Packet[VideoStream]], place: int, table: PacketTable
     ) -> Iterator[tuple[int, Packet[VideoStream]]]:
         for here, packet in enumerate(packets, start=place):
-            if here >= len(table) or _mark_of(packet) != _mark_in(table, here):
+            if here >= len(table) or _mark_of(packet) != (table.positions[here], table.sizes[here]):
                 self._seeks = False
                 raise WrongSeekError
             yield here, packet
@@ -169,10 +196,6 @@ class PacketSource:
 
 def _mark_of(packet: Packet[VideoStream]) -> tuple[int, int]:
     return -1 if packet.pos is None else packet.pos, packet.size
-
-
-def _mark_in(table: PacketTable, place: int) -> tuple[int, int]:
-    return int(table.positions[place]), int(table.sizes[place])
 
 
 def demux(container: InputContainer, stream: VideoStream) -> Iterator[Packet[VideoStream]]:

@@ -150,7 +150,7 @@ def _ask(address: str) -> http.client.HTTPResponse:
     kind = response.headers.get_content_type()
     if any(live in kind for live in LIVE_TYPES):
         response.close()
-        raise VideoError(f"{address}: is a live stream, and no file; predict it with --stream")
+        raise VideoError(f"{address}: is a live stream, and no file; predict it with `stream=True`")
     if kind == "text/html":
         response.close()
         raise VideoError(f"{address}: is a web page, and no video; give the address of the video file itself")
