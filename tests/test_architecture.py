@@ -59,6 +59,21 @@ def test_data_and_model_know_neither_each_other_nor_what_is_above_them(home: str
     assert PACKAGES[home] <= GENERAL
 
 
+@pytest.mark.parametrize(("name", "other"), drawing.LATE, ids=" -> ".join)
+def test_an_import_upwards_that_is_excused_is_in_one_function_alone(name: str, other: str) -> None:
+    nodes = ast.parse(MODULES[name].read_text("utf-8"))
+
+    def places(tree: ast.AST) -> list[ast.ImportFrom]:
+        return [each for each in ast.walk(tree) if isinstance(each, ast.ImportFrom) and each.module == other]
+
+    of_types = [each for part in nodes.body if "TYPE_CHECKING" in ast.dump(part) for each in places(part)]
+    in_functions = [
+        each for function in ast.walk(nodes) if isinstance(function, ast.FunctionDef) for each in places(function)
+    ]
+    assert len(in_functions) == 1
+    assert len(places(nodes)) == len(of_types) + 1
+
+
 def test_what_everything_may_use_knows_nothing_else() -> None:
     assert {name: PACKAGES[name] - GENERAL for name in GENERAL if PACKAGES[name] - GENERAL} == {}
 

@@ -1,5 +1,6 @@
 """Clips in, logits out."""
 
+import dataclasses
 import re
 import warnings
 from typing import Any
@@ -181,15 +182,15 @@ def test_an_unknown_backbone_is_refused_with_the_nearest_names() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({}, "num_classes=None; give num_classes=K"),
-        ({"num_classes": 0}, "num_classes=0; give num_classes=K, at least 1"),
-        ({"num_classes": 3, "classes": ["a", "b"]}, "num_classes=3 but 2 class names"),
-        ({"classes": ["a", "a"]}, "2 class names, 1 different"),
+        ({}, "`num_classes` None; give at least 1, or names as `classes`"),
+        ({"num_classes": 0}, "`num_classes` 0; give at least 1"),
+        ({"num_classes": 3, "classes": ["a", "b"]}, "`num_classes` 3 but 2 names in `classes`"),
+        ({"classes": ["a", "a"]}, "`classes`: 2 names, 1 different"),
         ({"classes": "ab"}, "give a list of different names"),
         ({"num_classes": 2, "temporal": "lstm"}, "unknown temporal module 'lstm'"),
-        ({"num_classes": 2, "dropout": 1.0}, "dropout 1.0; it is a probability"),
+        ({"num_classes": 2, "dropout": 1.0}, "`dropout` 1.0; it must be a probability from 0"),
         ({"num_classes": 2, "size_px": 0}, "does not take an input of 0 px"),
-        ({"num_classes": 2, "num_segments": 0}, "num_segments=0; a clip has at least 1 frame"),
+        ({"num_classes": 2, "num_segments": 0}, "`num_segments` 0; it must be a whole number from 1"),
         ({"classes": [1, 2]}, "names are text"),
         ({"num_classes": 2, "weights": "imagenet"}, "bninception has no ImageNet weights to download by itself"),
         ({"num_classes": 2, "weights": "nowhere.pth"}, "nowhere.pth: no such model file"),
@@ -220,3 +221,33 @@ def test_every_public_name_is_there_and_no_other() -> None:
     assert set(gs.__all__) <= set(dir(gs))
     with pytest.raises(AttributeError, match="no attribute 'nothing'"):
         _ = gs.nothing
+
+
+def test_the_description_is_made_once_and_kept() -> None:
+    pairs = [("left", "right")]
+    options = {"num_segments": 4, "num_clips": 2, "mirror_pairs": pairs, "multi_label": True, "square_pixels": True}
+    made = gs.create_model("test_resnet", classes=["left", "right"], sites=["layer1.0.conv2"], **options)
+    assert {name: getattr(made.config, name) for name in options} == options | {"mirror_pairs": tuple(pairs)}
+    assert made.config.sites == ("layer1.0.conv2",)
+    assert [site[0] for site in made.made_with] == ["GateShift"]
+    for holder, name in ((made, "config"), (made.deploy(), "config"), (made.config, "size_px")):
+        with pytest.raises(AttributeError):
+            setattr(holder, name, None)
+
+
+def test_a_new_classifier_is_for_other_classes_and_keeps_the_rest() -> None:
+    made = gs.create_model("test_resnet", classes=["left", "right", "wave"], mirror_pairs=[("left", "right")]).double()
+    before = made.backbone.state_dict()
+    config = made.config
+    made.reset_classifier(["left", "right"])
+    assert made.config == dataclasses.replace(config, classes=("left", "right"))
+    made.reset_classifier(num_classes=5)
+    assert made.config == dataclasses.replace(config, classes=("0", "1", "2", "3", "4"), mirror_pairs=())
+    assert made(clips(2, 3)).shape == (2, 5)
+    assert made.head.weight.dtype == torch.float64
+    assert made.head.weight.abs().max() < 0.01
+    assert all(torch.equal(value, before[name]) for name, value in made.backbone.state_dict().items())
+    for wrong in ([], ["a", "a"], "ab"):
+        with pytest.raises(ModelError, match="give a list of different names"):
+            made.reset_classifier(wrong)
+    assert config.classes == ("left", "right", "wave")

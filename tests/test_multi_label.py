@@ -301,8 +301,7 @@ def test_what_does_not_go_together_is_one_line(
 def test_a_model_of_several_labels_has_no_report_and_an_unread_video_no_labels(
     lists: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    model = gs.create_model("test_resnet", classes=["fall", "rise"], size_px=32, num_segments=4)
-    model.config = dataclasses.replace(model.config, multi_label=True)
+    model = gs.create_model("test_resnet", classes=["fall", "rise"], size_px=32, num_segments=4, multi_label=True)
     gs.save_model(model, tmp_path / "m.safetensors")
     for words in (["--report", str(tmp_path / "r.html")], ["--fit-threshold", "0.9"]):
         with pytest.raises(SystemExit) as stopped:

@@ -120,7 +120,10 @@ def test_a_file_that_does_not_say_has_modules_everywhere() -> None:
 @pytest.mark.parametrize("value", [0, -1, "2", 1.5])
 def test_a_damaged_number_is_a_damaged_description(value: object) -> None:
     fields = json.loads(network(1).config.to_json()) | {"num_sites": value}
-    with pytest.raises(ModelError, match="model description is damaged: num_sites .* is not a whole number"):
+    with pytest.raises(
+        ModelError,
+        match="description is damaged: num_sites .*; it must be a whole number from 1 to 10000, or None; save",
+    ):
         ModelConfig.from_json(json.dumps(fields))
 
 

@@ -1,6 +1,5 @@
 """The papers' protocol through the command line, against views cut and averaged by hand."""
 
-import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,10 +25,10 @@ def model_file(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model for the clips, which are of 48 x 36 px."""
     classes = (clips / "classes.txt").read_text().splitlines()
     torch.manual_seed(0)
-    model = gs.create_model("test_resnet", classes=classes, size_px=SIZE_PX, num_segments=SEGMENTS)
+    pairs = find_mirror_pairs(classes)
+    model = gs.create_model("test_resnet", classes=classes, size_px=SIZE_PX, num_segments=SEGMENTS, mirror_pairs=pairs)
     for parameter in model.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
-    model.config = dataclasses.replace(model.config, mirror_pairs=find_mirror_pairs(classes))
     path = tmp_path_factory.mktemp("protocol") / "model.safetensors"
     gs.save_model(model.eval(), path)
     return path
@@ -125,8 +124,7 @@ def test_classes_are_matched_by_name_and_never_by_number_alone(
     assert test(released, "numbers.txt", *names) == sorted_names[5] == "Closing something"
     assert test(released, "names.csv", *names) == "Closing something"
 
-    model = gs.load_model(released)
-    model.config = model.config.name_classes(sorted_names[::-1])  # the same names in another order
+    model = gs.load_model(released, classes=sorted_names[::-1])  # the same names in another order
     gs.save_model(model, tmp_path / "other_order.safetensors")
     assert "put classes.txt, the names in the order of the numbers" in test(
         tmp_path / "other_order.safetensors", "numbers.txt"

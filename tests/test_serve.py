@@ -268,7 +268,10 @@ def test_a_model_of_several_labels_names_them_and_its_segments_overlap_in_lanes(
     from gateshift.web.scoring import Scorer
 
     network = gs.load_model(model)
-    network.config = dataclasses.replace(network.config, multi_label=True)
+    gs.save_model(
+        network, tmp_path / "several.safetensors", config=dataclasses.replace(network.config, multi_label=True)
+    )
+    network = gs.load_model(tmp_path / "several.safetensors")
     answer = Scorer(network, ServeSettings(model)).answer(dark, timeline=True)
     assert answer.labels == (network.classes[0],)
     assert render_timeline(answer).count("top:0.00%;height:100.00%") == 1

@@ -30,7 +30,7 @@ class ExportedModel(nn.Module):
         config: What the model says about itself, with the T of the export as ``num_segments``.
     """
 
-    def __init__(self, path: Path, *, threads: int | None = None) -> None:
+    def __init__(self, path: Path, *, threads: int | None = None, names: Sequence[str] = ()) -> None:
         super().__init__()
         self.path = path
         self._run: Callable[[Tensor], Tensor]
@@ -40,6 +40,8 @@ class ExportedModel(nn.Module):
         else:
             runtime = Runtime(path, threads=threads)
             self._run, self.config = lambda clips: torch.from_numpy(runtime(clips.numpy())), runtime.config
+        if names and not self.config.named:
+            self.config = self.config.name_classes(names)
 
     def forward(self, clips: Tensor | NDArray[Any]) -> Tensor:
         clips = take_clips(clips, torch.device("cpu"))
@@ -63,10 +65,9 @@ def load_any(path: Path, *, names: Sequence[str] = (), threads: int | None = Non
     Raises:
         ModelError: If it cannot be read, or there are not as many names as classes.
     """
-    model = ExportedModel(path, threads=threads) if path.suffix in FORMAT_SUFFIXES.values() else load_model(path)
-    if names and not model.config.named:
-        model.config = model.config.name_classes(names)
-    return model
+    if path.suffix not in FORMAT_SUFFIXES.values():
+        return load_model(path, classes=names or None)
+    return ExportedModel(path, threads=threads, names=names)
 
 
 def load_open(path: Path, *, classes: Path | None) -> VideoClassifier:
@@ -84,10 +85,7 @@ def load_open(path: Path, *, classes: Path | None) -> VideoClassifier:
         raise ModelError(
             f"{path}: an exported file cannot be looked into; give the .safetensors model that it was made of"
         )
-    model = load_model(path)
-    if classes is not None and not model.config.named:
-        model.config = model.config.name_classes(read_names(classes))
-    return model
+    return load_model(path, classes=None if classes is None else read_names(classes))
 
 
 def _load_program(path: Path) -> tuple[Callable[[Tensor], Tensor], ModelConfig]:

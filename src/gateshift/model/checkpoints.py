@@ -5,6 +5,7 @@ from __future__ import annotations
 import pickle
 import re
 import warnings
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ def _damaged(path: Path) -> ModelError:
     return ModelError(f"{path}: not a readable model file; it is damaged, cut off, or something else")
 
 
-def load_imagenet(net: nn.Module, backbone: str, source: str | Path) -> None:
+def load_imagenet(net: nn.Module, backbone: str, source: str | PathLike[str]) -> None:
     """Start a backbone from a file of ImageNet weights; a classifier in the file is left out.
 
     Args:

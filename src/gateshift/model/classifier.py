@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
-from pathlib import Path
+import dataclasses
+from collections.abc import Mapping, Sequence
+from os import PathLike
 from typing import Any
 
 import torch
@@ -12,59 +13,28 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gateshift.errors import ModelError
-from gateshift.model.backbones.factory import create_backbone, fit_size
+from gateshift.model.backbones.factory import (
+    IMAGENET_MEAN,
+    IMAGENET_STD,
+    Triple,
+    check_features,
+    create_backbone,
+    fit_size,
+)
 from gateshift.model.checkpoints import load_imagenet
+from gateshift.model.clip_classifier import ClipClassifier as ClipClassifier
 from gateshift.model.clips import take_clips
-from gateshift.model.config import ModelConfig
+from gateshift.model.config import OWN, ModelConfig, class_names, given_fields
 from gateshift.model.deploy.fold import fold_backbone
-from gateshift.model.surgery.insert import check_temporal, insert_temporal, set_num_frames
-from gateshift.model.temporal.causal import make_causal
-from gateshift.model.temporal.clip_length import ClipLength
+from gateshift.model.surgery.insert import (
+    InsertReport,
+    check_temporal,
+    find_temporal,
+    insert_temporal,
+    set_num_frames,
+)
+from gateshift.model.temporal.causal import is_causal, make_causal
 from gateshift.model.temporal.site import describe_sites
-
-
-class ClipClassifier(nn.Module):
-    """What a :class:`VideoClassifier` and its deployed form have in common: a description, and how clips go in.
-
-    Attributes:
-        config: Everything needed to build this model again and to feed it.
-        backbone: The 2D network, frames [N, 3, H, W] in, features [N, F] out; temporal modules inside.
-        head: The classifier on features.
-    """
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, backbone: nn.Module, head: nn.Linear, config: ModelConfig) -> None:
-        super().__init__()
-        self.config = config
-        self.backbone = backbone
-        self.head = head
-        self.register_buffer("mean", torch.tensor(config.mean).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(config.std).view(3, 1, 1), persistent=False)
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Class names, in the order of the logits."""
-        return self.config.classes
-
-    def normalise(self, frames: Tensor) -> Tensor:
-        """Pixels as the backbone was trained on them: uint8 or float 0..1 [N, 3, H, W] -> [N, 3, H, W]."""
-        pixels = frames.to(self.mean.dtype)
-        if frames.dtype != torch.uint8:
-            pixels = pixels * 255
-        if self.config.bgr:
-            pixels = pixels.flip(1)
-        return (pixels - self.mean) / self.std
-
-    def frame_features(self, clips: Tensor) -> Tensor:
-        """Features of every frame of clips [B, T, 3, H, W], clip after clip: [B * T, F]."""
-        with ClipLength(clips.shape[1]):
-            return self.backbone(self.prepared(clips.flatten(0, 1)))
-
-    def prepared(self, frames: Tensor) -> Tensor:
-        """What the backbone takes of frames [N, 3, H, W]."""
-        return self.normalise(frames)
 
 
 class VideoClassifier(ClipClassifier):
@@ -77,21 +47,100 @@ class VideoClassifier(ClipClassifier):
     Args:
         backbone: Frames [N, 3, H, W] in, features [N, F] out.
         num_features: F.
-        config: See the attribute.
+        config: Everything needed to build this model again and to feed it.
 
     Attributes:
-        config: Everything needed to build this model again and to feed it.
         backbone: The 2D network, temporal modules inside.
         made_with: What stood at each of its sites when it was created; see :func:`describe_sites`.
         head: The classifier on each frame's features.
     """
 
     def __init__(self, backbone: nn.Module, num_features: int, config: ModelConfig) -> None:
-        super().__init__(backbone, nn.Linear(num_features, len(config.classes)), config)
+        super().__init__(backbone, _new_head(num_features, len(config.classes)), config)
         self.made_with = describe_sites(backbone)
         self.dropout = nn.Dropout(config.dropout)
-        nn.init.normal_(self.head.weight, std=0.001)
-        nn.init.zeros_(self.head.bias)
+
+    @classmethod
+    def wrap(
+        cls,
+        net: nn.Module,
+        num_features: int,
+        *,
+        num_classes: int | None = None,
+        classes: Sequence[str] | None = None,
+        temporal: str | None = None,
+        sites: Sequence[str] | None = None,
+        size_px: int = 224,
+        mean: Triple = IMAGENET_MEAN,
+        std: Triple = IMAGENET_STD,
+        bgr: bool = False,
+        dropout: float = 0.5,
+        num_segments: int | None = None,
+        num_clips: int = 1,
+        num_crops: int = 1,
+        mirror_pairs: Sequence[tuple[str, str]] = (),
+        multi_label: bool = False,
+        whole_frame: bool = False,
+        square_pixels: bool = False,
+    ) -> VideoClassifier:
+        """Build a video classifier around a network of your own; what is not said here is as of :func:`create_model`.
+
+        :func:`gateshift.save_model` saves it, and ``load_model(path, backbone=net)`` loads it with a network that was
+        made as this one was.
+
+        Args:
+            net: Frames [N, 3, size_px, size_px] in, features [N, num_features] out, without a classifier.
+            num_features: F.
+            num_classes: K; may be left out where ``classes`` is given.
+            classes: Class names in the order of the logits.
+            temporal: Put this temporal module into the net, in place. None keeps the net as it is, with the modules
+                that :func:`gateshift.insert_temporal` has put into it, if any.
+            sites: Names of convolutions that get a module, in a net of no known family.
+            size_px: Side of the input square.
+            mean: Subtracted from pixels in 0..255, in the net's channel order; ImageNet's by default.
+            std: What the difference is divided by.
+            bgr: Whether the net takes blue first.
+            dropout: Probability before the classifier.
+            num_segments: Frames of a clip in training.
+            num_clips: Clips of a video that the model is tested on.
+            num_crops: Crops of each.
+            mirror_pairs: Pairs of classes that swap when a clip is mirrored.
+            multi_label: Whether a video may be of several classes at once, or of none.
+            whole_frame: Whether the square is the whole frame.
+            square_pixels: Whether pixels that are not square are made so.
+
+        Raises:
+            ModelError: If something is out of range, or the net's features are others than ``num_features``.
+        """
+        fields = given_fields(
+            num_classes,
+            classes,
+            mirror_pairs,
+            dropout=dropout,
+            num_segments=num_segments,
+            num_clips=num_clips,
+            num_crops=num_crops,
+            multi_label=multi_label,
+            whole_frame=whole_frame,
+            square_pixels=square_pixels,
+            size_px=size_px,
+            mean=tuple(mean),
+            std=tuple(std),
+            bgr=bgr,
+        )
+        if max(mean) <= 1 and max(std) < 1:
+            raise ModelError(
+                f"`mean` {mean} and `std` {std} are of pixels in 0..1; give those of 0..255: 255 times these"
+            )
+        if temporal is None:
+            report = find_temporal(net)
+            sites = report.names
+        else:
+            report = insert_temporal(net, temporal, sites=sites)
+        check_features(net, num_features, size_px)
+        name = f"{OWN}{type(net).__name__}"
+        config = ModelConfig(name, causal=is_causal(net), **_placement(report, sites), **fields)
+        return cls(net, num_features, config)
 
     def forward(self, clips: Tensor | NDArray[Any]) -> Tensor:
         """Classify clips.
@@ -112,6 +161,56 @@ class VideoClassifier(ClipClassifier):
             set_num_frames(self.backbone, num_frames)
         frame_logits = self.head(self.dropout(self.frame_features(clips)))  # [N, K]
         return frame_logits.unflatten(0, (-1, num_frames)).mean(1)  # [B, K]
+
+    def reset_classifier(self, classes: Sequence[str] | None = None, *, num_classes: int | None = None) -> None:
+        """Give the model a new classifier, for other classes; the rest keeps what it has learned.
+
+        What depended on the old classes goes with them: pairs that swap in a mirror, and the confidence threshold.
+
+        Args:
+            classes: Names in the order of the logits; "0", "1", ... where left out.
+            num_classes: K; may be left out where ``classes`` is given.
+
+        Raises:
+            ModelError: If there is no class, or one is named twice.
+        """
+        names = class_names(num_classes, classes)
+        pairs = tuple(pair for pair in self.config.mirror_pairs if set(pair) <= set(names))
+        self._config = dataclasses.replace(
+            self.config, classes=names, named=True, mirror_pairs=pairs, abstain_below=None
+        )
+        old = self.head.weight
+        self.head = _new_head(self.head.in_features, len(names)).to(old.device, old.dtype).train(self.training)
+
+    def push_to_hub(
+        self,
+        repo: str,
+        *,
+        private: bool | None = None,
+        token: str | None = None,
+        metrics: Mapping[str, float] | None = None,
+        license: str | None = None,
+        message: str = "Upload a gateshift model",
+    ) -> str:
+        """Put the model on the Hugging Face Hub, with a model card; see :func:`gateshift.published.hub.push`.
+
+        Args:
+            repo: "user/name"; made if it is not there.
+            private: Whether a new repository can be seen by its owner alone; None leaves it to the owner's settings.
+            token: That may write; by default what ``hf auth login`` has saved, or HF_TOKEN.
+            metrics: What is known of the model's accuracy, such as ``{"top-1": 0.512}``, for the card.
+            license: The model's, such as "apache-2.0", for the card.
+            message: Of the commit.
+
+        Returns:
+            The address of the commit's page.
+
+        Raises:
+            ModelError: If the model cannot be saved, or the Hub cannot be reached or refuses.
+        """
+        from gateshift.published.hub import push
+
+        return push(self, repo, private=private, token=token, metrics=metrics, license=license, message=message)
 
     def deploy(self, *, dtype: torch.dtype | None = None) -> DeployedClassifier:
         """A copy for inference that is called the same way and gives the same logits, faster.
@@ -161,15 +260,22 @@ def create_model(
     *,
     num_classes: int | None = None,
     classes: Sequence[str] | None = None,
-    weights: str | Path | None = None,
+    weights: str | PathLike[str] | None = None,
+    sites: Sequence[str] | None = None,
     num_sites: int | None = None,
     ratio: float | None = None,
     interleave: bool | None = None,
+    causal: bool = False,
     dropout: float = 0.5,
+    drop_path: float = 0.0,
     size_px: int | None = None,
     num_segments: int | None = None,
-    causal: bool = False,
-    drop_path: float = 0.0,
+    num_clips: int = 1,
+    num_crops: int = 1,
+    mirror_pairs: Sequence[tuple[str, str]] = (),
+    multi_label: bool = False,
+    whole_frame: bool = False,
+    square_pixels: bool = False,
 ) -> VideoClassifier:
     """Build a video classifier around a 2D backbone.
 
@@ -179,17 +285,24 @@ def create_model(
         num_classes: K; may be left out where ``classes`` is given.
         classes: Class names in the order of the logits; "0", "1", ... where left out.
         weights: Where the backbone starts: "imagenet" (timm's own weights), or the path or URL of a file.
-        num_sites: How many of the backbone's sites, the last ones, get a temporal module; all where left out. With 0
+        sites: Names of convolutions that get a temporal module, instead of those of the backbone's family.
+        num_sites: How many of the family's sites, the last ones, get a temporal module; all where left out. With 0
             the network is a temporal segment network.
-        ratio: Share of the channels at each site that go through the temporal module. Default: see
-            :func:`gateshift.insert_temporal`.
+        ratio: Share of the channels at each site that go through the temporal module, above 0 and up to 1. Default:
+            see :func:`gateshift.insert_temporal`.
         interleave: Whether gate-shift mixes channels. Default: as the family's published networks.
-        dropout: Probability before the classifier.
-        size_px: Side of the input square, where it is not the backbone's published one.
-        num_segments: Frames of a clip in training, kept as the test protocol of the saved model.
         causal: Let the temporal modules look only back, for streams without delay; see
             :mod:`gateshift.model.temporal.causal`.
-        drop_path: Stochastic depth in training, from 0 up to 1; a saved model does not keep it.
+        dropout: Probability before the classifier, from 0 up to, not including, 1.
+        drop_path: Stochastic depth in training, from 0 up to, not including, 1; a saved model does not keep it.
+        size_px: Side of the input square, where it is not the backbone's published one.
+        num_segments: Frames of a clip in training. This and what follows is kept in the saved model.
+        num_clips: Clips of a video that the model is tested on.
+        num_crops: Crops of each of these clips: 1, 3, 5 or 10.
+        mirror_pairs: Pairs of classes that swap when a clip is mirrored.
+        multi_label: Whether a video may be of several classes at once, or of none.
+        whole_frame: Whether the square is the whole frame, its sides resized apart, and not cut out of it.
+        square_pixels: Whether frames whose pixels are not square are resized first, so that they are.
 
     Returns:
         The model, in training mode. Its temporal modules send nothing yet.
@@ -197,53 +310,50 @@ def create_model(
     Raises:
         ModelError: If a name is unknown, or the numbers do not fit each other.
     """
-    names = _class_names(num_classes, classes)
+    fields = given_fields(
+        num_classes,
+        classes,
+        mirror_pairs,
+        dropout=dropout,
+        num_segments=num_segments,
+        num_clips=num_clips,
+        num_crops=num_crops,
+        multi_label=multi_label,
+        whole_frame=whole_frame,
+        square_pixels=square_pixels,
+    )
     check_temporal(temporal)
-    _check_numbers(dropout, drop_path, num_segments)
     parts = create_backbone(backbone, imagenet=weights == "imagenet", drop_path=drop_path)
     if weights is not None and weights != "imagenet":
         load_imagenet(parts.net, backbone, weights)
     if size_px is not None:
         fit_size(parts.net, backbone, size_px)
-    report = insert_temporal(parts.net, temporal, num_sites=num_sites, ratio=ratio, interleave=interleave)
+    report = insert_temporal(parts.net, temporal, sites=sites, num_sites=num_sites, ratio=ratio, interleave=interleave)
     if causal:
         make_causal(parts.net)
-    config = ModelConfig(
-        backbone=backbone,
-        temporal=report.temporal,
-        classes=names,
-        interleave=report.interleave,
-        dropout=dropout,
-        size_px=size_px or parts.size_px,
-        mean=parts.mean,
-        std=parts.std,
-        bgr=parts.bgr,
-        num_segments=num_segments,
-        ratio=report.ratio,
-        causal=causal,
-        num_sites=len(report.sites) if report.num_left else None,
-    )
+    feeding: dict[str, Any] = {
+        "size_px": size_px or parts.size_px,
+        "mean": parts.mean,
+        "std": parts.std,
+        "bgr": parts.bgr,
+    }
+    config = ModelConfig(backbone, causal=causal, **_placement(report, sites), **feeding, **fields)
     return VideoClassifier(parts.net, parts.num_features, config)
 
 
-def _check_numbers(dropout: float, drop_path: float, num_segments: int | None) -> None:
-    for name, number in (("dropout", dropout), ("drop-path", drop_path)):
-        if not 0 <= number < 1:
-            raise ModelError(f"{name} {number}; it is a probability from 0 up to, not including, 1; lower it")
-    if num_segments is not None and num_segments < 1:
-        raise ModelError(f"num_segments={num_segments}; a clip has at least 1 frame; raise it")
+def _placement(report: InsertReport, sites: Sequence[str] | None) -> dict[str, Any]:
+    """What a :class:`ModelConfig` says of the temporal modules that were put in."""
+    return {
+        "temporal": report.temporal,
+        "interleave": report.interleave,
+        "ratio": report.ratio,
+        "num_sites": len(report.sites) if report.num_left else None,
+        "sites": None if sites is None or not report.sites else tuple(sites),
+    }
 
 
-def _class_names(num_classes: int | None, classes: Sequence[str] | None) -> tuple[str, ...]:
-    if classes is None:
-        if num_classes is None or num_classes < 1:
-            raise ModelError(f"num_classes={num_classes}; give num_classes=K, at least 1, or classes=[names]")
-        return tuple(str(index) for index in range(num_classes))
-    names = tuple(classes)
-    if not all(isinstance(name, str) for name in names):
-        raise ModelError(f"class names {names[:3]}; names are text; convert them")
-    if isinstance(classes, str) or not names or len(set(names)) != len(names):
-        raise ModelError(f"{len(names)} class names, {len(set(names))} different; give a list of different names")
-    if num_classes is not None and num_classes != len(names):
-        raise ModelError(f"num_classes={num_classes} but {len(names)} class names; leave num_classes out")
-    return names
+def _new_head(num_features: int, num_classes: int) -> nn.Linear:
+    head = nn.Linear(num_features, num_classes)
+    nn.init.normal_(head.weight, std=0.001)
+    nn.init.zeros_(head.bias)
+    return head

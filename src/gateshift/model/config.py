@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,18 +14,20 @@ from gateshift.errors import ModelError
 if TYPE_CHECKING:
     from torch import Tensor
 
+Rule = tuple[Callable[[Any], bool], str]  # whether a value is right, and what is
 FORMAT_VERSION = 1
-# More than any use needs, and little enough for a file that lies to take no more than memory that there is.
-LARGEST = {"size_px": 4096, "num_segments": 10_000, "num_clips": 10_000, "num_crops": 10, "num_sites": 10_000}
-MAY_BE_NONE = ("num_segments", "num_sites")
+OWN = "own/"  # in front of the names of networks that users make, and gateshift cannot
+# Of counts: more than any use needs, and little enough for a file that lies to take no more than memory that there is.
+LARGEST = 10_000
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """Architecture, class names, preprocessing and test protocol of a :class:`VideoClassifier`.
+    """Architecture, class names, preprocessing and test protocol of a :class:`VideoClassifier`. It is never changed.
 
     Attributes:
-        backbone: "bninception", "inceptionv3", a timm name, or "torchvision/NAME".
+        backbone: "bninception", "inceptionv3", a timm name, "torchvision/NAME", or "own/NAME" for a network that
+            :func:`gateshift.load_model` is given.
         temporal: "gsm", "gsf", "tsm" or "none".
         classes: Class names, in the order of the logits.
         interleave: Whether gate-shift mixes channels.
@@ -47,6 +49,10 @@ class ModelConfig:
         whole_frame: Whether the square is the whole frame, its sides resized apart, and not cut out of it.
         square_pixels: Whether frames whose pixels are not square are resized first, so that they are. Those of released
             models and of earlier versions were not.
+        sites: Names of the layers that have a temporal module, where they are not the family's.
+
+    Raises:
+        ModelError: If a field has another type, or is out of range.
     """
 
     backbone: str
@@ -70,6 +76,14 @@ class ModelConfig:
     multi_label: bool = False
     whole_frame: bool = False
     square_pixels: bool = False
+    sites: tuple[str, ...] | None = None
+
+    def __post_init__(self) -> None:
+        check_fields(**vars(self))
+        if not all(set(pair) <= set(self.classes) for pair in self.mirror_pairs):
+            raise ModelError(f"`mirror_pairs` {self.mirror_pairs!r}; both of a pair must be classes; correct them")
+        if self.whole_frame and self.num_crops != 1:
+            raise ModelError(f"`num_crops` {self.num_crops} with `whole_frame=True`, which is one crop; give 1")
 
     @property
     def resize_px(self) -> int | None:
@@ -118,46 +132,94 @@ class ModelConfig:
         if version != FORMAT_VERSION or isinstance(version, bool):
             raise ModelError(f"model format {version!r}; this gateshift reads {FORMAT_VERSION}; upgrade it")
         try:
-            config = cls(**{name: _tuples(value) for name, value in fields.items()})
-            config._check()
-        except (TypeError, ValueError, OverflowError) as error:
-            raise ModelError(f"model description is damaged: {error}; save the model again") from None
-        return config
+            return cls(**{name: _tuples(value) for name, value in fields.items()})
+        except (TypeError, ValueError, OverflowError, ModelError) as error:
+            reason = str(error).replace("`", "").removesuffix("; correct it")
+            raise ModelError(f"model description is damaged: {reason}; save the model again") from None
 
-    def _check(self) -> None:
-        """Raise ValueError unless every field has the type and range that the network is built from."""
-        if not isinstance(self.backbone, str) or not _are_texts(self.classes) or len(self.classes) < 1:
-            raise ValueError("backbone and classes must be names")
-        if len(set(self.classes)) != len(self.classes):
-            raise ValueError("a class stands twice")
-        if not all(isinstance(each, tuple) and len(each) == 3 for each in (self.mean, self.std)):
-            raise ValueError("mean and std must be three numbers")
-        if not all(_is_number(value) for value in (*self.mean, *self.std)) or min(self.std) <= 0:
-            raise ValueError("mean and std must be finite numbers, std above 0")
-        if not (_is_number(self.dropout) and 0 <= self.dropout < 1 and _is_number(self.ratio) and 0 < self.ratio <= 1):
-            raise ValueError(f"dropout {self.dropout!r} or ratio {self.ratio!r} is out of range")
-        for name, most in LARGEST.items():
-            value = getattr(self, name)
-            if not (type(value) is int and 0 < value <= most) and (name not in MAY_BE_NONE or value is not None):
-                raise ValueError(f"{name} {value!r} is not a whole number from 1 to {most}")
-        for name in ("interleave", "bgr", "named", "causal", "multi_label", "whole_frame", "square_pixels"):
-            if not isinstance(getattr(self, name), bool):
-                raise ValueError(f"{name} must be true or false")
-        if self.abstain_below is not None and not (_is_number(self.abstain_below) and 0 <= self.abstain_below <= 1):
-            raise ValueError(f"abstain_below {self.abstain_below!r} is no probability")
-        pairs = self.mirror_pairs
-        if not isinstance(pairs, tuple) or not all(_are_texts(pair) and len(pair) == 2 for pair in pairs):
-            raise ValueError("mirror_pairs must be pairs of classes")
-        if not all(set(pair) <= set(self.classes) for pair in pairs):
-            raise ValueError("mirror_pairs must be pairs of classes")
+
+def check_fields(**fields: Any) -> None:
+    """Raise ModelError unless each of these fields of a :class:`ModelConfig` has its type and is in its range."""
+    for name, value in fields.items():
+        is_right, accepted = _RULES[name]
+        if not is_right(value):
+            raise ModelError(f"`{name}` {repr(value)[:100]}; it must be {accepted}; correct it")
+
+
+def given_fields(
+    num_classes: int | None, classes: Sequence[str] | None, mirror_pairs: Sequence[tuple[str, str]], **fields: Any
+) -> dict[str, Any]:
+    """Fields of a :class:`ModelConfig` as a user gave them, checked before anything is built."""
+    fields |= {"classes": class_names(num_classes, classes), "mirror_pairs": tuple(map(tuple, mirror_pairs))}
+    check_fields(**fields)
+    return fields
+
+
+def class_names(num_classes: int | None, classes: Sequence[str] | None) -> tuple[str, ...]:
+    """Names as given, or numbers.
+
+    Raises:
+        ModelError: If there is none, or one twice, or another number is given than there are.
+    """
+    if classes is None:
+        if num_classes is None or num_classes < 1:
+            raise ModelError(f"`num_classes` {num_classes}; give at least 1, or names as `classes`")
+        return tuple(str(index) for index in range(num_classes))
+    names = tuple(classes)
+    if not all(isinstance(name, str) for name in names):
+        raise ModelError(f"`classes` {names[:3]}; names are text; convert them")
+    if isinstance(classes, str) or not names or len(set(names)) != len(names):
+        raise ModelError(f"`classes`: {len(names)} names, {len(set(names))} different; give a list of different names")
+    if num_classes is not None and num_classes != len(names):
+        raise ModelError(f"`num_classes` {num_classes} but {len(names)} names in `classes`; leave the number out")
+    return names
 
 
 def _are_texts(value: Any) -> bool:
     return isinstance(value, tuple) and all(isinstance(item, str) for item in value)
 
 
+def _are_names(value: Any) -> bool:
+    return _are_texts(value) and len(set(value)) == len(value) > 0
+
+
+def _are_pairs(value: Any) -> bool:
+    return isinstance(value, tuple) and all(_are_texts(pair) and len(pair) == 2 for pair in value)
+
+
 def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _are_colors(value: Any) -> bool:
+    return isinstance(value, tuple) and len(value) == 3 and all(map(_is_number, value))
+
+
+def _count(largest: int, *, optional: bool = False) -> Rule:
+    accepted = f"a whole number from 1 to {largest}{', or None' if optional else ''}"
+    return lambda value: (type(value) is int and 0 < value <= largest) or (optional and value is None), accepted
+
+
+_TEXT: Rule = (lambda value: isinstance(value, str), "a name")
+_FLAG: Rule = (lambda value: isinstance(value, bool), "True or False")
+_RULES: dict[str, Rule] = {
+    "backbone": _TEXT,
+    "temporal": _TEXT,
+    "classes": (_are_names, "a tuple of different names, at least one"),
+    "dropout": (lambda value: _is_number(value) and 0 <= value < 1, "a probability from 0 up to, not including, 1"),
+    "mean": (_are_colors, "a tuple of three finite numbers"),
+    "std": (lambda value: _are_colors(value) and min(value) > 0, "a tuple of three finite numbers above 0"),
+    "ratio": (lambda value: _is_number(value) and 0 < value <= 1, "a share above 0 and up to 1"),
+    "abstain_below": (lambda value: value is None or (_is_number(value) and 0 <= value <= 1), "in 0..1, or None"),
+    "mirror_pairs": (_are_pairs, "a tuple of pairs of classes"),
+    "sites": (lambda value: value is None or _are_names(value), "a tuple of different names, or None"),
+    "size_px": _count(4096),
+    "num_clips": _count(LARGEST),
+    "num_crops": _count(10),
+    "num_segments": _count(LARGEST, optional=True),
+    "num_sites": _count(LARGEST, optional=True),
+    **dict.fromkeys(("interleave", "bgr", "named", "causal", "multi_label", "whole_frame", "square_pixels"), _FLAG),
+}
 
 
 def _tuples(value: Any) -> Any:

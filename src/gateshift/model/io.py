@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import functools
+import re
+from collections.abc import Sequence
 from itertools import zip_longest
+from os import PathLike, fspath
 from pathlib import Path
 
 import torch
@@ -11,28 +14,27 @@ from torch import Tensor, nn
 
 from gateshift.errors import ModelError
 from gateshift.files import atomic_write
-from gateshift.model.backbones.factory import create_backbone, fit_size
+from gateshift.model.backbones.factory import check_features, create_backbone, fit_size
 from gateshift.model.checkpoints import read_weights
 from gateshift.model.classifier import DeployedClassifier, VideoClassifier
-from gateshift.model.config import ModelConfig
+from gateshift.model.config import OWN, ModelConfig
 from gateshift.model.released import find_state, read_released
-from gateshift.model.surgery.insert import insert_temporal
-from gateshift.model.temporal.causal import make_causal
+from gateshift.model.surgery.insert import find_temporal, insert_temporal
+from gateshift.model.temporal.causal import is_causal, make_causal
 from gateshift.model.temporal.site import SiteDescription, describe_sites
 
 METADATA_KEY = "gateshift"
-OWN = "own/"  # in front of the names of networks that the user makes, and gateshift cannot
+ON_HUB = re.compile(r"hf:/{1,2}(?=[^/])")  # a Path has made one slash of two
 
 
-def save_model(model: nn.Module, path: str | Path, *, config: ModelConfig | None = None) -> None:
+def save_model(model: nn.Module, path: str | PathLike[str], *, config: ModelConfig | None = None) -> None:
     """Write a model as one .safetensors file: weights, architecture, classes, preprocessing, protocol.
 
     The file is written beside its final name and moved there when whole.
 
     Args:
         model: A :class:`VideoClassifier`, also as torch.compile, DataParallel, DistributedDataParallel or AveragedModel
-            give it: the network inside is saved. One around a network of your own has a ``config.backbone`` of
-            "own/NAME"; :func:`load_model` is given that network.
+            give it: the network inside is saved.
         path: Of the file.
         config: What the file says of the model, where that is not the model's own ``config``.
 
@@ -92,7 +94,7 @@ def _check_sites(model: VideoClassifier) -> None:
     if bool(model.made_with) != (model.config.temporal != "none"):
         raise ModelError(
             f"its config says temporal={model.config.temporal!r}, and it was made with {len(model.made_with)} temporal "
-            "modules; make it by create_model"
+            "modules; make it by create_model, or by VideoClassifier.wrap"
         )
     for number, (before, now) in enumerate(zip_longest(model.made_with, describe_sites(model.backbone)), start=1):
         if before != now:
@@ -108,8 +110,8 @@ def _check_as_described(config: ModelConfig, state: dict[str, Tensor], path: Pat
         expected = _described_shapes(config)
     except ModelError as error:
         raise ModelError(
-            f"{path}: not saved, as load_model could not build it: {error}; name the backbone {OWN}NAME in the model's "
-            "config if it is a network of your own, and give it to load_model(path, backbone=net)"
+            f"{path}: not saved, as load_model could not build it: {error}; make a model around a network of your own "
+            "by VideoClassifier.wrap"
         ) from None
     found = {key: tensor.shape for key, tensor in state.items()}
     for key in [*expected, *found]:
@@ -135,31 +137,58 @@ def _told(site: SiteDescription | None) -> str:
     return f"{kind} {side} it on {channels} channels{', interleaved' if interleave else ''}"
 
 
-def load_model(path: str | Path, *, backbone: nn.Module | None = None) -> VideoClassifier:
+def load_model(
+    path: str | PathLike[str],
+    device: str | torch.device | None = None,
+    *,
+    backbone: nn.Module | None = None,
+    classes: Sequence[str] | None = None,
+    revision: str | None = None,
+    token: str | None = None,
+) -> VideoClassifier:
     """Load a model in eval mode: our own .safetensors file, or a released GSM, GSF or TSM ``.pth.tar`` one.
 
     Backbone, temporal module and classes are worked out from the file. Nothing in it is executed.
 
     Args:
-        path: The file.
-        backbone: The network of a model around one of your own, made as it was made then, temporal modules inside; it
-            gets the weights of the file.
+        path: The file; or ``hf://user/name``, ``hf://user/name@revision`` or ``hf://user/name/file.safetensors`` of a
+            model on the Hugging Face Hub, which is fetched once and kept in the Hub's cache.
+        device: Where the model is put; the CPU by default.
+        backbone: The network of a model around one of your own (:meth:`VideoClassifier.wrap`), made as it was made
+            then; it gets the weights of the file, in place. Temporal modules that it lacks are put in first.
+        classes: Names for the classes of a released checkpoint, which has none, in the order of its outputs; other
+            files keep their own.
+        revision: Branch, tag or commit of a model on the Hub.
+        token: For a private model on the Hub; by default what ``hf auth login`` has saved, or HF_TOKEN.
 
     Raises:
-        ModelError: If the file is missing, damaged, or of no network that gateshift knows.
+        ModelError: If the file is missing, damaged, or of no network that gateshift knows, or does not fit ``backbone``
+            or ``classes``; or if the Hub cannot be reached, or has no such model.
     """
-    path = Path(path)
-    tensors = read_weights(path)
+    if not isinstance(path, str | PathLike):
+        raise ModelError(f"`path` of type {type(path).__name__}; a model is loaded from a file; give its path")
+    source = fspath(path)
+    if ON_HUB.match(source):
+        from gateshift.published.hub import fetch
+
+        file = fetch(ON_HUB.sub("", source), revision=revision, token=token)
+    elif revision is not None or token is not None:
+        raise ModelError(f"{source}: `revision` and `token` are for models on the Hub, hf://user/name; leave them out")
+    else:
+        file = Path(source)
+    tensors = read_weights(file)
     try:
-        if path.suffix == ".safetensors":
-            config, state = ModelConfig.from_json(_metadata(path)), tensors
+        if file.suffix == ".safetensors":
+            config, state = ModelConfig.from_json(_metadata(file)), tensors
         else:
             config, state = read_released(find_state(tensors))
+        if classes is not None and not config.named:
+            config = config.name_classes(classes)
         model = _build(config) if backbone is None else _build_around(backbone, config, state)
         _put_weights(model, state)
     except ModelError as error:
-        raise ModelError(f"{path}: {error}") from error
-    return model.eval()
+        raise ModelError(f"{source}: {error}") from error
+    return model.eval() if device is None else model.eval().to(device)
 
 
 def _metadata(path: Path) -> str:
@@ -178,31 +207,46 @@ def _build(config: ModelConfig) -> VideoClassifier:
     parts = create_backbone(config.backbone)
     if config.size_px != parts.size_px:
         fit_size(parts.net, config.backbone, config.size_px)
+    _insert(parts.net, config)
+    return VideoClassifier(parts.net, parts.num_features, config)
+
+
+def _insert(net: nn.Module, config: ModelConfig) -> None:
+    """Put in the temporal modules that a model's description says."""
     insert_temporal(
-        parts.net,
+        net,
         config.temporal,
+        sites=config.sites,
         num_sites=config.num_sites,
         ratio=config.ratio,
         interleave=config.interleave,
     )
     if config.causal:
-        make_causal(parts.net)
-    return VideoClassifier(parts.net, parts.num_features, config)
+        make_causal(net)
 
 
 def _build_around(backbone: nn.Module, config: ModelConfig, state: dict[str, Tensor]) -> VideoClassifier:
     head = state.get("head.weight")
     if head is None or head.dim() != 2:
         raise ModelError("has no weights of a classifier; a model is saved by gateshift.save_model")
-    model = VideoClassifier(backbone, head.shape[1], config)
-    _check_sites(model)
-    return model
+    if find_temporal(backbone).temporal == "none":
+        _insert(backbone, config)
+    found = find_temporal(backbone)
+    for name, own, asked in (
+        ("temporal", found.temporal, config.temporal),
+        ("interleave", found.interleave, config.interleave),
+        ("causal", is_causal(backbone), config.causal),
+    ):
+        if own != asked:
+            raise ModelError(f"its {name} is {asked}, and that of `backbone` is {own}; give a network made as it was")
+    check_features(backbone, head.shape[1], config.size_px)
+    return VideoClassifier(backbone, head.shape[1], config)
 
 
 def _put_weights(model: VideoClassifier, state: dict[str, Tensor]) -> None:
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
-        first = " ".join(str(error).split())[:200]
+        first = " ".join(str(error).partition("\n")[2].split())[:200]  # after the line that names the class
         config = model.config
         raise ModelError(f"weights do not fit {config.backbone} with {config.temporal}: {first}") from None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from os import PathLike
 
 import torch
 
@@ -12,11 +12,11 @@ from gateshift.model.config import ModelConfig
 from gateshift.model.io import load_model
 
 # What decides the shape and the meaning of the weights.
-SAME = ("backbone", "temporal", "num_sites", "ratio", "interleave", "causal")
+SAME = ("backbone", "temporal", "sites", "num_sites", "ratio", "interleave", "causal")
 
 
 @torch.no_grad()
-def start_from(model: VideoClassifier, path: str | Path) -> list[str]:
+def start_from(model: VideoClassifier, path: str | PathLike[str]) -> list[str]:
     """Give a model the weights of a trained one: backbone, temporal modules, and the classes that both have.
 
     Args:
@@ -44,7 +44,7 @@ def start_from(model: VideoClassifier, path: str | Path) -> list[str]:
     return [name for name in model.classes if name not in known]
 
 
-def _check_same(own: ModelConfig, theirs: ModelConfig, path: str | Path) -> None:
+def _check_same(own: ModelConfig, theirs: ModelConfig, path: str | PathLike[str]) -> None:
     for name in SAME:
         wanted, found = getattr(own, name), getattr(theirs, name)
         if wanted != found:

@@ -10,6 +10,7 @@ from gateshift.data.lists.class_pairs import find_mirror_pairs
 from gateshift.errors import GateShiftError, ModelError, SettingsError
 from gateshift.model.checkpoints import read_weights
 from gateshift.model.classifier import VideoClassifier
+from gateshift.model.config import ModelConfig
 from gateshift.model.io import load_model, save_model
 from gateshift.model.released import find_state, only_tensors
 from gateshift.recipes.recipe import Recipe, Released, load_recipe, recipe_names
@@ -65,7 +66,7 @@ def download(recipe: Recipe, folder: Path, *, url: str | None = None, on_bytes: 
     if fetched:
         _fetch(released, source, url, on_bytes)
     try:
-        model = _check(recipe, released, source)
+        model, config = _check(recipe, released, source)
     except ModelError as error:
         if fetched:
             source.unlink()
@@ -74,7 +75,7 @@ def download(recipe: Recipe, folder: Path, *, url: str | None = None, on_bytes: 
             f"{error}; {done}: put the file of {recipe.name} at {source}, or name its address by --url"
         ) from None
     target = folder / f"{recipe.name}.safetensors"
-    save_model(model, target)
+    save_model(model, target, config=config)
     return target
 
 
@@ -103,8 +104,8 @@ def _fetch(released: Released, source: Path, url: str | None, on_bytes: OnBytes 
         ) from error
 
 
-def _check(recipe: Recipe, released: Released, source: Path) -> VideoClassifier:
-    """Load a checkpoint and see that it is the published one; give it class names and protocol.
+def _check(recipe: Recipe, released: Released, source: Path) -> tuple[VideoClassifier, ModelConfig]:
+    """Load a checkpoint and see that it is the published one; say its class names and protocol.
 
     Raises:
         ModelError: If it is damaged, or of another network.
@@ -125,11 +126,10 @@ def _check(recipe: Recipe, released: Released, source: Path) -> VideoClassifier:
     if found != expected:
         described = "{} with {}, {} classes, {} tensors".format
         raise ModelError(f"{source}: is {described(*found)}, but {recipe.name} is {described(*expected)}")
-    model.config = dataclasses.replace(
+    return model, dataclasses.replace(
         config.name_classes(classes),
         num_segments=recipe.model["segments"],
         num_clips=recipe.test.clips or 1,
         num_crops=recipe.test.crops or 1,
         mirror_pairs=find_mirror_pairs(classes),
     )
-    return model

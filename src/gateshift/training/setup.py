@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 import time
 from collections.abc import Mapping
@@ -22,7 +21,6 @@ from gateshift.data.lists.labels import check_agreement, check_several
 from gateshift.data.lists.manifest import Manifest
 from gateshift.devices import create_accelerator
 from gateshift.errors import SettingsError
-from gateshift.evaluation.protocol import choose_protocol
 from gateshift.model.activation_checkpointing import checkpoint_blocks
 from gateshift.model.classifier import VideoClassifier, create_model
 from gateshift.model.depthwise import keep_depthwise_float32
@@ -229,7 +227,8 @@ def _begin(
 
 def _create(settings: TrainSettings, learned: Manifest, classes: list[str]) -> VideoClassifier:
     options, augment = settings.model, settings.augment
-    model = create_model(
+    test = load_recipe(settings.recipe).test if settings.recipe else ProtocolOptions()
+    return create_model(
         options.backbone,
         options.temporal,
         classes=classes,
@@ -242,18 +241,10 @@ def _create(settings: TrainSettings, learned: Manifest, classes: list[str]) -> V
         size_px=options.size,
         num_segments=options.segments,
         drop_path=options.drop_path,
-    )
-    test = load_recipe(settings.recipe).test if settings.recipe else ProtocolOptions()
-    given = parse_pairs(augment.mirror_pairs, classes, kind="mirror")
-    model.config = dataclasses.replace(
-        model.config, whole_frame=options.whole_frame, square_pixels=not options.keep_squashed
-    )
-    protocol = choose_protocol(model.config, clips=test.clips, crops=test.crops)
-    model.config = dataclasses.replace(
-        model.config,
-        num_clips=protocol.num_clips,
-        num_crops=protocol.num_crops,
-        mirror_pairs=given or learned.mirror_pairs(classes),
+        num_clips=test.clips or 1,
+        num_crops=test.crops or 1,
+        mirror_pairs=parse_pairs(augment.mirror_pairs, classes, kind="mirror") or learned.mirror_pairs(classes),
         multi_label=settings.multi_label,
+        whole_frame=options.whole_frame,
+        square_pixels=not options.keep_squashed,
     )
-    return model

@@ -5,7 +5,6 @@ What runs is imported inside, so that --help does not wait for torch.
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypedDict
@@ -76,13 +75,13 @@ def run_inspect(settings: InspectSettings) -> None:
         for name, conv in find_convolutions(model.backbone).items():
             table.add_row(name, str(conv.in_channels), str(conv.out_channels))
         Console(markup=False).print(table)
-    before = count_cost(model, num_frames=num_frames)
+    size_px = settings.size or model.config.size_px
+    before = count_cost(model, num_frames=num_frames, size_px=size_px)
     report = insert_temporal(model.backbone, temporal, **placement)
-    after = count_cost(model, num_frames=num_frames)
+    after = count_cost(model, num_frames=num_frames, size_px=size_px)
     _print_sites(report)
     _print_costs(before, after, report.temporal)
-    classes, size_px = len(model.classes), model.config.size_px
-    print_line(f"{settings.net}, {classes} classes, clips of {num_frames} frames of {size_px} px")
+    print_line(f"{settings.net}, {len(model.classes)} classes, clips of {num_frames} frames of {size_px} px")
 
 
 def _plain_model(settings: InspectSettings) -> tuple[VideoClassifier, str, Placement]:
@@ -101,7 +100,6 @@ def _plain_model(settings: InspectSettings) -> tuple[VideoClassifier, str, Place
     remove_temporal(model.backbone)
     if settings.size is not None:
         fit_size(model.backbone, own.backbone, settings.size)
-    model.config = dataclasses.replace(own, size_px=settings.size or own.size_px)
     if settings.temporal not in (None, own.temporal):
         return model, settings.temporal, asked
     num_sites = own.num_sites if settings.num_sites is None else settings.num_sites

@@ -8,11 +8,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from gateshift.errors import ModelError
 from gateshift.model.backbones.bninception import BNInception
 from gateshift.model.backbones.inceptionv3 import InceptionV3
+from gateshift.model.temporal.clip_length import ClipLength
 
 Triple = tuple[float, float, float]
 PAPER_BACKBONES: dict[str, tuple[Callable[[], nn.Module], int]] = {
@@ -57,6 +58,8 @@ def create_backbone(name: str, *, imagenet: bool = False, drop_path: float = 0.0
     Raises:
         ModelError: If no such backbone is known, its weights are not to be had, or it has no stochastic depth.
     """
+    if not 0 <= drop_path < 1:
+        raise ModelError(f"`drop_path` {drop_path}; it must be a probability from 0 up to, not including, 1; lower it")
     if drop_path and (name in PAPER_BACKBONES or name.startswith(TORCHVISION)):
         raise _no_drop_path(name)
     if name in PAPER_BACKBONES:
@@ -64,7 +67,7 @@ def create_backbone(name: str, *, imagenet: bool = False, drop_path: float = 0.0
         if imagenet:
             raise ModelError(
                 f"{name} has no ImageNet weights to download by itself; "
-                "give the path or URL of the published Caffe or Cadene file as weights=..."
+                "give the path or URL of the published Caffe or Cadene file as `weights`"
             )
         net = build()
         return Backbone(net, net.num_features, size_px, CAFFE_MEAN_BGR, (1.0, 1.0, 1.0), bgr=True)  # type: ignore[arg-type]
@@ -94,6 +97,22 @@ def fit_size(net: nn.Module, name: str, size_px: int) -> None:
         advice = f"take {' or '.join(f'{size} px' for size in nearest)}" if nearest else "leave the size out"
         raise ModelError(f"{name} does not take an input of {size_px} px: {reason}; {advice}")
     _set_size(net, size_px)
+
+
+def check_features(net: nn.Module, num_features: int, size_px: int) -> None:
+    """Raise ModelError if a net, which is left as it is, makes other features of a frame; nothing is computed."""
+    shapes = copy.deepcopy(net).to("meta").eval()
+    try:
+        with torch.no_grad(), ClipLength(1):
+            features = shapes(torch.zeros(1, 3, size_px, size_px, device="meta"))
+    except Exception:  # of anything that the meta device cannot do: the first call will tell
+        return
+    shape = list(features.shape) if isinstance(features, Tensor) else type(features).__name__
+    if shape != [1, num_features]:
+        raise ModelError(
+            f"`num_features` {num_features}: {type(net).__name__} makes {shape} of a frame [1, 3, {size_px}, "
+            f"{size_px}]; it must make [1, {num_features}]; correct the number, or take its classifier off"
+        )
 
 
 def _why_not(shapes: nn.Module, size_px: int) -> str | None:
@@ -130,7 +149,7 @@ def _set_size(net: nn.Module, size_px: int) -> None:
 def _no_drop_path(name: str) -> ModelError:
     return ModelError(
         f"{name} has no stochastic depth; timm's ResNets, RegNets, ConvNeXts, EfficientNets and MobileNets have; "
-        "take one of these, or leave --drop-path out"
+        "take one of these, or leave `drop_path` out"
     )
 
 
@@ -171,7 +190,7 @@ def _torchvision_backbone(name: str, *, imagenet: bool) -> Backbone:
     if imagenet:
         raise ModelError(
             f"{TORCHVISION}{name} does not download weights by itself; "
-            f"give the path or URL of its file as weights=..., such as {weights.url}"
+            f"give the path or URL of its file as `weights`, such as {weights.url}"
         )
     net = torchvision.models.get_model(name, weights=None)
     linear = [layer for layer, module in net.named_modules() if isinstance(module, nn.Linear)]

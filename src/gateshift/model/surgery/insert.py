@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from torch import nn
 
 from gateshift.errors import ModelError
-from gateshift.model.surgery.sites import Site, find_sites
+from gateshift.model.surgery.sites import Site, default_side, find_sites
 from gateshift.model.temporal.modules import GateShift, GateShiftFuse, TemporalModule, TemporalShift
 from gateshift.model.temporal.site import TemporalSite
 
 GATES = {"gsm": GateShift, "gsf": GateShiftFuse}
-TEMPORAL_MODULES = (*GATES, "tsm")
+TEMPORAL_MODULES = {**GATES, "tsm": TemporalShift}
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,12 @@ class InsertReport:
         number = len(self.sites)
         where = f"the last {number} of {number + self.num_left} sites" if self.num_left else f"{number} sites"
         return f"{self.temporal} at {where} ({self.family})"
+
+    @property
+    def names(self) -> tuple[str, ...] | None:
+        """The sites as ``sites`` of :func:`insert_temporal`, if modules that it puts there stand on the same side."""
+        side = default_side(self.temporal)
+        return tuple(site.name for site in self.sites) if all(site.side == side for site in self.sites) else None
 
     def describe_share(self, number: int) -> str:
         """How many channels of a site, the first being 0, its module moves, and whether that had to be rounded."""
@@ -180,6 +186,29 @@ def _check_net(net: nn.Module, temporal: str, num_frames: int) -> None:
         raise ModelError(f"cannot change a net wrapped in {type(net).__name__}; insert first, then wrap it")
     if any(isinstance(m, TemporalModule) for m in net.modules()):
         raise ModelError("the net already has temporal modules; call remove_temporal(net) first")
+
+
+def find_temporal(net: nn.Module) -> InsertReport:
+    """What :func:`insert_temporal` has put into a network, as the network itself shows it.
+
+    Raises:
+        ModelError: If there are modules of several kinds.
+    """
+    placed = [(name, module) for name, module in net.named_modules() if isinstance(module, TemporalSite)]
+    if not placed:
+        return InsertReport("none", "no module", "", (), (), False, 0)
+    modules = [site.temporal for _, site in placed]
+    # The last form that fits is the most special one: a gate-shift-fuse is a gate-shift too.
+    kinds = {[kind for kind, form in TEMPORAL_MODULES.items() if isinstance(each, form)][-1] for each in modules}
+    if len(kinds) > 1:
+        raise ModelError(f"the network has temporal modules of several kinds, {', '.join(sorted(kinds))}; use one kind")
+    sites = tuple(Site(name, site.side, site.channels) for name, site in placed)
+    num_gated = tuple(site.num_gated for _, site in placed)
+    # Rounding is up, so the smallest share is the one that all of them were rounded up from, or is rounded as that is.
+    ratio = min(gated / site.channels for gated, site in zip(num_gated, sites, strict=True))
+    interleave = any(getattr(each, "interleave", False) for each in modules)
+    num_parameters = sum(parameter.numel() for each in modules for parameter in each.parameters())
+    return InsertReport(kinds.pop(), "as it is", "", sites, num_gated, interleave, num_parameters, ratio)
 
 
 def remove_temporal(net: nn.Module) -> int:

@@ -61,7 +61,7 @@ def find_sites(net: nn.Module, temporal: str, names: Sequence[str] | None = None
     layers = find_convolutions(net)
     if names is not None:
         _check_names(net, layers, names)
-        return family, [_site(name, layers[name], "before" if temporal == "tsm" else "after") for name in names]
+        return family, [_site(name, layers[name], default_side(temporal)) for name in names]
     if family is None:
         _refuse_transformer(net)
         known = dict.fromkeys(row.name for row in FAMILIES)
@@ -76,6 +76,11 @@ def find_sites(net: nn.Module, temporal: str, names: Sequence[str] | None = None
             f"name convolutions yourself with sites=[...], such as {_examples(layers)}"
         )
     return family, [_site(name, layer, family.side) for name, layer in layers.items() if name in chosen]
+
+
+def default_side(temporal: str) -> Side:
+    """On which side of a layer given by name a module goes: as in its paper."""
+    return "before" if temporal == "tsm" else "after"
 
 
 def find_convolutions(net: nn.Module) -> dict[str, nn.Conv2d]:

@@ -115,6 +115,11 @@ def make_causal(net: nn.Module) -> int:
     return len(sites)
 
 
+def is_causal(net: nn.Module) -> bool:
+    """Whether the temporal modules of a network look only back."""
+    return any(isinstance(module, CausalGateShift | CausalTemporalShift) for module in net.modules())
+
+
 def _causal_form(module: TemporalModule) -> TemporalModule:
     """A module that looks only back, with the very layers and weights of one that looks both ways."""
     form = CAUSAL_FORMS[type(module)]

@@ -36,6 +36,11 @@ class TemporalSite(nn.Module):
         self.side = side
         self.num_gated = num_gated
 
+    @property
+    def channels(self) -> int:
+        """How many channels there are on the module's side of the layer."""
+        return int(self.layer.in_channels if self.side == "before" else self.layer.out_channels)  # type: ignore[arg-type]
+
     def forward(self, x: Tensor) -> Tensor:
         if self.side == "before":
             return self.layer(on_share(self.temporal, x, self.num_gated, in_place=False))

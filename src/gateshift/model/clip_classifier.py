@@ -1,0 +1,156 @@
+"""What every classifier of clips has: a description, and ways to be given videos, frames and clips."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from os import PathLike
+from typing import IO, TYPE_CHECKING, Any, overload
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from gateshift.errors import ModelError
+from gateshift.model.clips import take_frames
+from gateshift.model.config import ModelConfig
+from gateshift.model.temporal.clip_length import ClipLength
+
+if TYPE_CHECKING:
+    from gateshift.prediction.predict import Prediction
+
+
+class ClipClassifier(nn.Module):
+    """What a :class:`VideoClassifier` and its deployed form have in common: a description, and how clips go in.
+
+    Attributes:
+        backbone: The 2D network, frames [N, 3, H, W] in, features [N, F] out; temporal modules inside.
+        head: The classifier on features.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, backbone: nn.Module, head: nn.Linear, config: ModelConfig) -> None:
+        super().__init__()
+        self._config = config
+        self.backbone = backbone
+        self.head = head
+        self.register_buffer("mean", torch.tensor(config.mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(config.std).view(3, 1, 1), persistent=False)
+
+    @property
+    def config(self) -> ModelConfig:
+        """Everything needed to build this model again and to feed it."""
+        return self._config
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names, in the order of the logits."""
+        return self.config.classes
+
+    def normalise(self, frames: Tensor) -> Tensor:
+        """Pixels as the backbone was trained on them: uint8 or float 0..1 [N, 3, H, W] -> [N, 3, H, W]."""
+        pixels = frames.to(self.mean.dtype)
+        if frames.dtype != torch.uint8:
+            pixels = pixels * 255
+        if self.config.bgr:
+            pixels = pixels.flip(1)
+        return (pixels - self.mean) / self.std
+
+    def frame_features(self, clips: Tensor) -> Tensor:
+        """Features of every frame of clips [B, T, 3, H, W], clip after clip: [B * T, F]."""
+        with ClipLength(clips.shape[1]):
+            return self.backbone(self.prepared(clips.flatten(0, 1)))
+
+    def prepared(self, frames: Tensor) -> Tensor:
+        """What the backbone takes of frames [N, 3, H, W]."""
+        return self.normalise(frames)
+
+    def transform(self, frames: Tensor | NDArray[Any], *, segments: int | None = None) -> Tensor:
+        """The clip that this model takes of a video's frames: what a test with one clip and one crop feeds it.
+
+        Args:
+            frames: [n, H, W, 3] RGB, uint8 or float in 0..1 (which is rounded to uint8); any n, H and W.
+            segments: T, one frame from the middle of each of T equal parts; as the model was trained where left out.
+
+        Returns:
+            uint8 [T, 3, size_px, size_px]; ``model(clip[None])`` classifies it.
+
+        Raises:
+            ModelError: If shape, type or range is another, or nothing says T.
+            SettingsError: If T is below 1.
+        """
+        from gateshift.data.clips.views import EvalProtocol
+
+        num_segments = self.config.num_segments if segments is None else segments
+        if num_segments is None:
+            raise ModelError("this model does not say how many frames a clip has; give a number, such as `segments=8`")
+        frames = take_frames(frames)
+        protocol = EvalProtocol(num_segments)
+        clip = frames[protocol.frame_indices(len(frames))[0]].permute(0, 3, 1, 2)  # [T, 3, H, W]
+        return protocol.crops(clip, size_px=self.config.size_px, resize_px=self.config.resize_px)[0]
+
+    @overload
+    def predict(  # type: ignore[overload-overlap]  # bytes, arrays and files can be iterated over, and are one video
+        self,
+        source: str | PathLike[str] | bytes | IO[bytes] | Tensor | NDArray[Any],
+        *,
+        batch_size: int = 1,
+        workers: int = 0,
+        top: int = 5,
+        segments: int | None = None,
+        clips: int | None = None,
+        crops: int | None = None,
+    ) -> Prediction: ...
+
+    @overload
+    def predict(
+        self,
+        source: Iterable[Any],
+        *,
+        batch_size: int = 1,
+        workers: int = 0,
+        top: int = 5,
+        segments: int | None = None,
+        clips: int | None = None,
+        crops: int | None = None,
+    ) -> Iterator[Prediction]: ...
+
+    def predict(
+        self,
+        source: Any,
+        *,
+        batch_size: int = 1,
+        workers: int = 0,
+        top: int = 5,
+        segments: int | None = None,
+        clips: int | None = None,
+        crops: int | None = None,
+    ) -> Prediction | Iterator[Prediction]:
+        """Classify videos; see :func:`gateshift.prediction.predict.predict_with`.
+
+        Args:
+            source: A path, an address, bytes, a file object, or frames [n, H, W, 3] as of :meth:`transform`; or several
+                of these.
+            batch_size: How many videos go through the network at once.
+            workers: How many threads decode the next videos while the network runs.
+            top: How many classes to name.
+            segments: Frames of a clip; this and what follows are the model's own where left out.
+            clips: Clips of each video, whose answers are averaged.
+            crops: Crops of each clip, whose answers are averaged: 1, 3, 5 or 10.
+
+        Returns:
+            The prediction of one video, or an iterator with that of each.
+        """
+        from gateshift.prediction.predict import predict_with
+
+        return predict_with(
+            self,
+            source,
+            batch_size=batch_size,
+            workers=workers,
+            top=top,
+            segments=segments,
+            clips=clips,
+            crops=crops,
+        )

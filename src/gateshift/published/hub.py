@@ -1,0 +1,194 @@
+"""Models on the Hugging Face Hub: one file with everything in it, and a card that says what it is."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from gateshift.errors import ModelError
+from gateshift.model.classifier import VideoClassifier
+from gateshift.model.config import OWN, ModelConfig
+from gateshift.model.io import save_model
+from gateshift.model.surgery.insert import find_temporal
+from gateshift.version import __version__
+
+FILE = "model.safetensors"
+_ADDRESS = re.compile(r"(?P<repo>[^/@]+/[^/@]+)(?:@(?P<revision>[^/]+))?(?:/(?P<file>.+))?")
+_CARD = """---
+{metadata}
+---
+# {name}
+
+A [gateshift](https://pypi.org/project/gateshift/) model that classifies videos into {num_classes} classes: {network}.
+
+```python
+import gateshift as gs
+
+model = gs.load_model("hf://{repo}"{own})
+print(model.predict("clip.mp4").top)
+```
+
+| | |
+| --- | --- |
+| network | {backbone}, input {size_px} x {size_px} px, {view} |
+| temporal modules | {sites} |
+| test protocol | {protocol} |
+| labels of a video | {labels} |
+{threshold}
+{metrics}## Classes
+
+{classes}
+"""
+
+
+def fetch(address: str, *, revision: str | None = None, token: str | None = None) -> Path:
+    """Fetch a model's file from the Hub, once: what is in the Hub's cache is not fetched again.
+
+    Args:
+        address: "user/name", "user/name@revision", or either with "/file.safetensors" behind it, if the file is not
+            ``model.safetensors``.
+        revision: Branch, tag or commit.
+        token: For a private model; by default what ``hf auth login`` has saved, or HF_TOKEN.
+
+    Returns:
+        The file in the cache.
+
+    Raises:
+        ModelError: If there is no such model, or it may not be read, or the Hub cannot be reached.
+    """
+    from huggingface_hub import hf_hub_download
+
+    parts = _ADDRESS.fullmatch(address)
+    if parts is None:
+        raise ModelError(f"hf://{address}: is no address of a model; give hf://user/name")
+    if revision is not None and parts["revision"] is not None:
+        raise ModelError(f"hf://{address}: names a revision, and so does `revision={revision!r}`; give one of them")
+    revision = revision or parts["revision"]
+    with _told(parts["repo"], revision or "main", parts["file"] or FILE):
+        return Path(
+            hf_hub_download(
+                parts["repo"],
+                parts["file"] or FILE,
+                revision=revision,
+                token=token,
+                library_name="gateshift",
+                library_version=__version__,
+            )
+        )
+
+
+def push(
+    model: VideoClassifier,
+    repo: str,
+    *,
+    private: bool | None = None,
+    token: str | None = None,
+    metrics: Mapping[str, float] | None = None,
+    license: str | None = None,
+    message: str = "Upload a gateshift model",
+) -> str:
+    """Put a model and its card on the Hub, in one commit; see :meth:`VideoClassifier.push_to_hub`.
+
+    Returns:
+        The address of the commit's page.
+
+    Raises:
+        ModelError: If the model cannot be saved, or the Hub cannot be reached or refuses.
+    """
+    from huggingface_hub import CommitOperationAdd, HfApi
+
+    card = write_card(model, repo, metrics=metrics, license=license)
+    with TemporaryDirectory() as folder:
+        file = Path(folder) / FILE
+        save_model(model, file)
+        with _told(repo, "main", FILE):
+            api = HfApi(token=token, library_name="gateshift", library_version=__version__)
+            api.create_repo(repo, private=private, exist_ok=True)
+            files = [CommitOperationAdd(FILE, file), CommitOperationAdd("README.md", card.encode())]
+            return str(api.create_commit(repo, files, commit_message=message).commit_url)
+
+
+def write_card(
+    model: VideoClassifier, repo: str, *, metrics: Mapping[str, float] | None = None, license: str | None = None
+) -> str:
+    """The text of a model card: metadata for the Hub, how to use the model, its protocol, accuracies and classes."""
+    from huggingface_hub import ModelCardData
+
+    config, report = model.config, find_temporal(model.backbone)
+    metadata = ModelCardData(
+        library_name="gateshift",
+        pipeline_tag="video-classification",
+        tags=["gateshift", "action-recognition", config.temporal if report.sites else "tsn"],
+        license=license,
+    )
+    sites = "; ".join(f"{site.side} {site.name}" for site in report.sites)
+    rows = "".join(f"| {_plain(name)} | {value:.4g} |\n" for name, value in (metrics or {}).items())
+    threshold = config.abstain_below
+    return _CARD.format(
+        metadata=metadata.to_yaml(),
+        name=repo.rpartition("/")[2],
+        repo=repo,
+        num_classes=len(config.classes),
+        network=f"{_plain(config.backbone)} with {config.temporal}" if report.sites else _plain(config.backbone),
+        own=", backbone=net" if config.backbone.startswith(OWN) else "",
+        backbone=_plain(config.backbone),
+        size_px=config.size_px,
+        view="the whole frame made square" if config.whole_frame else "cut out of the frame",
+        sites=f"{report.title}: {sites}" if sites else "none",
+        protocol=_protocol(config),
+        labels="any number" if config.multi_label else "one",
+        threshold="" if threshold is None else f"| confidence threshold | {threshold:.4g} |\n",
+        metrics=f"## Accuracy\n\nBy {_protocol(config)}.\n\n| | |\n| --- | --- |\n{rows}\n" if rows else "",
+        classes="\n".join(f"{number}. {_plain(name)}" for number, name in enumerate(config.classes)),
+    )
+
+
+def _protocol(config: ModelConfig) -> str:
+    segments = "segments not known" if config.num_segments is None else f"{config.num_segments} segments"
+    return f"{segments} × {config.num_clips} clips × {config.num_crops} crops"
+
+
+def _plain(text: str) -> str:
+    """Text that Markdown shows as it is, in one line."""
+    return re.sub(r"([\\`*_\[\]|#])", r"\\\1", html.escape(" ".join(text.split()), quote=False))
+
+
+@contextmanager
+def _told(repo: str, revision: str, file: str) -> Iterator[None]:
+    """What goes wrong with a repository, in one line."""
+    from huggingface_hub import errors
+
+    where = f"hf://{repo}"
+    try:
+        yield
+    except errors.GatedRepoError as error:
+        raise ModelError(
+            f"{where}: its owner must let you read it; ask for it on its page, and give `token`"
+        ) from error
+    except errors.RepositoryNotFoundError as error:
+        raise ModelError(
+            f"{where}: no such repository, or a private one; check the name, or give `token` of one who may use it"
+        ) from error
+    except errors.RevisionNotFoundError as error:
+        raise ModelError(f"{where}: has no revision {revision!r}; give a branch, a tag or a commit of it") from error
+    except errors.HFValidationError as error:
+        raise ModelError(f"{where}: is no name of a repository; give user/name") from error
+    except errors.LocalEntryNotFoundError as error:  # an EntryNotFoundError too
+        raise ModelError(
+            f"{where}: the Hub cannot be reached, and {file} is not in its cache; check the network"
+        ) from error
+    except errors.EntryNotFoundError as error:
+        raise ModelError(f"{where}: has no {file}; name its file as {where}/FILE.safetensors") from error
+    except errors.HfHubHTTPError as error:
+        status = error.response.status_code
+        if status in (401, 403):
+            raise ModelError(f"{where}: permission denied; give `token` of one who may write to it") from error
+        reason = (error.server_message or str(error)).partition("\n")[0]
+        raise ModelError(f"{where}: the Hub refuses with status {status}: {reason}; try again later") from error
+    except Exception as error:  # of the network: the Hub's client has changed what it is built on, and will again
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ModelError(f"{where}: the Hub cannot be reached: {reason}; check the network") from error
