@@ -11,12 +11,12 @@ from typing import Annotated, Any, TextIO, Union
 
 import tyro
 
-from gateshift.bench.settings import BenchSettings
+from gateshift.bench.settings import BenchSettings, InspectSettings
 from gateshift.cli.verbs.bench import run_bench
 from gateshift.cli.verbs.demo import run_demo
 from gateshift.cli.verbs.explain import run_explain
 from gateshift.cli.verbs.export import run_export
-from gateshift.cli.verbs.inspect import InspectSettings, run_inspect
+from gateshift.cli.verbs.inspect import run_inspect
 from gateshift.cli.verbs.predict import run_predict
 from gateshift.cli.verbs.prepare import run_prepare
 from gateshift.cli.verbs.published import run_download, run_recipes
