@@ -3,7 +3,6 @@
 import base64
 import csv
 import dataclasses
-import inspect
 import io
 import json
 import re
@@ -28,7 +27,6 @@ from gateshift.evaluation.evaluate import ensemble, evaluate
 from gateshift.evaluation.result import Evaluation
 from gateshift.evaluation.scores import load_scores, save_scores
 from gateshift.evaluation.scoring import score_videos
-from gateshift.evaluation.settings import EnsembleSettings, EvaluationSettings
 
 SMALL: dict[str, Any] = {"segments": 4, "workers": 0}
 
@@ -51,15 +49,6 @@ def found(model: Path, clips: Path) -> Evaluation:
 def pictures(page: Path, kind: str) -> list[Image.Image]:
     data = re.findall(rf"data:image/{kind};base64,([^\"]+)", page.read_text(encoding="utf-8"))
     return [Image.open(io.BytesIO(base64.b64decode(each))) for each in data]
-
-
-@pytest.mark.parametrize(("function", "settings"), [(evaluate, EvaluationSettings), (ensemble, EnsembleSettings)])
-def test_the_function_takes_what_the_verb_takes(function: Callable[..., Evaluation], settings: type[Any]) -> None:
-    parameters = dict(inspect.signature(function).parameters)
-    parameters.pop("progress", None)
-    asked = {field.name: field.default for field in dataclasses.fields(settings)}
-    asked = {name: inspect.Parameter.empty if value is dataclasses.MISSING else value for name, value in asked.items()}
-    assert {name: each.default for name, each in parameters.items()} == asked
 
 
 def test_the_verb_prints_what_the_function_returns(
