@@ -15,10 +15,8 @@ from PIL import Image
 
 from gateshift import create_model
 from gateshift.cli.main import parse
-from gateshift.data.clips.views import EvalProtocol
 from gateshift.data.lists.manifest import Manifest, read_manifest
 from gateshift.data.video.files import open_video
-from gateshift.devices import create_accelerator
 from gateshift.evaluation.evaluate import evaluate
 from gateshift.evaluation.scores import Scores
 from gateshift.recipes.recipe import put_recipe
@@ -127,15 +125,7 @@ def test_a_network_that_averages_frames_has_exactly_half_of_the_clips_the_right_
     for parameter in model.parameters():  # a gate starts at 0, where it does nothing
         if not parameter.any():
             torch.nn.init.normal_(parameter)
-    scores = evaluate(
-        model,
-        model.config,
-        read_manifest(folder / "val.csv"),
-        EvalProtocol(segments),
-        create_accelerator("no"),
-        batch_size=1,
-        workers=0,
-    )
+    scores = evaluate(model, folder / "val.csv", segments=segments, batch_size=1, workers=0).scores
     within = results.measure(scores, list(PAIRS))["within_pairs"]
     forward = {name: scores.logits[scores.ids.index(f"val/{name}/00000.mp4")] for name in PAIRS[0]}
     differs = np.abs(forward[PAIRS[0][0]] - forward[PAIRS[0][1]]).max()

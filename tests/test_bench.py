@@ -130,7 +130,7 @@ def test_data_slower_than_the_model_is_the_bottleneck_and_what_helps_is_said() -
 def test_packed_data_is_not_to_be_packed_again() -> None:
     found = find_bottleneck(LoaderRate(0.8, workers=1, packed=True), TIMED, batch_size=2)
     assert "prepare" not in str(found)
-    assert "give more --workers" in str(found)
+    assert "load with more workers" in str(found)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -166,11 +166,11 @@ def test_a_plot_can_be_an_svg(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("--plot p.pdf", "--plot p.pdf; its name must end with .png or .svg; rename it"),
-        ("--plot none/p.png", "--plot none/p.png: no folder none; create it"),
-        ("--csv none/t.csv", "--csv none/t.csv: no folder none; create it"),
-        (f"--csv {__file__}", f"--csv {__file__}: {__file__} exists; choose another name, or add --overwrite"),
-        ("--workers 1", "--workers without --videos"),
+        ("--plot p.pdf", "p.pdf; its name must end with .png or .svg; rename it"),
+        ("--plot none/p.png", "none/p.png: no folder none; create it"),
+        ("--csv none/t.csv", "none/t.csv: no folder none; create it"),
+        (f"--csv {__file__}", f"{__file__} exists; choose another name, or add "),
+        ("--workers 1", "the list that it is about"),
         ("--videos none.csv", "none.csv"),
     ],
 )

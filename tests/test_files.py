@@ -14,7 +14,7 @@ from gateshift.data.check.quarantine import write_quarantine
 from gateshift.data.lists.manifest import read_manifest
 from gateshift.data.prepare.frames import FRAME_FOLDERS, extract_frames
 from gateshift.data.video.files import open_video
-from gateshift.evaluation.report import Report, write_report
+from gateshift.evaluation.result import Evaluation
 from gateshift.evaluation.scores import Scores, load_scores, save_scores
 from gateshift.files import atomic_write, fitting_name, partial_path, write_text
 from gateshift.prediction.timeline import write_timeline
@@ -83,7 +83,7 @@ def test_whatever_is_written_takes_a_name_of_255_bytes(
     save_scores(scores, tmp_path / f"{250 * 'a'}.npz")  # .json beside it is longer
     assert load_scores(tmp_path / f"{250 * 'a'}.npz").ids == ("x", "y")
     write_timeline([], named(".srt"), video=tmp_path)
-    write_report(Report(scores, "model"), named(".html"))
+    Evaluation(scores, "model").report(named(".html"))
     write_quarantine(named(".csv"), [])
     write_text(named(".txt"), "a\r\nb\n")
     assert named(".txt").read_bytes() == b"a\r\nb\n"

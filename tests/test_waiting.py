@@ -15,7 +15,7 @@ from gateshift.data.clips.views import EvalProtocol
 from gateshift.data.lists.manifest import read_manifest
 from gateshift.devices import create_accelerator
 from gateshift.errors import SettingsError
-from gateshift.evaluation.evaluate import evaluate
+from gateshift.evaluation.scoring import score_videos
 from gateshift.recipes.options import ModelOptions, OptimOptions
 from gateshift.training.loop import train
 from gateshift.training.settings import TrainSettings
@@ -71,12 +71,12 @@ def test_validations_leave_no_loader_behind(clips: Path) -> None:
 
     before = loaders()
     for _ in range(3):
-        evaluate(
+        score_videos(
             accelerator.prepare(model),
             model.config,
             read_manifest(clips / "val.csv"),
             EvalProtocol(2),
-            accelerator,
+            accelerator=accelerator,
             batch_size=4,
             workers=0,
         )

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+import os
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
-from accelerate import Accelerator
-from accelerate.state import AcceleratorState
-from accelerate.utils import DataLoaderConfiguration
 
 from gateshift.errors import SettingsError
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 Model = TypeVar("Model", bound=torch.nn.Module)
 
@@ -22,8 +23,12 @@ def create_accelerator(precision: str) -> Accelerator:
     Raises:
         SettingsError: If this machine cannot compute in that precision.
     """
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
+    from accelerate.utils import DataLoaderConfiguration
+
     if AcceleratorState._shared_state and AcceleratorState().mixed_precision != precision:
-        AcceleratorState._reset_state()  # else a program could not train in bf16 and then test in float32
+        AcceleratorState._reset_state()  # else a program could not train in bf16 and then in float32
     try:
         return Accelerator(
             # Without this, processes launched on a machine with no GPU would not know of each other.
@@ -32,7 +37,12 @@ def create_accelerator(precision: str) -> Accelerator:
             dataloader_config=DataLoaderConfiguration(split_batches=True, even_batches=True),
         )
     except ValueError as error:
-        raise SettingsError(f"--precision {precision}: {error}; try --precision no") from error
+        raise SettingsError(f"`precision={precision}`: {error}; take `precision=no`") from error
+
+
+def num_processes() -> int:
+    """How many processes share this run, as torchrun and accelerate launch start them."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def put_on_device(model: Model) -> Model:

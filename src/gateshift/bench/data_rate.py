@@ -82,7 +82,7 @@ class Bottleneck:
         if self.where == "model":
             return ""
         if self.data.packed:
-            return " (give more --workers if there are cores, or pack the frames smaller)"
+            return " (load with more workers if there are cores, or pack the frames smaller)"
         return " (read packed frames: gateshift prepare --pack)"
 
 

@@ -10,11 +10,12 @@ from typing import Any
 
 from gateshift.bench.data_rate import Bottleneck
 from gateshift.bench.programs import Timing, kind_of
+from gateshift.drawing.figures import new_figure
 from gateshift.files import atomic_write, write_text
 
 COLUMNS = ("what", "program", "ms", "times faster", "relative error", "videos/s")
 PLOT_SUFFIXES = (".png", ".svg")
-COLOURS = {"model": "#4477aa", "TSN": "#bbbbbb", "other": "#cc6677"}
+COLORS = {"model": "#4477aa", "TSN": "#bbbbbb", "other": "#cc6677"}
 MEANINGS = {"model": "forms of the model", "TSN": "TSN: no temporal module", "other": "torchvision's video networks"}
 BAR_INCHES = 0.28
 
@@ -54,20 +55,16 @@ def draw_ratios(path: Path, found: Mapping[str, Sequence[Timing]], *, title: str
         found: Titles and timings, each compared with its first.
         title: Above the picture.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
     from matplotlib.patches import Patch
 
     lengths = [len(timings) for timings in found.values()]
-    height = BAR_INCHES * sum(lengths) + 0.8 * len(found) + 0.9
-    figure = Figure(figsize=(8.5, height), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(8.5, BAR_INCHES * sum(lengths) + 0.8 * len(found) + 0.9)
     panels = figure.subplots(len(found), 1, squeeze=False, height_ratios=lengths)[:, 0]
     for panel, (name, timings) in zip(panels, found.items(), strict=True):
         _draw_panel(panel, timings)
         panel.set_title(name, loc="left", fontsize=10, fontweight="bold")
     kinds = dict.fromkeys(kind_of(row.name) for timings in found.values() for row in timings)
-    patches = [Patch(color=COLOURS[kind], label=MEANINGS[kind]) for kind in kinds]
+    patches = [Patch(color=COLORS[kind], label=MEANINGS[kind]) for kind in kinds]
     figure.legend(handles=patches, loc="outside lower center", ncols=len(patches), frameon=False, fontsize=9)
     figure.suptitle(title, fontsize=10, wrap=True, parse_math=False)
     with atomic_write(path) as partial:
@@ -76,8 +73,8 @@ def draw_ratios(path: Path, found: Mapping[str, Sequence[Timing]], *, title: str
 
 def _draw_panel(panel: Any, timings: Sequence[Timing]) -> None:
     ratios = [row.ratio for row in timings]
-    colours = [COLOURS[kind_of(row.name)] for row in timings]
-    bars = panel.barh(range(len(timings)), ratios, color=colours, height=0.75)
+    colors = [COLORS[kind_of(row.name)] for row in timings]
+    bars = panel.barh(range(len(timings)), ratios, color=colors, height=0.75)
     panel.bar_label(bars, [f"{ratio:.2f}" for ratio in ratios], padding=3, fontsize=8)
     panel.set_yticks(range(len(timings)), [row.name for row in timings], fontsize=8)
     panel.set_ylim(len(timings) - 0.4, -0.6)  # the first on top

@@ -13,10 +13,10 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torchvision.models import video as video_networks
+from torch.utils.benchmark import Timer
 
 from gateshift.errors import ModelError
-from gateshift.exporting.export import EXPORTERS, export, missing_package
+from gateshift.exporting.export import export, missing_package
 from gateshift.exporting.loading import FORMAT_SUFFIXES
 from gateshift.exporting.runtime import Runtime
 from gateshift.exporting.settings import ExportPrecision, Format
@@ -46,12 +46,14 @@ class Timing:
         seconds: Median of one run.
         ratio: How many times faster than the first program.
         error: Relative difference of its answer from the first program's; None where it answers something else.
+        peak: Share of the machine's matrix rate that it reaches, in 0..1; None where not known.
     """
 
     name: str
     seconds: float
     ratio: float
     error: float | None
+    peak: float | None = None
 
 
 def kind_of(program: str) -> Kind:
@@ -73,9 +75,7 @@ def time_programs(programs: Mapping[str, Program], *, rounds: int, alike: Callab
         rounds: How often each is run, after two runs to warm up.
         alike: Whether a program answers what the first does.
     """
-    answers = {}
-    for name, program in programs.items():
-        answers[name] = [program() for _ in range(WARM_UPS)][-1]
+    answers = {name: [program() for _ in range(WARM_UPS)][-1] for name, program in programs.items()}
     times: dict[str, list[float]] = {name: [] for name in programs}
     for _ in range(rounds):
         for name, program in programs.items():
@@ -84,16 +84,9 @@ def time_programs(programs: Mapping[str, Program], *, rounds: int, alike: Callab
             times[name].append(time.perf_counter() - started)
     medians = {name: statistics.median(each) for name, each in times.items()}
     base = next(iter(programs))
-    return [
-        Timing(name, medians[name], medians[base] / medians[name], _difference(answers, base, name, alike(name)))
-        for name in programs
-    ]
-
-
-def _difference(answers: Mapping[str, Tensor], base: str, name: str, alike: bool) -> float | None:
-    if not alike:
-        return None
-    return float((answers[name] - answers[base]).float().norm() / answers[base].float().norm())
+    expected = answers[base].float()
+    errors = {name: float((answers[name] - expected).norm() / expected.norm()) for name in programs if alike(name)}
+    return [Timing(name, medians[name], medians[base] / medians[name], errors.get(name)) for name in programs]
 
 
 def inference_programs(
@@ -170,6 +163,8 @@ def other_programs(count: int) -> dict[str, Program]:
     Args:
         count: Clips of one run.
     """
+    from torchvision.models import video as video_networks
+
     programs: dict[str, Program] = {}
     for name, size_px in OTHER_SIZES_PX.items():
         network = getattr(video_networks, name)(weights=None).eval()
@@ -240,66 +235,21 @@ def training_steps(model: VideoClassifier, clips: Tensor, *, bf16: bool = False,
 
 
 @torch.inference_mode()
-def matrix_rate(dtype: torch.dtype, *, rounds: int = 8) -> float:
+def matrix_rate(dtype: torch.dtype) -> float:
     """Multiply-adds a second of a large matrix product: what this machine can do at best.
 
     Where it has no such arithmetic, as older processors for bf16, a small one takes long enough.
     """
-    size = 256
-    while size < 2048 and _product_s(dtype, size, rounds=3) < 0.02:
-        size *= 2
-    return size**3 / _product_s(dtype, size, rounds=rounds)
-
-
-def _product_s(dtype: torch.dtype, size: int, *, rounds: int) -> float:
-    a, b = (torch.randn(size, size).to(dtype) for _ in range(2))
-    times = []
-    for _ in range(rounds):
-        started = time.perf_counter()
-        a @ b
-        times.append(time.perf_counter() - started)
-    return min(times)
+    for size in (256, 512, 1024, 2048):
+        factors = {name: torch.randn(size, size).to(dtype) for name in ("left", "right")}
+        timer = Timer("left @ right", globals=factors, num_threads=torch.get_num_threads())
+        fastest_s = min(timer.blocked_autorange(min_run_time=0.2).times)
+        if fastest_s >= 0.02:
+            break
+    return size**3 / fastest_s
 
 
 def share_of_peak(model: VideoClassifier, clips: Tensor, seconds: float, rate: float) -> float:
     """The share of the machine's matrix rate that a run over clips reaches, in 0..1."""
     macs = count_cost(model, num_frames=clips.shape[1]).macs * clips.shape[0] * clips.shape[1]
     return macs / seconds / rate
-
-
-def bench(
-    model: VideoClassifier,
-    clips: Tensor,
-    *,
-    rounds: int,
-    compiled: bool,
-    training: bool,
-    others: bool,
-    say: Callable[[str], None],
-) -> dict[str, list[Timing]]:
-    """Time a model's forms on clips: "inference", and "training step" where asked.
-
-    Args:
-        model: On the CPU.
-        clips: uint8 [B, T, 3, H, W].
-        rounds: How often each program is run.
-        compiled: Whether compiled programs are among them.
-        training: Whether training steps are timed.
-        others: Whether torchvision's video networks are among the programs of inference.
-        say: Is told in a line what had to be left out.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        missing = missing_package(*EXPORTERS)
-        programs = inference_programs(model.eval(), clips, Path(folder), compiled=compiled, exported=missing is None)
-        if missing is None:
-            programs |= int8_programs(model, clips, Path(folder), say=say)
-        else:
-            say(f"ONNX Runtime and OpenVINO are left out: {missing}")
-        if others:
-            programs |= other_programs(len(clips))
-        ordered = {name: programs[name] for name in sorted(programs, key=lambda name: KINDS.index(kind_of(name)))}
-        found = {"inference": time_programs(ordered, rounds=rounds, alike=lambda name: kind_of(name) == "model")}
-    if training:
-        steps = training_programs(model, clips, compiled=compiled)
-        found["training step"] = time_programs(steps, rounds=rounds, alike=lambda _: False)
-    return found

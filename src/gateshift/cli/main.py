@@ -11,19 +11,18 @@ from typing import Annotated, Any, TextIO, Union
 
 import tyro
 
-from gateshift.bench.settings import BenchSettings
+from gateshift.bench.settings import BenchSettings, InspectSettings
 from gateshift.cli.verbs.bench import run_bench
 from gateshift.cli.verbs.demo import run_demo
-from gateshift.cli.verbs.ensemble import run_ensemble
 from gateshift.cli.verbs.explain import run_explain
 from gateshift.cli.verbs.export import run_export
-from gateshift.cli.verbs.inspect import InspectSettings, run_inspect
+from gateshift.cli.verbs.inspect import run_inspect
 from gateshift.cli.verbs.predict import run_predict
 from gateshift.cli.verbs.prepare import run_prepare
 from gateshift.cli.verbs.published import run_download, run_recipes
 from gateshift.cli.verbs.scan import run_scan
 from gateshift.cli.verbs.serve import run_serve
-from gateshift.cli.verbs.test import run_test, run_test_parts
+from gateshift.cli.verbs.test import run_ensemble, run_test
 from gateshift.cli.verbs.train import Parts, run_train, run_train_parts
 from gateshift.data.check.settings import ScanSettings
 from gateshift.data.prepare.settings import PrepareSettings
@@ -58,7 +57,7 @@ VERBS: dict[str, tuple[type[Any], Callable[[Any], None]]] = {
     "demo": (DemoSettings, run_demo),
 }
 # What these do with a recipe of several models.
-PART_VERBS: dict[str, Callable[[Parts], None]] = {"train": run_train_parts, "test": run_test_parts}
+PART_VERBS: dict[str, Callable[[Parts], None]] = {"train": run_train_parts}
 
 
 def parse(arguments: Sequence[str]) -> Any:

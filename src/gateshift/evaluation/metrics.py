@@ -8,7 +8,6 @@ from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import average_precision_score, confusion_matrix, f1_score
 
 
 @dataclass(frozen=True)
@@ -79,9 +78,11 @@ class MultiLabelMetrics(_Measures):
     @classmethod
     def of(cls, logits: NDArray[np.float32], labels: NDArray[np.int64]) -> MultiLabelMetrics:
         """Measure logits [videos, classes] against labels [videos, classes] of 0 and 1, at least one of which is 1."""
-        occurs = labels.any(0)
+        from sklearn.metrics import average_precision_score  # takes a second to import, so not before it is needed
+
+        occurs, found = labels.any(0), logits > 0
         precision = average_precision_score(labels[:, occurs], logits[:, occurs], average="macro")
-        f1 = f1_score(labels.ravel(), logits.ravel() > 0, zero_division=0)
+        f1 = 2 * (found & (labels > 0)).sum() / (found.sum() + labels.sum())
         return cls(float(precision), float(f1), len(labels))
 
     def __str__(self) -> str:
@@ -90,8 +91,9 @@ class MultiLabelMetrics(_Measures):
 
 def confusion(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> NDArray[np.int64]:
     """How often each class (row) was called each class (column): [classes, classes]."""
-    classes = np.arange(logits.shape[1])
-    return np.asarray(confusion_matrix(labels, logits.argmax(1), labels=classes))
+    counts = np.zeros((logits.shape[1],) * 2, np.int64)
+    np.add.at(counts, (labels, logits.argmax(1)), 1)
+    return counts
 
 
 def pair_accuracy(logits: NDArray[np.float32], labels: NDArray[np.int64], partner: NDArray[np.int64]) -> float:

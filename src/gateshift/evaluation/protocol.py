@@ -27,11 +27,11 @@ def choose_protocol(
     """
     segments = config.num_segments if segments is None else segments
     if segments is None:
-        raise SettingsError("a released checkpoint does not say how many frames it takes; give --segments, such as 8")
+        raise SettingsError("a released checkpoint does not say how many frames it takes; give `segments`, such as 8")
     clips = config.num_clips if clips is None else clips
     crops = config.num_crops if crops is None else crops
     if config.whole_frame and crops != 1:
-        raise SettingsError(f"crops {crops}; this model sees whole frames, each of which is one crop; take crops 1")
+        raise SettingsError(f"`crops` {crops}; this model sees whole frames, each of which is one crop; take `crops=1`")
     return EvalProtocol(segments, clips, crops, short_videos)
 
 
@@ -40,7 +40,7 @@ def check_classes(config: ModelConfig, manifest: Manifest) -> None:
     if not config.named:
         raise ModelError(
             "a released checkpoint has no class names, and classes are not matched by number alone; name them by "
-            "--classes FILE, such as the release's category.txt, or fetch the model by gateshift download"
+            "`classes`, such as the release's category.txt, or fetch the model by gateshift download"
         )
     manifest.targets(config.classes)
 

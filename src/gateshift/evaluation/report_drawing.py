@@ -17,9 +17,11 @@ from PIL import Image
 from gateshift.data.clips.dataset import open_entry
 from gateshift.data.clips.sampling import segment_indices
 from gateshift.data.lists.entries import Entry
+from gateshift.data.lists.manifest import Manifest
 from gateshift.drawing.html_page import data_address
 from gateshift.errors import VideoError
-from gateshift.evaluation.report_figures import Bin, Ints
+from gateshift.evaluation.report_figures import Bin, Floats, Ints
+from gateshift.evaluation.scores import Scores
 
 STRIP_FRAMES = 8
 FRAME_SIDE_PX = 128
@@ -34,6 +36,49 @@ class Strip:
 
     frames: tuple[str, ...] = ()
     error: str | None = None
+
+
+@dataclass(frozen=True)
+class Case:
+    """One video and its prediction; ``strip`` is None where it is not known where the video lies."""
+
+    video_id: str
+    label: str
+    answer: str
+    probability: float
+    strip: Strip | None
+
+
+def draw_cases(
+    scores: Scores, probabilities: Floats, manifest: Manifest | None, *, most: int = 8
+) -> tuple[list[Case], list[Case]]:
+    """The most confident wrong answers, and the least confident correct ones, with frames of their videos.
+
+    Args:
+        scores: Of the videos.
+        probabilities: Of each class: [videos, classes].
+        manifest: Where the videos are; None draws no frames.
+        most: How many of each.
+    """
+    answers = scores.logits.argmax(1)
+    confidence = probabilities[np.arange(len(answers)), answers]  # [videos]
+    is_right = answers == scores.labels
+    wrong = [row for row in np.argsort(-confidence, kind="stable") if not is_right[row]][:most]
+    right = [row for row in np.argsort(confidence, kind="stable") if is_right[row]][:most]
+    strips = {} if manifest is None else _strips({scores.ids[row] for row in (*wrong, *right)}, manifest)
+
+    def case(row: int) -> Case:
+        video_id, label, answer = scores.ids[row], scores.classes[scores.labels[row]], scores.classes[answers[row]]
+        return Case(video_id, label, answer, float(confidence[row]), strips.get(video_id))
+
+    return [case(row) for row in wrong], [case(row) for row in right]
+
+
+def _strips(ids: set[str], manifest: Manifest) -> dict[str, Strip]:
+    entries = manifest.entries
+    places = {video_id: place for place, video_id in enumerate(entries.video_ids()) if video_id in ids}
+    missing = Strip(error="the list of videos does not have it")
+    return {each: draw_strip(entries[places[each]]) if each in places else missing for each in sorted(ids)}
 
 
 def draw_strip(entry: Entry) -> Strip:

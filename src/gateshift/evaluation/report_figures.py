@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest
-from sklearn.metrics import precision_recall_fscore_support
 
 NUM_BINS = 15
 
@@ -95,23 +93,21 @@ class ClassFigures:
 
 def class_figures(matrix: Ints) -> tuple[ClassFigures, ...]:
     """Figures of each class, in the order of a confusion matrix [labels, answers]."""
-    classes = np.arange(len(matrix))
-    rows, columns = matrix.nonzero()
-    precision, recall, f1, _ = precision_recall_fscore_support(
-        rows, columns, labels=classes, sample_weight=matrix[rows, columns], zero_division=np.nan
-    )
+    right, called, present = matrix.diagonal(), matrix.sum(0), matrix.sum(1)
+    with np.errstate(invalid="ignore"):  # 0 / 0 is NaN
+        precision, recall, f1 = right / called, right / present, 2 * right / (called + present)
     wrong = matrix * (1 - np.eye(len(matrix), dtype=np.int64))
     return tuple(
         ClassFigures(
-            index=int(index),
-            num_videos=int(matrix[index].sum()),
-            num_called=int(matrix[:, index].sum()),
+            index=index,
+            num_videos=int(present[index]),
+            num_called=int(called[index]),
             precision=float(precision[index]),
             recall=float(recall[index]),
             f1=float(f1[index]),
             mistaken_for=int(wrong[index].argmax()) if wrong[index].any() else None,
         )
-        for index in classes
+        for index in range(len(matrix))
     )
 
 
@@ -171,43 +167,3 @@ def agreement(choices: Ints, answers: Ints, labels: Ints) -> Agreement:
         for name, group in groups.items()
     )
     return Agreement(np.asarray((choices == labels[:, None, None]).mean(0)), levels)
-
-
-@dataclass(frozen=True, eq=False)
-class Comparison:
-    """Two models on the same videos. The masks are of the videos: [videos].
-
-    Attributes:
-        gained: Right here alone.
-        lost: Right there alone.
-        both_right: Right in both.
-        both_wrong: Wrong in both.
-        swapped: Wrong in both, with different answers.
-        p_value: Of McNemar's exact test: how often a fair coin, thrown for each video that one model alone has
-            right, would land at least as unevenly.
-    """
-
-    gained: NDArray[np.bool_]
-    lost: NDArray[np.bool_]
-    both_right: NDArray[np.bool_]
-    both_wrong: NDArray[np.bool_]
-    swapped: NDArray[np.bool_]
-    p_value: float
-
-
-def compare(answers: Ints, others: Ints, labels: Ints) -> Comparison:
-    """Compare the answers of this model and of another one: each [videos], as ``labels``."""
-    here, there = answers == labels, others == labels
-    gained, lost, both_wrong = here & ~there, there & ~here, ~here & ~there
-    p_value = mcnemar(gained.sum(), lost.sum())
-    return Comparison(gained, lost, here & there, both_wrong, both_wrong & (answers != others), p_value)
-
-
-def mcnemar(first_alone: int, second_alone: int) -> float:
-    """P value of McNemar's exact test, two-sided, from the videos that one model alone has right.
-
-    >>> mcnemar(5, 0)
-    0.0625
-    """
-    total = int(first_alone) + int(second_alone)
-    return float(binomtest(int(first_alone), total).pvalue) if total else 1.0

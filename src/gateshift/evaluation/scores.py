@@ -68,9 +68,9 @@ class Scores:
         return (MultiLabelMetrics if self.multi_label else Metrics).of(self.logits, self.labels)
 
 
-def check_output(path: Path, *, overwrite: bool) -> None:
+def check_output(path: Path, *, overwrite: bool, argument: str = "scores") -> None:
     """Raise SettingsError unless scores can be written there, before any work is done."""
-    check_writable("--scores", path, overwrite=overwrite, suffixes=[".npz"], beside=[path.with_suffix(".json")])
+    check_writable(f"`{argument}`", path, overwrite=overwrite, suffixes=[".npz"], beside=[path.with_suffix(".json")])
 
 
 def save_scores(scores: Scores, path: Path) -> None:
@@ -114,16 +114,21 @@ def load_scores(path: Path) -> Scores:
         raise ScoresError(f"{path}: not a whole scores file ({', '.join(FIELDS)}); write it again") from None
 
 
-def ensemble(parts: Sequence[Scores]) -> Scores:
+def average(parts: Sequence[Scores], names: Sequence[str] = ()) -> Scores:
     """Average several models' logits, video by video and class by class, in whatever order they come.
 
+    Args:
+        parts: One of each model.
+        names: What an error calls them.
+
     Raises:
-        ScoresError: If the files are not of the same videos, labels and classes.
+        ScoresError: If they are not of the same videos, labels and classes.
     """
     first = parts[0]
+    names = names or [f"file {number}" for number in range(1, len(parts) + 1)]
     total = np.zeros(first.logits.shape, dtype=np.float64)
-    for number, part in enumerate(parts, start=1):
-        total += align(part, first, names=(f"file {number}", "file 1")).logits
+    for name, part in zip(names, parts, strict=True):
+        total += align(part, first, names=(name, names[0])).logits
     protocol = " + ".join(dict.fromkeys(part.protocol for part in parts))
     return Scores(first.ids, first.labels, (total / len(parts)).astype(np.float32), first.classes, protocol)
 

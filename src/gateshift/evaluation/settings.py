@@ -29,54 +29,46 @@ class EvaluationSettings:
     """Labelled videos: a CSV, a videofolder.txt list, or a folder of class folders; for a model of several labels a
     video, a CSV."""
     recipe: str | None = None
-    """A published row, see gateshift recipes, or a .toml file of yours: its segments, clips and crops.
-    What is given beside it wins."""
+    """A published row (see gateshift recipes) or a .toml file of yours: its segments, clips and crops. Options given
+    beside it win. Of a recipe of several models, MODEL is the folder with all of them; their scores are averaged."""
     segments: int | None = None
-    """Frames of a clip; by default as in training. Released checkpoints do not say: give it."""
+    """Frames per clip; by default as in training. Released checkpoints do not say: give it."""
     clips: int | None = None
-    """Clips of each video; by default as the model says: 1, or those of its recipe."""
+    """Clips of each video; by default the model's own number: 1, or that of its recipe."""
     crops: int | None = None
     """Crops of each clip: 1 (centre), 3 (along the long side), 5 (corners, centre) or 10 (those and mirrored);
-    by default as the model says: 1, or those of its recipe."""
+    by default the model's own number: 1, or that of its recipe."""
     classes: Path | None = None
-    """Names for the class numbers of a released checkpoint, and of a list of numbers, one a line: the release's
+    """Class names, one a line, for the class numbers of a released checkpoint or of a list: the release's
     category.txt."""
     scores: Path | None = None
     """Write ids, labels, logits and classes to this .npz, and the accuracies to a .json beside it."""
     report: Annotated[Path | None, arg(metavar="FILE.html")] = None
-    """Write what the test found to this page: confused classes, figures of each class, whether the probabilities come
-    true, frames of the worst mistakes, and how far the views agree. It needs no other file and no network."""
+    """Write the results to this page: confused classes, figures of each class, calibration, frames of the worst
+    mistakes, and how far the views agree. It needs no other file and no network."""
     compare: Annotated[Path | None, arg(metavar="SCORES.npz")] = None
-    """Compare with another model, by the scores that test wrote for it on the same videos: what changed, and McNemar's
-    exact test. Printed, and told in full in the report."""
-    fit_threshold: Annotated[float | None, arg(metavar="SHARE")] = None
-    """Find the lowest probability from which this share of the answers is right, such as 0.95, and say how many
-    videos are still answered. VAL must not be the list that was learned from."""
+    """Compare with another model by its scores on the same videos: what changed, and McNemar's exact test. The report
+    has the details."""
+    fit_threshold: Annotated[float | None, arg(metavar="ACCURACY")] = None
+    """Fit a confidence threshold: the lowest probability from which this share of the answers is correct, such as 0.95.
+    VAL must not be the training videos."""
     out: Annotated[Path | None, arg(metavar="FILE.safetensors")] = None
-    """Write MODEL to this file with that probability and this protocol: below it, predict says unsure."""
-    skip_bad: int = 0
-    """Go on without videos that cannot be read, up to so many: they are counted and listed. One more is an error."""
+    """Write MODEL to this file with that threshold and this protocol: below it, predict says unsure."""
+    skip_bad: Annotated[int, arg(metavar="N")] = 0
+    """Skip up to N unreadable videos, and list them; one more is an error."""
     overwrite: bool = False
-    """Replace the scores file, the report and the file of --out if there are any."""
+    """Replace files that exist: the scores, the report, and that of --out."""
     root: Path | None = None
     """Where relative paths of the list start; its own folder by default."""
     short_videos: ShortVideos = "spread"
-    """Videos of at most SEGMENTS frames: spread over them, or first-frame, as the released code
-    validates by mistake."""
+    """Videos with at most SEGMENTS frames: spread the segments over them, or repeat the first frame (first-frame), as
+    the released code validates by mistake."""
     batch_size: int = 4
-    """Videos of one forward pass."""
+    """Videos of one forward pass, over all processes."""
     precision: Precision = "no"
     """Mixed precision."""
     workers: int | None = None
-    """Processes that load videos; 0 loads in the main process. By default one less than there are cores, at most 8."""
-
-    def __post_init__(self) -> None:
-        if self.recipe is not None:
-            from gateshift.recipes.recipe import load_one_recipe
-
-            for name, value in load_one_recipe(self.recipe).protocol().items():
-                if getattr(self, name) is None:
-                    object.__setattr__(self, name, value)
+    """Processes that load videos; 0 loads in the main process. By default one fewer than there are cores, at most 8."""
 
 
 @dataclass(frozen=True)
@@ -91,4 +83,4 @@ class EnsembleSettings:
     scores: Path | None = None
     """Write the averaged scores to this .npz, and the accuracies to a .json beside it."""
     overwrite: bool = False
-    """Replace the scores file if there is one."""
+    """Replace the scores file if it exists."""

@@ -17,8 +17,8 @@ from gateshift.drawing.figures import new_figure, save_png
 from gateshift.explanation.gate_maps import DIRECTIONS
 from gateshift.files import atomic_write
 
-GATE_COLOURS = "RdBu_r"
-EVIDENCE_COLOURS = "inferno"
+GATE_COLORS = "RdBu_r"
+EVIDENCE_COLORS = "inferno"
 MAX_WIDTH = 27.0  # inches
 COLUMN = 1.06  # from one picture of a row to the next, where a picture is 1 wide
 LABELS_WIDTH, BAR_WIDTH = 1.9, 1.1  # inches
@@ -76,7 +76,7 @@ def draw_gates(
 def draw_evidence(
     clip: Tensor, evidence: Tensor, path: Path, *, title: str, numbers: Sequence[int] | None = None
 ) -> None:
-    """Draw what speaks for a class over the frames of a clip, as a PNG.
+    """Draw a Grad-CAM map over the frames of a clip, as a PNG.
 
     Args:
         clip: uint8 [T, 3, H, W].
@@ -91,10 +91,10 @@ def draw_evidence(
     fine = enlarge(evidence, (clip.shape[2], clip.shape[3]))
     for place, (frame, found) in enumerate(zip(clip, fine, strict=True)):
         _put(axes[1], place, _grey(frame))
-        colours = {"cmap": EVIDENCE_COLOURS, "vmin": 0, "vmax": limit}
-        shown = _put(axes[1], place, found.numpy(), alpha=opacity(found, limit).numpy(), **colours)
-    axes[1].set_ylabel("evidence", fontsize=8)
-    bar = figure.colorbar(_opaque(shown), ax=axes, shrink=0.5, label="evidence, in logits", format="%.2g")
+        colors = {"cmap": EVIDENCE_COLORS, "vmin": 0, "vmax": limit}
+        shown = _put(axes[1], place, found.numpy(), alpha=opacity(found, limit).numpy(), **colors)
+    axes[1].set_ylabel("Grad-CAM", fontsize=8)
+    bar = figure.colorbar(_opaque(shown), ax=axes, shrink=0.5, label="Grad-CAM, in logits", format="%.2g")
     bar.ax.tick_params(labelsize=8)
     figure.suptitle(printable(title), parse_math=False)
     save_png(figure, path)
@@ -141,11 +141,11 @@ def draw_overlay(clip: Tensor, evidence: Tensor, gates: Tensor | None, path: Pat
 
     panels = [
         clip.permute(0, 2, 3, 1).numpy(),
-        _cover(clip, evidence, EVIDENCE_COLOURS, (0.0, largest(evidence))),
+        _cover(clip, evidence, EVIDENCE_COLORS, (0.0, largest(evidence))),
     ]  # [T, H, W, 3]
     if gates is not None:
         limit = largest(gates)
-        panels += [_cover(clip, half, GATE_COLOURS, (-limit, limit)) for half in gates.unbind(1)]
+        panels += [_cover(clip, half, GATE_COLORS, (-limit, limit)) for half in gates.unbind(1)]
     film = np.concatenate(panels, 2)
     # One palette for all frames: with its own, each would flicker.
     palette = Image.fromarray(film.reshape(-1, *film.shape[2:])).quantize(256, method=Image.Quantize.MAXCOVERAGE)
@@ -166,9 +166,9 @@ def draw_openness(openness: Mapping[str, Tensor], path: Path, *, title: str, dir
     figure = new_figure(8.0, 0.5 * len(openness) + 1.4)
     axis = figure.subplots()
     places = np.arange(len(openness))
-    for half, (direction, colour) in enumerate(zip(directions, ("#4477aa", "#ee6677"), strict=True)):
+    for half, (direction, color) in enumerate(zip(directions, ("#4477aa", "#ee6677"), strict=True)):
         values = [float(both[half]) for both in openness.values()]
-        axis.barh(places + 0.38 * (half - 0.5), values, 0.36, color=colour, label=direction)
+        axis.barh(places + 0.38 * (half - 0.5), values, 0.36, color=color, label=direction)
     axis.set_yticks(places, list(openness), fontsize=8)
     axis.invert_yaxis()  # the first layer on top
     axis.set_xlim(0, 1)
@@ -179,7 +179,7 @@ def draw_openness(openness: Mapping[str, Tensor], path: Path, *, title: str, dir
 
 
 def largest(maps: Tensor) -> float:
-    """Where colours end: the largest absolute value, or 1 where all is 0."""
+    """Where colors end: the largest absolute value, or 1 where all is 0."""
     return float(maps.abs().max()) or 1.0
 
 
@@ -199,13 +199,13 @@ def _figure(num_frames: int, num_rows: int, *, more_height: float = 0.0) -> Any:
 
 
 def _fill_grid(figure: Any, clip: Tensor, rows: Sequence[MapRow], numbers: Sequence[int] | None = None) -> None:
-    """Frames, and below them rows of gates in the same colours, with a bar that says which."""
+    """Frames, and below them rows of gates in the same colors, with a bar that says which."""
     axes = _frames_above(figure, clip, len(rows), numbers)
     limit = max((largest(row.maps) for row in rows), default=1.0)
     for axis, row in zip(axes[1:], rows, strict=True):
         axis.set_ylabel(row.label, fontsize=8)
         for place, gates in enumerate(row.maps):
-            shown = _put(axis, place, gates.numpy(), cmap=GATE_COLOURS, vmin=-limit, vmax=limit)
+            shown = _put(axis, place, gates.numpy(), cmap=GATE_COLORS, vmin=-limit, vmax=limit)
     if rows:
         bar = figure.colorbar(shown, ax=axes, shrink=min(0.9, 3 / len(rows)), aspect=15, label="gate")
         bar.ax.tick_params(labelsize=8)
@@ -229,33 +229,33 @@ def _frames_above(figure: Any, clip: Tensor, num_rows: int, numbers: Sequence[in
     return axes
 
 
-def _put(axis: Any, place: int, picture: Any, **colours: Any) -> Any:
+def _put(axis: Any, place: int, picture: Any, **colors: Any) -> Any:
     """Draw a picture in a row of them: axes for each of hundreds would take minutes to lay out."""
     from matplotlib.patches import Rectangle
 
     left = place * COLUMN
     axis.add_patch(Rectangle((left, 0), 1, 1, fill=False, linewidth=0.8, clip_on=False, zorder=3))  # for what is white
-    return axis.imshow(picture, extent=(left, left + 1, 0, 1), **colours)
+    return axis.imshow(picture, extent=(left, left + 1, 0, 1), **colors)
 
 
 def _grey(frame: Tensor) -> Any:
-    """A frame without its colours, so that those over it can be read: [3, H, W] -> [H, W, 3]."""
+    """A frame without its colors, so that those over it can be read: [3, H, W] -> [H, W, 3]."""
     return frame.float().mean(0).to(torch.uint8)[..., None].expand(-1, -1, 3).numpy()
 
 
-def _cover(clip: Tensor, maps: Tensor, colours: str, ends: tuple[float, float]) -> NDArray[np.uint8]:
-    """Grey frames under maps [T, h, w], whose colours go from one end to the other: uint8 [T, H, W, 3]."""
+def _cover(clip: Tensor, maps: Tensor, colors: str, ends: tuple[float, float]) -> NDArray[np.uint8]:
+    """Grey frames under maps [T, h, w], whose colors go from one end to the other: uint8 [T, H, W, 3]."""
     from matplotlib import colormaps
     from matplotlib.colors import Normalize
 
     fine = enlarge(maps, (clip.shape[2], clip.shape[3]))  # [T, H, W]
-    above = torch.from_numpy(colormaps[colours](Normalize(*ends)(fine.numpy()))[..., :3]).float() * 255
+    above = torch.from_numpy(colormaps[colors](Normalize(*ends)(fine.numpy()))[..., :3]).float() * 255
     below = torch.from_numpy(np.stack([_grey(frame) for frame in clip])).float()  # [T, H, W, 3]
     return torch.lerp(below, above, opacity(fine, ends[1]).unsqueeze(-1)).to(torch.uint8).numpy()
 
 
 def _opaque(image: Any) -> Any:
-    """The colours of an image for a colour bar, without its transparency."""
+    """The colors of an image for a color bar, without its transparency."""
     from matplotlib.cm import ScalarMappable
 
     return ScalarMappable(norm=image.norm, cmap=image.cmap)

@@ -1,4 +1,4 @@
-"""Which places of which frames speak for a class."""
+"""Grad-CAM of clips: which places of which frames speak for a class."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from gateshift.model.classifier import VideoClassifier
 # Own code: captum and grad-cam hook a layer just so, but know nothing of clips whose frames are in the batch. Their
 # weights of channels would differ from frame to frame, and maps could not be compared over time.
 def evidence_map(model: VideoClassifier, clips: Tensor, class_index: int, *, layer: str | None = None) -> Tensor:
-    """Which places of which frames speak for a class: Grad-CAM (ICCV 2017) of clips.
+    """Grad-CAM (ICCV 2017) of clips: which places of which frames speak for a class.
 
     The gradient of the class's logit is averaged over the frames and places of a clip to one weight for each channel
     of a layer; the evidence is the weighted sum of the channels where it is above 0. So frames can be compared. Where

@@ -36,9 +36,9 @@ class Explanation:
         clip: uint8 [T, 3, H, W].
         numbers: Of the frames in the video, [T].
         top: The likeliest classes and their probabilities, likeliest first.
-        class_name: The class that the evidence is for.
-        layer: The layer that the evidence is of.
-        evidence: [T, h, w].
+        class_name: The class of the Grad-CAM map.
+        layer: The layer of it.
+        evidence: The map, [T, h, w].
         gates: Layer name -> [T, 2, h, w]; empty for a model without gates.
         directions: Where each half of the channels is sent.
     """
@@ -67,8 +67,8 @@ def explain_clip(
         model: In eval mode.
         clip: uint8 [T, 3, size, size], on any device.
         numbers: Of the frames in the video.
-        class_name: The class to show evidence for; the likeliest if None.
-        layer: The layer to show evidence of; see :func:`gateshift.evidence_map`.
+        class_name: The class of the Grad-CAM map; the likeliest if None.
+        layer: The layer of it; see :func:`gateshift.evidence_map`.
 
     Raises:
         SettingsError: If there is no such class.
@@ -100,7 +100,7 @@ def find_class(name: str, classes: Sequence[str]) -> int:
     """
     if name not in classes:
         near = difflib.get_close_matches(name, classes, n=3) or list(classes[:3])
-        raise SettingsError(f"--class {name!r} is none of the {len(classes)} classes; try {', '.join(near)}")
+        raise SettingsError(f"`class` {name!r} is none of the {len(classes)} classes; try {', '.join(near)}")
     return classes.index(name)
 
 
@@ -158,20 +158,20 @@ def openness_rows(openness: Mapping[str, Tensor]) -> list[tuple[str, str, str]]:
 
 def _write_evidence(found: Explanation, folder: Path, title: str) -> Section:
     path = folder / "evidence.png"
-    what = f"evidence for {found.class_name!r} at {found.layer}"
+    what = f"Grad-CAM of {found.class_name!r} at {found.layer}"
     draw_evidence(found.clip, found.evidence, path, title=f"{title}; {what}", numbers=found.numbers)
     text = (
-        f"Places whose features raise the logit of {found.class_name!r}, by Grad-CAM at layer {found.layer}, whose map "
-        f"of {found.evidence.shape[1]} × {found.evidence.shape[2]} places is drawn without its steps."
+        f"Places whose features raise the logit of {found.class_name!r}, at layer {found.layer}, whose map of "
+        f"{found.evidence.shape[1]} × {found.evidence.shape[2]} places is drawn without its steps."
     )
-    return Section(f"Evidence for {found.class_name}", [text], [path])
+    return Section(f"Grad-CAM of {found.class_name}", [text], [path])
 
 
 def _write_overlay(found: Explanation, folder: Path) -> Section:
     path = folder / "overlay.gif"
     gates = most_varied(found.gates, 1)
     draw_overlay(found.clip, found.evidence, next(iter(gates.values()), None), path)
-    text = f"From the left: the clip, and over it in colours the evidence for {found.class_name!r}"
+    text = f"From the left: the clip, and over it in colors the Grad-CAM of {found.class_name!r}"
     for name in gates:  # one, or none
         text += f", and what {name} sends {' and '.join(found.directions)}: of all layers its gates vary the most"
     return Section("Over time", [f"{text}."], [path])

@@ -15,8 +15,8 @@ from gateshift.data.clips.dataset import Sample
 from gateshift.data.clips.loader import read_batches
 from gateshift.data.clips.views import EvalProtocol
 from gateshift.errors import VideoError
-from gateshift.evaluation.evaluate import evaluate
 from gateshift.evaluation.metrics import Metrics, MultiLabelMetrics
+from gateshift.evaluation.scoring import score_videos
 from gateshift.training.optimizer import TrainingStep, freeze_backbone, freeze_batch_norms, set_rates
 from gateshift.training.progress_page import draw_batch, openness_row, watched_clips, write_training_page
 from gateshift.training.reporter import Reporter, Silent
@@ -170,17 +170,17 @@ def _readable_batches(run: Training) -> Iterator[tuple[Sample, int, bool]]:
 
 def _validate(run: Training, saves: Checkpoints) -> dict[str, float]:
     settings = run.settings
-    scores = evaluate(
+    found = score_videos(
         run.wrapped if run.average is None else run.average.model(),
         run.model.config,
         run.validation,
         EvalProtocol(settings.model.segments, short_videos=settings.short_videos),
-        run.accelerator,
+        accelerator=run.accelerator,
         batch_size=settings.optim.batch_size,
         workers=settings.workers,
         on_batch=lambda _: saves.check_stop(),
     )
-    return {f"val_{name}": value for name, value in scores.metrics().accuracies().items()}
+    return {f"val_{name}": value for name, value in found.scores.metrics().accuracies().items()}
 
 
 def _finish_epoch(

@@ -1,15 +1,47 @@
-"""What ``demo`` does with its settings."""
+"""What ``demo`` does with its settings, and prints."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from rich.console import Console
+from rich.table import Table
 
 from gateshift.demo.settings import DemoSettings
-from gateshift.terminal import ConsoleReporter
+from gateshift.terminal import ConsoleReporter, print_line
+
+if TYPE_CHECKING:
+    from gateshift.evaluation.result import Evaluation
 
 
 def run_demo(settings: DemoSettings) -> None:
     """Verb ``demo``."""
-    from gateshift.demo.demo import demo
+    from gateshift.demo.demo import NAMES
+    from gateshift.demo.demo import run_demo as show
 
-    demo(settings, ConsoleReporter(Console(stderr=True)), Console())
+    found = show(**vars(settings), reporter=ConsoleReporter(Console(stderr=True)))
+    for temporal, name in NAMES.items():
+        _print_confusion(found.evaluations[temporal], f"{name}: what each action (row) was called (column)")
+    classes = len(found.evaluations["gsm"].scores.classes)
+    table = Table("network", f"top-1 of {classes} classes", "right way round in its pair")
+    table.title = f"unseen clips, {found.evaluations['gsm'].scores.protocol}"
+    for temporal, name in NAMES.items():
+        accuracy = found.evaluations[temporal].accuracies()["top1"]
+        table.add_row(name, f"{accuracy:.1%}", f"{found.pairs[temporal]:.1%}")
+    Console().print(table)
+    print_line("Each clip of a pair is the other class played backwards: without gate-shift it is a coin's toss.")
+    print_line(f"{found.video}: {found.top[0][0]} ({found.top[0][1]:.1%})")
+    print_line(f"picture: {found.picture}")
+    print_line(f"try: gateshift predict {found.model} {found.video}")
+
+
+def _print_confusion(found: Evaluation, title: str) -> None:
+    from gateshift.evaluation.metrics import confusion
+
+    names = [f"{chr(ord('a') + number)} {name}" for number, name in enumerate(found.scores.classes)]
+    table = Table("", *(name[0] for name in names), title=title, box=None)
+    for row, counts in enumerate(confusion(found.scores.logits, found.scores.labels)):
+        cells = [str(count or "·") for count in counts]
+        cells[row] = f"[bold green]{cells[row]}[/]"
+        table.add_row(names[row], *cells)
+    Console().print(table)

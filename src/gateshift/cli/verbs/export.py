@@ -59,8 +59,8 @@ def run_export(settings: ExportSettings) -> None:
     """Verb ``export``."""
     from gateshift.data.lists.manifest import read_names
     from gateshift.devices import create_accelerator
-    from gateshift.evaluation.evaluate import evaluate
     from gateshift.evaluation.protocol import check_classes, choose_protocol
+    from gateshift.evaluation.scoring import score_videos
     from gateshift.exporting.export import check_export, export, read_clips
     from gateshift.exporting.loading import FORMAT_SUFFIXES, ExportedModel, load_any
 
@@ -83,18 +83,18 @@ def run_export(settings: ExportSettings) -> None:
     def score(name: str, each: torch.nn.Module) -> Scores:
         with make_bar(Console(stderr=True)) as bar:
             task = bar.add_task(f"testing the {name}", total=len(manifest), note=f"{len(manifest)} videos")
-            scores = evaluate(
+            found = score_videos(
                 each,
                 model.config,
                 manifest,
                 protocol,
-                accelerator,
+                accelerator=accelerator,
                 batch_size=2,
                 workers=settings.workers,
                 on_batch=lambda videos: bar.advance(task, videos),
             )
-        print_line(f"{name} ({protocol}): {scores.metrics()}")
-        return scores
+        print_line(f"{name} ({protocol}): {found.scores.metrics()}")
+        return found.scores
 
     first, second = score("model", model.to(accelerator.device)), score("file", load_any(out))
     if model.config.multi_label:

@@ -1,8 +1,10 @@
-"""Models that say nothing where they are unsure."""
+"""Confidence thresholds: models that say nothing where they are unsure."""
 
 import dataclasses
 import json
+import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +16,8 @@ from torch import nn
 import gateshift as gs
 from gateshift.cli.main import main
 from gateshift.errors import ModelError, SettingsError
-from gateshift.evaluation.confidence import Answered, fit_abstaining, measure_abstaining
+from gateshift.evaluation.confidence import ConfidenceThreshold, fit_threshold, measure_threshold
+from gateshift.evaluation.evaluate import evaluate
 from gateshift.evaluation.scores import Scores, load_scores
 from gateshift.model.config import ModelConfig
 from gateshift.prediction.predict import Prediction
@@ -29,25 +32,25 @@ def scores_of(videos: list[tuple[float, bool]]) -> Scores:
 
 def test_the_threshold_is_half_way_below_the_last_answer_that_is_good_enough() -> None:
     videos = [(0.9, True), (0.6, False), (0.8, True), (0.7, True), (0.95, True)]
-    found = fit_abstaining(scores_of(videos), 0.95)
-    assert found.threshold == pytest.approx((0.7 + 0.6) / 2, abs=1e-6)
-    assert (found.num_videos, found.num_answered, found.num_right) == (5, 4, 4)
+    found = fit_threshold(scores_of(videos), 0.95)
+    assert found.probability == pytest.approx((0.7 + 0.6) / 2, abs=1e-6)
+    assert (found.num_videos, found.num_answered, found.num_correct) == (5, 4, 4)
 
 
 def test_a_mistake_among_the_surest_is_made_up_for_by_those_below() -> None:
     videos = [(0.99, False), (0.9, True), (0.8, True), (0.7, True), (0.6, False)]
-    found = fit_abstaining(scores_of(videos), 0.75)
-    assert (found.num_answered, found.num_right) == (4, 3)
+    found = fit_threshold(scores_of(videos), 0.75)
+    assert (found.num_answered, found.num_correct) == (4, 3)
 
 
 def test_where_all_answers_together_are_good_enough_none_is_held_back() -> None:
-    found = fit_abstaining(scores_of([(0.9, True), (0.6, True)]), 1.0)
-    assert (found.threshold, found.num_answered) == (0.0, 2)
+    found = fit_threshold(scores_of([(0.9, True), (0.6, True)]), 1.0)
+    assert (found.probability, found.num_answered) == (0.0, 2)
 
 
 def test_answers_of_one_probability_are_let_through_together() -> None:
-    with pytest.raises(SettingsError, match="at best 0.5; ask for less"):
-        fit_abstaining(scores_of([(0.9, True), (0.9, False)]), 0.9)
+    with pytest.raises(SettingsError, match="the best reaches 0.5; ask for less"):
+        fit_threshold(scores_of([(0.9, True), (0.9, False)]), 0.9)
 
 
 @given(
@@ -62,26 +65,28 @@ def test_no_other_threshold_that_is_good_enough_answers_more(videos: list[tuple[
         if sum(let_through) / len(let_through) >= accuracy:
             possible.append(len(let_through))
     if not possible:
-        with pytest.raises(SettingsError, match="from no probability on are so many answers right"):
-            fit_abstaining(scores, accuracy)
+        with pytest.raises(SettingsError, match="no threshold reaches this accuracy"):
+            fit_threshold(scores, accuracy)
         return
-    found = fit_abstaining(scores, accuracy)
+    found = fit_threshold(scores, accuracy)
     assert found.num_answered == max(possible)
-    assert found.num_right / found.num_answered >= accuracy
-    again = measure_abstaining(scores, found.threshold)
-    assert (again.num_answered, again.num_right) == (found.num_answered, found.num_right)
+    assert found.num_correct / found.num_answered >= accuracy
+    again = measure_threshold(scores, found.probability)
+    assert (again.num_answered, again.num_correct) == (found.num_answered, found.num_correct)
 
 
 def test_the_bound_holds_for_other_videos_as_often_as_it_says() -> None:
     # By the definition of Clopper and Pearson: were the true share the bound, so many right ones or more came up with
     # a probability of 0.05. Summed here for 18 of 20.
-    bound = Answered(0.5, 30, 20, 18).accuracy_bound
+    bound = ConfidenceThreshold(0.5, 30, 20, 18).accuracy_bound
     chances = [1, 20, 190]  # 20 over 0, 1 and 2 wrong ones
     tail = sum(count * bound ** (20 - wrong) * (1 - bound) ** wrong for wrong, count in enumerate(chances))
     assert tail == pytest.approx(0.05)
-    assert Answered(0.5, 30, 20, 18, num_tries=10).accuracy_bound < bound
-    assert Answered(0.5, 30, 20, 0).accuracy_bound == Answered(0.5, 30, 0, 0).accuracy_bound == 0.0
-    assert 0.85 < Answered(0.5, 30, 20, 20).accuracy_bound < 1
+    assert ConfidenceThreshold(0.5, 30, 20, 18, num_tries=10).accuracy_bound < bound
+    assert (
+        ConfidenceThreshold(0.5, 30, 20, 0).accuracy_bound == ConfidenceThreshold(0.5, 30, 0, 0).accuracy_bound == 0.0
+    )
+    assert 0.85 < ConfidenceThreshold(0.5, 30, 20, 20).accuracy_bound < 1
 
 
 def test_the_bound_is_kept_by_fits_to_many_small_lists() -> None:
@@ -89,8 +94,8 @@ def test_the_bound_is_kept_by_fits_to_many_small_lists() -> None:
     broken = 0
     for _ in range(200):
         percents = generator.uniform(0.5, 0.999, 40)
-        found = fit_abstaining(scores_of([(p, generator.random() < p) for p in percents]), 0.6)  # calibrated
-        truth = (max(found.threshold, 0.5) + 0.999) / 2  # the mean probability above the threshold
+        found = fit_threshold(scores_of([(p, generator.random() < p) for p in percents]), 0.6)  # calibrated
+        truth = (max(found.probability, 0.5) + 0.999) / 2  # the mean probability above the threshold
         broken += truth < found.accuracy_bound
     assert broken <= 10  # 0.05 of them
 
@@ -192,34 +197,29 @@ def test_nothing_is_replaced_unasked_and_the_model_itself_can_be(
     before = model.read_bytes()
     words = ["test", model, clips / "val.csv", "--fit-threshold", 0.01, "--workers", 0, "--out"]
     assert run(*words, model) == 2
-    assert f"--out {model}: {model} exists; choose another name, or add --overwrite" in capsys.readouterr().err
+    assert f"{model} exists; choose another name, or add " in capsys.readouterr().err
     assert model.read_bytes() == before
     assert run(*words, model, "--overwrite") == 0
     assert gs.load_model(model).config.abstain_below is not None
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("options", "message"),
     [
-        (
-            ["--fit-threshold", "1.5"],
-            "--fit-threshold 1.5; it is a share of the answers, above 0 and up to 1; try 0.95",
-        ),
-        (["--fit-threshold", "0"], "--fit-threshold 0.0; it is a share"),
-        (["--out", "m.safetensors"], "--out m.safetensors without --fit-threshold"),
-        (["--fit-threshold", "0.9", "--out", "m.pth"], "--out m.pth; its name must end with .safetensors"),
-        (["--fit-threshold", "0.9", "--out", "no/m.safetensors"], "--out no/m.safetensors: no folder no; create it"),
+        ({"fit_threshold": 1.5}, "`fit_threshold=1.5`; it is an accuracy, above 0 and up to 1; try 0.95"),
+        ({"fit_threshold": 0.0}, "`fit_threshold=0.0`; it is an accuracy"),
+        ({"out": "m.safetensors"}, "`out` m.safetensors without `fit_threshold`"),
+        ({"fit_threshold": 0.9, "out": "m.pth"}, "`out` m.pth; its name must end with .safetensors"),
+        ({"fit_threshold": 0.9, "out": "no/m.safetensors"}, "`out` no/m.safetensors: no folder no; create it"),
+        ({"fit_threshold": 0.9, "out": "m.safetensors", "model": "m.onnx"}, "m.onnx, an exported file; give the model"),
     ],
 )
-def test_a_mistake_is_one_line_before_the_test(
-    words: list[str], message: str, model: Path, clips: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert run("test", model, clips / "val.csv", *words) == 2
-    captured = capsys.readouterr()
-    assert message in captured.err
-    assert "top-1" not in captured.out
+def test_a_mistake_is_one_line_before_the_test(options: dict[str, Any], message: str, clips: Path) -> None:
+    with pytest.raises(SettingsError, match=re.escape(message)):
+        evaluate(options.pop("model", "nowhere.safetensors"), clips / "nowhere.csv", **options)
 
 
-def test_an_exported_file_is_not_written_to(clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run("test", "m.onnx", clips / "val.csv", "--fit-threshold", 0.9, "--out", "m.safetensors") == 2
-    assert "--out m.safetensors of m.onnx, an exported file; give the model, and export" in capsys.readouterr().err
+def test_a_fit_that_fails_tells_the_accuracy_of_the_test(model: Path, clips: Path, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=r"no threshold reaches this accuracy.* \(4 segments .*top-1 .*10 videos"):
+        evaluate(model, clips / "val.csv", fit_threshold=1.0, workers=0, scores=tmp_path / "s.npz")
+    assert (tmp_path / "s.npz").is_file()
