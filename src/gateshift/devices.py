@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
-from accelerate import Accelerator
-from accelerate.state import AcceleratorState
-from accelerate.utils import DataLoaderConfiguration
 
 from gateshift.errors import SettingsError
+
+if TYPE_CHECKING:
+    from accelerate import Accelerator
 
 Model = TypeVar("Model", bound=torch.nn.Module)
 
@@ -22,6 +22,10 @@ def create_accelerator(precision: str) -> Accelerator:
     Raises:
         SettingsError: If this machine cannot compute in that precision.
     """
+    from accelerate import Accelerator
+    from accelerate.state import AcceleratorState
+    from accelerate.utils import DataLoaderConfiguration
+
     if AcceleratorState._shared_state and AcceleratorState().mixed_precision != precision:
         AcceleratorState._reset_state()  # else a program could not train in bf16 and then test in float32
     try:
