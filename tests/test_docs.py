@@ -81,7 +81,7 @@ def test_the_documents_python_runs(
 def test_the_documents_commands_are_understood(document: str) -> None:
     for words in commands((ROOT / document).read_text("utf-8")):
         parts = put_recipe(words) if words[0] in ("train", "test") else {"": words}
-        assert all(type(parse(each)) is VERBS[words[0]][0] for each in parts.values())
+        assert all(type(parse(each)) is VERBS[words[0]].settings_type() for each in parts.values())
 
 
 def test_the_commands_of_the_first_page_run_as_they_stand(
@@ -144,8 +144,8 @@ def test_the_documents_costs_are_those_that_are_counted() -> None:
 
 def test_moving_over_names_options_that_there_are() -> None:
     known = {"--help"}
-    for settings, _ in VERBS.values():
-        for part in (settings, ModelOptions, OptimOptions, AugmentOptions, SkewOptions):
+    for verb in VERBS.values():
+        for part in (verb.settings_type(), ModelOptions, OptimOptions, AugmentOptions, SkewOptions):
             known |= {f"--{field.name.replace('_', '-')}" for field in dataclasses.fields(part)}
     rows = [line.split("|") for line in (ROOT / "docs/moving-over.md").read_text().splitlines() if line.count("|") == 3]
     assert len(rows) > 60

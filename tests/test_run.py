@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file
 
 import gateshift as gs
-from gateshift.cli.main import VERBS, main
+from gateshift.cli.main import main
 from gateshift.data.video.files import open_video
 from gateshift.evaluation.scores import load_scores
 from gateshift.recipes.options import ModelOptions, OptimOptions
@@ -263,23 +263,6 @@ def test_the_same_seed_gives_the_same_weights(clips: Path, tmp_path: Path) -> No
     first, second = (train(settings_for(clips, tmp_path / name, epochs=1)).last for name in "ab")
     a, b = load_file(first), load_file(second)
     assert all(torch.equal(a[key], b[key]) for key in a)
-
-
-def test_help_of_every_verb_reads_as_documentation(capsys: pytest.CaptureFixture[str]) -> None:
-    for verb, (settings, _) in VERBS.items():
-        with pytest.raises(SystemExit) as stop:
-            main([verb, "--help"])
-        assert stop.value.code == 0
-        printed = capsys.readouterr().out
-        first_line = settings.__doc__.splitlines()[0]
-        assert first_line.split()[0] in printed
-        flags = [word for word in printed.split() if word.startswith("--")]
-        assert len(flags) >= 3
-    with pytest.raises(SystemExit) as stop:
-        main(["--help"])
-    assert stop.value.code == 0
-    printed = capsys.readouterr().out
-    assert all(verb in printed for verb in VERBS)
 
 
 def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:

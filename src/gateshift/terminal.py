@@ -6,9 +6,27 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+
+_reword: Callable[[str], str] = str
+
+
+@contextmanager
+def wording(reword: Callable[[str], str]) -> Iterator[None]:
+    """Pass every line that is printed in this block through a function, as the command line does with its options.
+
+    It holds for all threads: a program has one terminal.
+    """
+    global _reword
+    before, _reword = _reword, reword
+    try:
+        yield
+    finally:
+        _reword = before
 
 
 class ConsoleReporter:
@@ -19,7 +37,7 @@ class ConsoleReporter:
 
     def say(self, text: str) -> None:
         """Print a line."""
-        self.console.print(text, highlight=False, soft_wrap=True, markup=False)
+        self.console.print(_reword(text), highlight=False, soft_wrap=True, markup=False)
 
     @contextmanager
     def epoch(self, number: int, num_epochs: int, num_batches: int) -> Iterator[Callable[..., None]]:
@@ -35,6 +53,8 @@ class ConsoleReporter:
 
 def make_bar(console: Console) -> Progress:
     """A progress bar with a note and the time left, that leaves no trace."""
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -63,7 +83,12 @@ def count_bar(task: str, unit: str) -> Iterator[Callable[[int, int], None]]:
 
 def print_line(text: str) -> None:
     """Write a line of a verb's answer to standard output."""
-    sys.stdout.write(f"{text}\n")
+    sys.stdout.write(f"{_reword(text)}\n")
+
+
+def print_note(text: str) -> None:
+    """Write a line about how a verb goes, or why it does not, to standard error."""
+    sys.stderr.write(f"gateshift: {_reword(text)}\n")
 
 
 def is_main_process() -> bool:

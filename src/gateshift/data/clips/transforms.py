@@ -1,15 +1,18 @@
-"""Resize, crop and augment clips of uint8 frames [..., 3, H, W]: one draw for all frames of a clip."""
+"""Resize, crop and augment clips of uint8 frames [..., 3, H, W]: one draw for all frames of a clip.
+
+torchvision, whose import takes as long as that of torch, is imported only in what training uses.
+"""
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
 from torch import Tensor
-from torchvision.transforms import v2
-from torchvision.transforms.v2 import functional as transforms
+from torch.nn import functional as F
 
 from gateshift.data.choices import CROP_SCALES
 from gateshift.data.clips.seeds import seeded
@@ -31,12 +34,33 @@ class Box:
 
 def resize_short_side(frames: Tensor, size_px: int) -> Tensor:
     """Resize so that the shorter side has ``size_px`` pixels: uint8 [..., 3, H, W], antialiased, bilinear."""
-    return transforms.resize(frames, [size_px], antialias=True)
+    short, long = sorted(frames.shape[-2:])
+    long_px = int(size_px * long / short)
+    return _resize(frames, size_px, long_px) if frames.shape[-2] == short else _resize(frames, long_px, size_px)
 
 
 def resize_square(frames: Tensor, size_px: int) -> Tensor:
     """Resize to a square, whatever the shape was: uint8 [..., 3, H, W] -> [..., 3, size_px, size_px], antialiased."""
-    return transforms.resize(frames, [size_px, size_px], antialias=True)
+    return _resize(frames, size_px, size_px)
+
+
+def _resize(frames: Tensor, height: int, width: int) -> Tensor:
+    """As torchvision's ``v2.functional.resize``: uint8 [..., 3, H, W] -> [..., 3, height, width], the same values."""
+    if frames.shape[-2:] == (height, width):
+        return frames
+    images = frames.reshape(-1, *frames.shape[-3:])  # [N, 3, H, W]
+    if not _resizes_bytes(images.device.type):
+        images = images.float()
+    resized = F.interpolate(images, (height, width), mode="bilinear", antialias=True)
+    if resized.is_floating_point():
+        resized = resized.round_().to(frames.dtype)
+    return resized.reshape(*frames.shape[:-2], height, width)
+
+
+def _resizes_bytes(device: str) -> bool:
+    """Whether torch has fast code for uint8 there; elsewhere it is missing, or slower than float32."""
+    fast = torch.backends.cpu.get_cpu_capability() in ("AVX2", "AVX512") or platform.machine() in ("aarch64", "arm64")
+    return device == "cpu" and fast
 
 
 def crop(frames: Tensor, box: Box) -> Tensor:
@@ -104,6 +128,8 @@ def random_crop(frames: Tensor, boxes: Sequence[Box], *, size_px: int, generator
 
 def jitter_color(frames: Tensor, *, amount: float, generator: torch.Generator) -> Tensor:
     """Scale brightness and contrast of a whole clip by factors drawn from 1 - amount to 1 + amount."""
+    from torchvision.transforms.v2 import functional as transforms
+
     brightness, contrast = (1 + amount * (2 * torch.rand(2, generator=generator) - 1)).tolist()
     return transforms.adjust_contrast(transforms.adjust_brightness(frames, brightness), contrast)
 
@@ -119,6 +145,8 @@ def random_operations(frames: Tensor, *, magnitude: int, generator: torch.Genera
     Returns:
         uint8 [T, 3, H, W].
     """
+    from torchvision.transforms import v2
+
     change = v2.RandAugment(NUM_RANDOM_OPERATIONS, magnitude, interpolation=v2.InterpolationMode.BILINEAR)
     with seeded(_draw_seed(generator)):
         return change(frames)
@@ -126,6 +154,8 @@ def random_operations(frames: Tensor, *, magnitude: int, generator: torch.Genera
 
 def random_erasing(frames: Tensor, *, probability: float, generator: torch.Generator) -> Tensor:
     """Gray out a random rectangle (Zhong et al., AAAI 2020), the same of all frames: uint8 [T, 3, H, W], same shape."""
+    from torchvision.transforms import v2
+
     with seeded(_draw_seed(generator)):
         return v2.RandomErasing(p=probability, value=_GRAY)(frames)
 
