@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def slow_gates(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """The gate of one clip, output by output. x: normalised, rectified [C, T, H, W]; weight [2, C/2, 3, 3, 3]."""
+    """The gate of one clip, output by output. x: normalized, rectified [C, T, H, W]; weight [2, C/2, 3, 3, 3]."""
     channels, frames, height, width = x.shape
     gates = torch.zeros(2, frames, height, width, dtype=x.dtype)
     for group in range(2):

@@ -75,7 +75,7 @@ def tiny_model(temporal: str, *, causal: bool = False, ratio: float = 1.0) -> Vi
 def offline_features(model: VideoClassifier, frames: Tensor) -> Tensor:
     """Features [T, F] of a recording [T, 3, H, W] processed at once, as one clip."""
     set_num_frames(model.backbone, len(frames))
-    return model.backbone(model.normalise(frames))
+    return model.backbone(model.normalize(frames))
 
 
 def moving_scene(num_frames: int, height: int = 60, width: int = 80) -> np.ndarray:

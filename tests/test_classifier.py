@@ -12,6 +12,7 @@ import torch
 import gateshift as gs
 from gateshift.errors import ModelError
 from gateshift.model.classifier import VideoClassifier
+from gateshift.model.temporal.site import describe_sites
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +66,7 @@ def test_the_papers_networks_see_bgr_minus_the_caffe_mean() -> None:
     model = gs.create_model("bninception", "none", num_classes=2)
     red = torch.zeros(1, 3, 1, 1, dtype=torch.uint8)
     red[:, 0] = 200
-    assert model.normalise(red).flatten().tolist() == [-104, -117, 200 - 128]
+    assert model.normalize(red).flatten().tolist() == [-104, -117, 200 - 128]
     assert model.config.size_px == 224
     assert model.config.resize_px == 256
     assert gs.create_model("inceptionv3", "none", num_classes=2).config.size_px == 229
@@ -75,7 +76,7 @@ def test_timm_networks_see_rgb_by_their_own_mean_and_std() -> None:
     model = gs.create_model("resnet18", "none", num_classes=2)
     white = torch.full((1, 3, 1, 1), 255, dtype=torch.uint8)
     expected = [(1 - mean) / std for mean, std in zip((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), strict=True)]
-    assert model.normalise(white).flatten().tolist() == pytest.approx(expected, rel=1e-5)
+    assert model.normalize(white).flatten().tolist() == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -229,7 +230,7 @@ def test_the_description_is_made_once_and_kept() -> None:
     made = gs.create_model("test_resnet", classes=["left", "right"], sites=["layer1.0.conv2"], **options)
     assert {name: getattr(made.config, name) for name in options} == options | {"mirror_pairs": tuple(pairs)}
     assert made.config.sites == ("layer1.0.conv2",)
-    assert [site[0] for site in made.made_with] == ["GateShift"]
+    assert [site[0] for site in describe_sites(made.backbone)] == ["GateShift"]
     for holder, name in ((made, "config"), (made.deploy(), "config"), (made.config, "size_px")):
         with pytest.raises(AttributeError):
             setattr(holder, name, None)

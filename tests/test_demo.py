@@ -44,7 +44,7 @@ def test_gate_maps_are_the_gates_of_each_layer_and_leave_no_trace(model: gs.Vide
     gs.set_num_frames(model.backbone, 5)  # its parts are called below, without the model that tells them
     with torch.no_grad():
         frames = model.backbone.maxpool(
-            model.backbone.act1(model.backbone.bn1(model.backbone.conv1(model.normalise(clips.flatten(0, 1)))))
+            model.backbone.act1(model.backbone.bn1(model.backbone.conv1(model.normalize(clips.flatten(0, 1)))))
         )
         block = model.backbone.layer1[0]
         entering = block.conv2.layer(block.aa(block.act1(block.bn1(block.conv1(frames)))))

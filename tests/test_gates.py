@@ -41,9 +41,9 @@ def test_the_module_computes_the_papers_equations(channels: int, interleave: boo
     frames = random_frames(channels, num_frames)
     with torch.no_grad():
         found = module(frames).unflatten(0, (-1, num_frames))
-        normalised = torch.relu(module.bn(frames)).unflatten(0, (-1, num_frames)).transpose(1, 2)  # [B, C, T, H, W]
+        normalized = torch.relu(module.bn(frames)).unflatten(0, (-1, num_frames)).transpose(1, 2)  # [B, C, T, H, W]
         for clip, source in enumerate(frames.unflatten(0, (-1, num_frames)).transpose(1, 2)):
-            gates = slow_gates(normalised[clip], kernel_3d(module), module.bias)
+            gates = slow_gates(normalized[clip], kernel_3d(module), module.bias)
             expected = slow_gate_shift(source, gates, interleave=interleave)  # [C, T, H, W]
             torch.testing.assert_close(found[clip].transpose(0, 1), expected, rtol=1e-10, atol=1e-10)
 

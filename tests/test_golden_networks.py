@@ -177,7 +177,7 @@ def test_the_first_training_steps_are_those_of_the_release(name: str, tmp_path: 
         if step == 0:
             norms_at_first = record_norms(model)
         found_loss, found_norm, _ = take_step(clips, labels, update=(step + 1) % case["iter_size"] == 0)
-        # With partial batch norm activations are not normalised, and after two updates the recorded loss
+        # With partial batch norm activations are not normalized, and after two updates the recorded loss
         # and norm are themselves 3e-4 and 1e-3 from what float64 gives.
         loose = case["partial_bn"] and step == 2
         assert float(found_loss) == pytest.approx(loss, rel=1e-3 if loose else 1e-4)

@@ -86,7 +86,7 @@ def test_for_an_unknown_family_it_lists_what_can_be_named(capsys: pytest.Capture
         ("torchvision/resnet51", "unknown backbone 'torchvision/resnet51'; torchvision has resnet"),
         ("torchvision/squeezenet1_0", "unknown backbone 'torchvision/squeezenet1_0'"),
         ("resnet18 --temporal lstm", "unknown temporal module 'lstm'; choose one of gsm, gsf, tsm, none"),
-        ("resnet18 --ratio 2", "ratio 2.0 of the channels; give a share above 0 and up to 1"),
+        ("resnet18 --ratio 2", " 2.0; it must be a share of the channels above 0 and up to 1"),
         ("resnet18 --segments 0", "a clip has at least 1 frame"),
         ("resnet18 --size 0", "does not take an input of 0 px"),
     ],

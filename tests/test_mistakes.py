@@ -197,7 +197,7 @@ def test_what_may_not_be_read_is_said_and_the_others_are(place: Path, capsys: py
         assert "locked: may not be looked into" in records[0]["error"]
         with as_somebody_else(), pytest.raises(SystemExit, match="2"):
             main(["predict", str(folder / "locked.safetensors"), str(folder / "open/a.mp4")])
-        assert "locked.safetensors: may not be read by you" in capsys.readouterr().err
+        assert "locked.safetensors: permission denied; ask its owner" in capsys.readouterr().err
     finally:
         (folder / "locked").chmod(0o700)
         shutil.rmtree(folder)

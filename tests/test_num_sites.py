@@ -130,13 +130,13 @@ def test_a_damaged_number_is_a_damaged_description(value: object) -> None:
 @pytest.mark.parametrize("number", [-1, 5])
 def test_a_number_that_the_network_does_not_have_is_refused_and_changes_nothing(number: int) -> None:
     net = timm.create_model("test_resnet")
-    with pytest.raises(ModelError, match=f"num_sites {number} of a network that has 4; give a number from 0 to 4"):
+    with pytest.raises(ModelError, match=f"`num_sites` {number}; the network has 4 sites; give a number from 0 to 4"):
         gs.insert_temporal(net, "gsm", num_sites=number)
     assert sites_of(net) == []
 
 
 def test_names_and_a_number_together_are_refused() -> None:
-    with pytest.raises(ModelError, match="num_sites=1 beside sites given by name"):
+    with pytest.raises(ModelError, match="`num_sites` 1 and `sites` both say where modules go"):
         gs.insert_temporal(timm.create_model("test_resnet"), "gsm", sites=["layer1.0.conv2"], num_sites=1)
 
 

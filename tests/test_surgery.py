@@ -79,7 +79,7 @@ def test_too_few_channels_for_a_shift_are_refused_before_anything_is_changed() -
 
 
 def test_a_shift_that_is_to_mix_channels_is_refused() -> None:
-    with pytest.raises(ModelError, match="interleave with tsm, which does not mix channels; leave interleave out"):
+    with pytest.raises(ModelError, match="`interleave=True` with tsm, which does not mix channels; leave it out"):
         insert_temporal(small_net(), "tsm", sites=["2"], interleave=True)
 
 
@@ -92,7 +92,7 @@ def test_a_familys_own_share_is_not_taken_where_one_is_given_or_sites_are() -> N
 
 @pytest.mark.parametrize("ratio", [0, -0.25, 1.5, float("nan")])
 def test_a_share_that_is_none_is_refused(ratio: float) -> None:
-    with pytest.raises(ModelError, match="give a share above 0 and up to 1"):
+    with pytest.raises(ModelError, match="`ratio` .*; it must be a share of the channels above 0 and up to 1"):
         insert_temporal(small_net(), "gsf", sites=["0"], ratio=ratio)
 
 
@@ -111,7 +111,7 @@ def test_a_look_alike_without_plain_convolutions_is_refused_not_left_without_mod
 def test_a_site_named_twice_or_a_clip_of_no_frames_is_refused() -> None:
     with pytest.raises(ModelError, match="one is named twice"):
         insert_temporal(small_net(), "gsm", sites=["0", "0"])
-    with pytest.raises(ModelError, match="a clip of 0 frames"):
+    with pytest.raises(ModelError, match="`num_frames` 0; it must be at least 1"):
         insert_temporal(small_net(), "gsm", sites=["0"], num_frames=0)
 
 
@@ -154,7 +154,7 @@ def test_the_number_of_frames_can_be_set_and_is_checked() -> None:
         net(torch.rand(6, 3, 9, 9))
     set_num_frames(net, 3)
     assert net(torch.rand(6, 3, 9, 9)).shape[0] == 6
-    with pytest.raises(ModelError, match="a clip of 0 frames"):
+    with pytest.raises(ModelError, match="`num_frames` 0; it must be at least 1"):
         set_num_frames(net, 0)
 
 

@@ -60,7 +60,7 @@ def test_a_call_changes_no_attribute_of_a_network_and_a_number_that_was_set_stay
     expected = model(clips_of(4))
     gs.set_num_frames(model.backbone, 4)
     model(clips_of(3))
-    frames = model.normalise(clips_of(4).flatten(0, 1))
+    frames = model.normalize(clips_of(4).flatten(0, 1))
     torch.testing.assert_close(model.head(model.backbone(frames)).unflatten(0, (-1, 4)).mean(1), expected)
     with pytest.raises(gs.GateShiftError, match="clips of shape"):
         model(clips_of(3)[0])

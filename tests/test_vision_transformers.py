@@ -37,7 +37,7 @@ def test_the_command_line_says_it_too(capsys: pytest.CaptureFixture[str]) -> Non
 
 def test_attention_cannot_be_named_and_convolutions_can() -> None:
     net = timm.create_model("test_vit3", num_classes=0, img_size=32)
-    message = r"no convolution named blocks.0.attn in VisionTransformer; sites are names such as patch_embed.proj"
+    message = r"no convolution named blocks.0.attn in VisionTransformer; `sites` are names such as patch_embed.proj"
     with pytest.raises(ModelError, match=message):
         gs.insert_temporal(net, "gsm", sites=["blocks.0.attn"])
     gs.insert_temporal(net, "gsm", num_frames=2, sites=["patch_embed.proj"])

@@ -51,7 +51,7 @@ def read_weights(path: Path) -> dict[str, Any]:
 def unreadable(path: Path, error: Exception) -> ModelError | None:
     """Why a file could not be read although it may be sound; None where that is not known, and it may be damaged."""
     if isinstance(error, PermissionError):
-        return ModelError(f"{path}: may not be read by you; ask its owner to let you")
+        return ModelError(f"{path}: permission denied; ask its owner to let you read it")
     # Each library says it in its own way, mostly in a RuntimeError.
     if isinstance(error, MemoryError) or re.search(r"out of memory|(allocate|not enough) memory", str(error).lower()):
         size = path.stat().st_size / 2**20

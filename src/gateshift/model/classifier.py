@@ -1,4 +1,4 @@
-"""Clips in, logits out: normalise, 2D backbone with temporal modules, classifier, consensus over time."""
+"""Clips in, logits out: normalize, 2D backbone with temporal modules, classifier, consensus over time."""
 
 from __future__ import annotations
 
@@ -34,13 +34,12 @@ from gateshift.model.surgery.insert import (
     set_num_frames,
 )
 from gateshift.model.temporal.causal import is_causal, make_causal
-from gateshift.model.temporal.site import describe_sites
 
 
 class VideoClassifier(ClipClassifier):
     """A 2D network that classifies clips: [B, T, 3, H, W] -> logits [B, K].
 
-    Clips are uint8 RGB, or float in 0..1; the model converts, orders channels and normalises itself. Each
+    Clips are uint8 RGB, or float in 0..1; the model converts, orders channels and normalizes itself. Each
     frame gets its logits, which are averaged over the T frames of the clip (consensus of TSN, ECCV 2016).
     T may differ from call to call, and threads may call a model at once.
 
@@ -51,13 +50,11 @@ class VideoClassifier(ClipClassifier):
 
     Attributes:
         backbone: The 2D network, temporal modules inside.
-        made_with: What stood at each of its sites when it was created; see :func:`describe_sites`.
         head: The classifier on each frame's features.
     """
 
     def __init__(self, backbone: nn.Module, num_features: int, config: ModelConfig) -> None:
         super().__init__(backbone, _new_head(num_features, len(config.classes)), config)
-        self.made_with = describe_sites(backbone)
         self.dropout = nn.Dropout(config.dropout)
 
     @classmethod
@@ -245,7 +242,7 @@ class DeployedClassifier(ClipClassifier):
         return self.head(features.to(self.head.weight.dtype).unflatten(0, (-1, clips.shape[1])).mean(1))  # [B, K]
 
     def prepared(self, frames: Tensor) -> Tensor:
-        return self.normalise(frames).to(self.dtype)
+        return self.normalize(frames).to(self.dtype)
 
     def train(self, mode: bool = True) -> DeployedClassifier:
         if mode:

@@ -48,7 +48,7 @@ class ClipClassifier(nn.Module):
         """Class names, in the order of the logits."""
         return self.config.classes
 
-    def normalise(self, frames: Tensor) -> Tensor:
+    def normalize(self, frames: Tensor) -> Tensor:
         """Pixels as the backbone was trained on them: uint8 or float 0..1 [N, 3, H, W] -> [N, 3, H, W]."""
         pixels = frames.to(self.mean.dtype)
         if frames.dtype != torch.uint8:
@@ -64,7 +64,7 @@ class ClipClassifier(nn.Module):
 
     def prepared(self, frames: Tensor) -> Tensor:
         """What the backbone takes of frames [N, 3, H, W]."""
-        return self.normalise(frames)
+        return self.normalize(frames)
 
     def transform(self, frames: Tensor | NDArray[Any], *, segments: int | None = None) -> Tensor:
         """The clip that this model takes of a video's frames: what a test with one clip and one crop feeds it.

@@ -55,14 +55,13 @@ def save_model(model: nn.Module, path: str | PathLike[str], *, config: ModelConf
         raise ModelError(f"{path}: a model file is named .safetensors; rename it")
     if not path.parent.is_dir():
         raise ModelError(f"{path.parent}: no such folder to save a model in; create it")
-    _check_sites(inner)
     state = {_plain_key(inner, key): tensor for key, tensor in inner.state_dict().items()}
-    if not inner.config.backbone.startswith(OWN):
-        _check_as_described(inner.config, state, path)
+    config = config or inner.config
+    _check_as_described(config, inner.backbone, state, path)
     tensors = {key: tensor.detach().cpu().contiguous() for key, tensor in state.items()}
     # Not save_file, which leaves the file to its owner alone, and another one beside it if it is killed.
     with atomic_write(path) as partial:
-        partial.write_bytes(save(tensors, metadata={METADATA_KEY: (config or inner.config).to_json()}))
+        partial.write_bytes(save(tensors, metadata={METADATA_KEY: config.to_json()}))
 
 
 def _inside(model: nn.Module) -> nn.Module:
@@ -89,45 +88,53 @@ def _plain_key(model: nn.Module, key: str) -> str:
     return ".".join([*kept, name])
 
 
-def _check_sites(model: VideoClassifier) -> None:
-    """Raise ModelError unless the temporal modules are those that the model was created with."""
-    if bool(model.made_with) != (model.config.temporal != "none"):
-        raise ModelError(
-            f"its config says temporal={model.config.temporal!r}, and it was made with {len(model.made_with)} temporal "
-            "modules; make it by create_model, or by VideoClassifier.wrap"
-        )
-    for number, (before, now) in enumerate(zip_longest(model.made_with, describe_sites(model.backbone)), start=1):
-        if before != now:
-            raise ModelError(
-                f"site {number} has {_told(now)}, and had {_told(before)} when the model was created, which its file "
-                "would say; create the model with the modules that it is to be saved with"
-            )
-
-
-def _check_as_described(config: ModelConfig, state: dict[str, Tensor], path: Path) -> None:
-    """Raise ModelError unless these are weights of the network that :func:`load_model` builds by the description."""
+def _check_as_described(config: ModelConfig, net: nn.Module, state: dict[str, Tensor], path: Path) -> None:
+    """Raise ModelError unless these are modules and weights of the network that :func:`load_model` builds."""
+    if config.backbone.startswith(OWN):
+        _check_own(net, config)
+        return
     try:
-        expected = _described_shapes(config)
+        sites, expected = _described(config)
     except ModelError as error:
         raise ModelError(
             f"{path}: not saved, as load_model could not build it: {error}; make a model around a network of your own "
             "by VideoClassifier.wrap"
         ) from None
-    found = {key: tensor.shape for key, tensor in state.items()}
-    for key in [*expected, *found]:
-        if found.get(key) != expected.get(key):
-            shapes = [list(shapes[key]) if key in shapes else "not there" for shapes in (found, expected)]
+    for number, (found, wanted) in enumerate(zip_longest(describe_sites(net), sites), start=1):
+        if found != wanted:
             raise ModelError(
-                f"{path}: not saved, as its {key} is {shapes[0]}, and {shapes[1]} in the {config.backbone} with "
+                f"{path}: not saved, as site {number} has {_told(found)}, and {_told(wanted)} by the model's config; "
+                "create the model with the modules that it is to be saved with"
+            )
+    shapes = {key: tensor.shape for key, tensor in state.items()}
+    for key in [*expected, *shapes]:
+        if shapes.get(key) != expected.get(key):
+            own, other = (list(each[key]) if key in each else "not there" for each in (shapes, expected))
+            raise ModelError(
+                f"{path}: not saved, as its {key} is {own}, and {other} in the {config.backbone} with "
                 f"{len(config.classes)} classes that load_model would build; save its state_dict() by torch, or make "
                 "the model by create_model"
             )
 
 
 @functools.lru_cache(maxsize=8)  # a training saves the same network again and again
-def _described_shapes(config: ModelConfig) -> dict[str, torch.Size]:
+def _described(config: ModelConfig) -> tuple[tuple[SiteDescription, ...], dict[str, torch.Size]]:
+    """The temporal modules and the shapes of the weights of the network that a description is of."""
     with torch.random.fork_rng(devices=[]):  # a training goes on as if nothing had been saved
-        return {key: tensor.shape for key, tensor in _build(config).state_dict().items()}
+        model = _build(config)
+    return describe_sites(model.backbone), {key: tensor.shape for key, tensor in model.state_dict().items()}
+
+
+def _check_own(net: nn.Module, config: ModelConfig) -> None:
+    """Raise ModelError unless the temporal modules of a user's own network are those that a description says."""
+    found = find_temporal(net)
+    for name, own, asked in (
+        ("temporal", found.temporal, config.temporal),
+        ("interleave", found.interleave, config.interleave),
+        ("causal", is_causal(net), config.causal),
+    ):
+        if own != asked:
+            raise ModelError(f"its {name} is {asked}, and that of the network is {own}; give a network made as it was")
 
 
 def _told(site: SiteDescription | None) -> str:
@@ -231,14 +238,7 @@ def _build_around(backbone: nn.Module, config: ModelConfig, state: dict[str, Ten
         raise ModelError("has no weights of a classifier; a model is saved by gateshift.save_model")
     if find_temporal(backbone).temporal == "none":
         _insert(backbone, config)
-    found = find_temporal(backbone)
-    for name, own, asked in (
-        ("temporal", found.temporal, config.temporal),
-        ("interleave", found.interleave, config.interleave),
-        ("causal", is_causal(backbone), config.causal),
-    ):
-        if own != asked:
-            raise ModelError(f"its {name} is {asked}, and that of `backbone` is {own}; give a network made as it was")
+    _check_own(backbone, config)
     check_features(backbone, head.shape[1], config.size_px)
     return VideoClassifier(backbone, head.shape[1], config)
 

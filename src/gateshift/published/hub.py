@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import html
+import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING
 
 from gateshift.errors import ModelError
 from gateshift.model.classifier import VideoClassifier
@@ -15,6 +17,9 @@ from gateshift.model.config import OWN, ModelConfig
 from gateshift.model.io import save_model
 from gateshift.model.surgery.insert import find_temporal
 from gateshift.version import __version__
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
 
 FILE = "model.safetensors"
 _ADDRESS = re.compile(r"(?P<repo>[^/@]+/[^/@]+)(?:@(?P<revision>[^/]+))?(?:/(?P<file>.+))?")
@@ -60,8 +65,6 @@ def fetch(address: str, *, revision: str | None = None, token: str | None = None
     Raises:
         ModelError: If there is no such model, or it may not be read, or the Hub cannot be reached.
     """
-    from huggingface_hub import hf_hub_download
-
     parts = _ADDRESS.fullmatch(address)
     if parts is None:
         raise ModelError(f"hf://{address}: is no address of a model; give hf://user/name")
@@ -69,16 +72,7 @@ def fetch(address: str, *, revision: str | None = None, token: str | None = None
         raise ModelError(f"hf://{address}: names a revision, and so does `revision={revision!r}`; give one of them")
     revision = revision or parts["revision"]
     with _told(parts["repo"], revision or "main", parts["file"] or FILE):
-        return Path(
-            hf_hub_download(
-                parts["repo"],
-                parts["file"] or FILE,
-                revision=revision,
-                token=token,
-                library_name="gateshift",
-                library_version=__version__,
-            )
-        )
+        return Path(_api(token).hf_hub_download(parts["repo"], parts["file"] or FILE, revision=revision))
 
 
 def push(
@@ -99,17 +93,24 @@ def push(
     Raises:
         ModelError: If the model cannot be saved, or the Hub cannot be reached or refuses.
     """
-    from huggingface_hub import CommitOperationAdd, HfApi
+    from huggingface_hub import CommitOperationAdd
 
     card = write_card(model, repo, metrics=metrics, license=license)
     with TemporaryDirectory() as folder:
         file = Path(folder) / FILE
         save_model(model, file)
         with _told(repo, "main", FILE):
-            api = HfApi(token=token, library_name="gateshift", library_version=__version__)
+            api = _api(token)
             api.create_repo(repo, private=private, exist_ok=True)
             files = [CommitOperationAdd(FILE, file), CommitOperationAdd("README.md", card.encode())]
             return str(api.create_commit(repo, files, commit_message=message).commit_url)
+
+
+def _api(token: str | None) -> HfApi:
+    from huggingface_hub import HfApi
+
+    # Read now, as a notebook may set it after something else has imported the Hub's client.
+    return HfApi(os.environ.get("HF_ENDPOINT"), token=token, library_name="gateshift", library_version=__version__)
 
 
 def write_card(
@@ -191,4 +192,4 @@ def _told(repo: str, revision: str, file: str) -> Iterator[None]:
         raise ModelError(f"{where}: the Hub refuses with status {status}: {reason}; try again later") from error
     except Exception as error:  # of the network: the Hub's client has changed what it is built on, and will again
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise ModelError(f"{where}: the Hub cannot be reached: {reason}; check the network") from error
+        raise ModelError(f"{where}: the Hub cannot be used: {reason}; check the network") from error

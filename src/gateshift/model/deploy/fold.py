@@ -105,7 +105,7 @@ def _module(net: fx.GraphModule, node: Any) -> nn.Module | None:
 
 
 def _is_convolution(layer: nn.Module | None) -> TypeGuard[nn.Conv2d]:
-    """Whether a layer convolves with its weight as it is, unlike those that standardise or normalise it first."""
+    """Whether a layer convolves with its weight as it is, unlike those that standardize or normalize it first."""
     if not isinstance(layer, nn.Conv2d) or type(layer).__name__ not in ("Conv2d", "Conv2dSame"):  # the latter is timm's
         return False
     return not (layer._forward_pre_hooks or layer._forward_hooks)

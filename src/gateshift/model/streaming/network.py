@@ -211,7 +211,7 @@ class ExactStream:
         return FrameFeatures(self._clock.end - len(features), features, logits)
 
     def _run(self, frames: Tensor) -> FrameFeatures:
-        features = self._net(self._model.normalise(frames).to(self._dtype))  # [k, F]
+        features = self._net(self._model.normalize(frames).to(self._dtype))  # [k, F]
         here = Place(self._clock, self.delay).present(len(frames))
         first = max(self._clock.first - self.delay, 0)
         self._clock.first += len(frames)

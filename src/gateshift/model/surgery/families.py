@@ -1,6 +1,6 @@
 """Where a temporal module goes in each family of backbones: one table, a row for each family.
 
-A family is recognised by its structure (layers that only it has), its sites by their dotted names. Where timm and
+A family is recognized by its structure (layers that only it has), its sites by their dotted names. Where timm and
 torchvision name the same layers differently, a row has both names.
 """
 
@@ -13,7 +13,7 @@ from gateshift.model.temporal.site import Side
 
 @dataclass(frozen=True)
 class Family:
-    """How one family of backbones is recognised and where its temporal modules go.
+    """How one family of backbones is recognized and where its temporal modules go.
 
     Attributes:
         name: As it is reported.

@@ -103,7 +103,13 @@ def insert_temporal(
 ) -> InsertReport:
     """Put a temporal module at every site of a 2D network, in place.
 
-    The network then takes frames [B*T, 3, H, W], clip after clip, and mixes the T frames of each clip.
+    The network then takes frames [B*T, 3, H, W], clip after clip, and mixes the T frames of each clip. Create an
+    optimizer afterwards: modules may have weights.
+
+    >>> net = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 16, 3))
+    >>> print(insert_temporal(net, "gsm", sites=["2"]))
+    gsm at 1 sites (given by name), 466 parameters
+      after 2: 16 of 16 channels
 
     Args:
         net: A network of a known family, or any network with ``sites``.
@@ -128,17 +134,15 @@ def insert_temporal(
     """
     _check_net(net, temporal, num_frames)
     if ratio is not None and not 0 < ratio <= 1:
-        raise ModelError(f"ratio {ratio} of the channels; give a share above 0 and up to 1, such as 0.25")
+        raise ModelError(f"`ratio` {ratio}; it must be a share of the channels above 0 and up to 1, such as 0.25")
     if sites is not None and num_sites is not None:
-        raise ModelError(
-            f"num_sites={num_sites} beside sites given by name; name those that you want, or give a number"
-        )
+        raise ModelError(f"`num_sites` {num_sites} and `sites` both say where modules go; give one of them")
     if temporal == "none" or num_sites == 0:
         return InsertReport("none", "no module", "", (), (), False, 0)
     family, every = find_sites(net, temporal, sites)
     found = _take_last(every, num_sites)
     if temporal not in GATES and interleave:
-        raise ModelError(f"interleave with {temporal}, which does not mix channels; leave interleave out")
+        raise ModelError(f"`interleave=True` with {temporal}, which does not mix channels; leave it out")
     if interleave is None:
         interleave = temporal in GATES and family is not None and family.interleave
     if ratio is None:
@@ -167,7 +171,9 @@ def _take_last(sites: list[Site], number: int | None) -> list[Site]:
     if number is None:
         return sites
     if not 0 <= number <= len(sites):
-        raise ModelError(f"num_sites {number} of a network that has {len(sites)}; give a number from 0 to {len(sites)}")
+        raise ModelError(
+            f"`num_sites` {number}; the network has {len(sites)} sites; give a number from 0 to {len(sites)}"
+        )
     return sites[len(sites) - number :]
 
 
@@ -180,8 +186,7 @@ def _build_module(temporal: str, channels: int, num_frames: int, *, interleave: 
 def _check_net(net: nn.Module, temporal: str, num_frames: int) -> None:
     """Raise ModelError unless modules of this kind can be put into the net at all."""
     check_temporal(temporal)
-    if num_frames < 1:
-        raise ModelError(f"a clip of {num_frames} frames; num_frames must be at least 1")
+    _check_num_frames(num_frames)
     if isinstance(net, nn.DataParallel | nn.parallel.DistributedDataParallel):
         raise ModelError(f"cannot change a net wrapped in {type(net).__name__}; insert first, then wrap it")
     if any(isinstance(m, TemporalModule) for m in net.modules()):
@@ -229,11 +234,15 @@ def set_num_frames(net: nn.Module, num_frames: int) -> None:
     Raises:
         ModelError: If ``num_frames`` is below 1.
     """
-    if num_frames < 1:
-        raise ModelError(f"a clip of {num_frames} frames; num_frames must be at least 1")
+    _check_num_frames(num_frames)
     for module in net.modules():
         if isinstance(module, TemporalModule):
             module.num_frames = num_frames
+
+
+def _check_num_frames(num_frames: int) -> None:
+    if num_frames < 1:
+        raise ModelError(f"`num_frames` {num_frames}; it must be at least 1; raise it")
 
 
 def _replace(net: nn.Module, old: nn.Module, new: nn.Module) -> None:

@@ -67,13 +67,13 @@ def find_sites(net: nn.Module, temporal: str, names: Sequence[str] | None = None
         known = dict.fromkeys(row.name for row in FAMILIES)
         raise ModelError(
             f"no known sites in {type(net).__name__}; known families: {', '.join(known)}; "
-            f"name convolutions yourself with sites=[...], such as {_examples(layers)}"
+            f"name convolutions yourself as `sites`, such as {_examples(layers)}"
         )
     chosen = _choose(family, layers)
     if not chosen:
         raise ModelError(
             f"{type(net).__name__} looks like {family.name}, but has no plain convolution at its sites; "
-            f"name convolutions yourself with sites=[...], such as {_examples(layers)}"
+            f"name convolutions yourself as `sites`, such as {_examples(layers)}"
         )
     return family, [_site(name, layer, family.side) for name, layer in layers.items() if name in chosen]
 
@@ -101,11 +101,11 @@ def _check_names(net: nn.Module, layers: Mapping[str, nn.Conv2d], names: Sequenc
     """Raise ModelError unless these are different names of layers that can be sites."""
     unknown = [name for name in names if name not in layers]
     if len(set(names)) != len(names):
-        raise ModelError(f"sites {', '.join(names)}: one is named twice; name each layer once")
+        raise ModelError(f"`sites` {', '.join(names)}: one is named twice; name each layer once")
     if unknown or not names:
         raise ModelError(
             f"no convolution named {', '.join(unknown) or '(empty list)'} in {type(net).__name__}; "
-            f"sites are names such as {_examples(layers)}"
+            f"`sites` are names such as {_examples(layers)}"
         )
 
 

@@ -121,7 +121,7 @@ def gate_shift_fuse(
     """Gate and shift as :func:`gate_shift`, but weigh what arrives against what was kept (GSF, section 3.2).
 
     For each channel and frame the means over space of both parts go through a 3x3 convolution over
-    (channel, time) and a sigmoid: the weight of what arrives. What was kept gets the rest to 1.
+    (channel, time) and a sigmoid: the weight w of what arrives. The result is w * arriving + (1 - w) * kept.
 
     Args:
         features: [N, C, H, W]; C even, and a multiple of 4 with ``interleave``.
@@ -133,6 +133,14 @@ def gate_shift_fuse(
 
     Returns:
         [N, C, H, W].
+
+    Raises:
+        ModelError: If the channels cannot be split, or N is not a whole number of clips.
+
+    >>> x = torch.arange(3.0).view(3, 1, 1, 1).expand(3, 4, 1, 1)  # frame i holds i; T = 3
+    >>> weight, bias = torch.zeros(2, 2, 3, 3), torch.zeros(2)  # both parts weigh a half
+    >>> gate_shift_fuse(x, torch.ones(3, 2, 1, 1), weight, bias, num_frames=3).flatten(1).tolist()
+    [[0.5, 0.5, 0.0, 0.0], [1.0, 1.0, 0.0, 0.0], [0.0, 0.0, 0.5, 0.5]]
     """
     check_channels(features.shape[1], interleave=interleave)
     kept, moved = _kept_and_moved(features, gates.to(features.dtype), num_frames)
@@ -162,6 +170,9 @@ def temporal_shift(features: Tensor, *, num_frames: int, fold: int | None = None
     Returns:
         [N, C, H, W].
 
+    Raises:
+        ModelError: If ``fold`` is out of range, or N is not a whole number of clips.
+
     >>> x = torch.arange(3.0).view(3, 1, 1, 1).expand(3, 8, 1, 1)  # frame i holds i; T = 3
     >>> temporal_shift(x, num_frames=3).flatten(1)[:, :4].tolist()
     [[1.0, 0.0, 0.0, 0.0], [2.0, 0.0, 1.0, 1.0], [0.0, 1.0, 2.0, 2.0]]
@@ -169,7 +180,9 @@ def temporal_shift(features: Tensor, *, num_frames: int, fold: int | None = None
     channels = features.shape[1]
     fold = channels // 8 if fold is None else fold
     if not 0 <= 2 * fold <= channels:
-        raise ModelError(f"fold={fold} of {channels} channels; from 0 to {channels // 2} can be shifted each way")
+        raise ModelError(
+            f"`fold` {fold}; of {channels} channels 0 to {channels // 2} can be shifted each way; lower it"
+        )
     clips = split_clips(features, num_frames)  # [B, T, C, H, W]
     if runs_plainly():
         return _TemporalShift.apply(features, num_frames, fold)
@@ -208,8 +221,8 @@ def check_channels(channels: int, *, interleave: bool) -> None:
     if channels < 1 or channels % divisor:
         raise ModelError(
             f"gate-shift got {channels} channels; it needs a positive multiple of {divisor} "
-            f"(interleave={interleave}); choose another site"
-            + (", or pass interleave=False" if channels > 0 and channels % 2 == 0 else "")
+            f"with `interleave={interleave}`; choose another site"
+            + (", or pass `interleave=False`" if channels > 0 and channels % 2 == 0 and interleave else "")
         )
 
 

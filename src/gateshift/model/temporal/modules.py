@@ -78,10 +78,11 @@ class TemporalModule(nn.Module):
 
 
 class GateShift(TemporalModule):
-    """The gate-shift module, GSM (CVPR 2020, arXiv 1912.00381): [N, C, H, W] -> [N, C, H, W].
+    """The gate-shift module, GSM (CVPR 2020, arXiv 1912.00381, section 3.2): [N, C, H, W] -> [N, C, H, W].
 
-    The gate looks at batch-normalised, rectified features through a 3x3x3 convolution that starts at
-    zero: a new module sends nothing, and is the identity up to the fixed channel order of ``interleave``.
+    Each half x of the channels has a gate: g = tanh(conv3x3x3(relu(bn(x)))) in -1..1. The part g * x moves to the
+    previous frame (first half) or to the next (second half) and is added to what stayed there, x - g * x. The
+    convolution starts at zero: a new module sends nothing, and is the identity up to the order of ``interleave``.
 
     Args:
         channels: C, a multiple of 4 (of 2 without ``interleave``).
@@ -90,6 +91,9 @@ class GateShift(TemporalModule):
 
     Raises:
         ModelError: If the number of channels cannot be split.
+
+    >>> GateShift(64, num_frames=8)(torch.zeros(16, 64, 7, 7)).shape  # two clips
+    torch.Size([16, 64, 7, 7])
     """
 
     def __init__(self, channels: int, num_frames: int = 8, *, interleave: bool = True) -> None:
@@ -116,12 +120,14 @@ class GateShift(TemporalModule):
 
 
 class GateShiftFuse(GateShift):
-    """The gate-shift-fuse module, GSF: [N, C, H, W] -> [N, C, H, W].
+    """The gate-shift-fuse module, GSF (TPAMI 2023, arXiv 2203.08897, section 3.2): [N, C, H, W] -> [N, C, H, W].
 
-    A gate-shift module whose two parts are weighed against each other for each channel and frame. A new one
-    sends nothing and scales what it keeps by about a half, which the batch norm behind it takes out again.
+    A gate-shift module whose two parts are weighed against each other for each channel and frame:
+    w * arriving + (1 - w) * kept, see :func:`gate_shift_fuse`. A new one sends nothing and scales what it keeps by
+    about a half, which the batch norm behind it takes out again. Arguments and errors are those of :class:`GateShift`.
 
-    Arguments and errors are those of :class:`GateShift`.
+    >>> GateShiftFuse(64, num_frames=8)(torch.zeros(16, 64, 7, 7)).shape  # two clips
+    torch.Size([16, 64, 7, 7])
     """
 
     def __init__(self, channels: int, num_frames: int = 8, *, interleave: bool = True) -> None:
@@ -141,9 +147,10 @@ class GateShiftFuse(GateShift):
 
 
 class TemporalShift(TemporalModule):
-    """The temporal shift module, TSM: [N, C, H, W] -> [N, C, H, W]. It has no weights.
+    """The temporal shift module, TSM (ICCV 2019, arXiv 1811.08383, section 4): [N, C, H, W] -> [N, C, H, W].
 
-    An eighth of the channels comes from the next frame, the eighth after it from the previous one.
+    An eighth of the channels comes from the next frame, the eighth after it from the previous one; the rest stays.
+    It has no weights.
 
     Args:
         channels: C; with fewer than 8 nothing would be shifted.
@@ -154,6 +161,9 @@ class TemporalShift(TemporalModule):
 
     Raises:
         ModelError: If there are fewer than 8 channels.
+
+    >>> TemporalShift(64, num_frames=8)(torch.zeros(16, 64, 7, 7)).shape  # two clips
+    torch.Size([16, 64, 7, 7])
     """
 
     def __init__(self, channels: int, num_frames: int = 8) -> None:

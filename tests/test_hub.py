@@ -1,0 +1,154 @@
+"""Models on the Hub: pushed to and loaded from a server that speaks its HTTP API."""
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from hub_server import TOKEN, Hub
+from huggingface_hub import ModelCard, constants
+from streaming_data import TinyNet
+
+import gateshift as gs
+from gateshift.errors import ModelError
+from gateshift.model.classifier import VideoClassifier
+from gateshift.published.hub import write_card
+
+# Of the Hub's client, about how it sends large files.
+pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    with Hub() as server:
+        monkeypatch.setenv("HF_ENDPOINT", server.url)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no_token"))
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)  # a protocol of its own for large files
+        monkeypatch.delenv("HF_TOKEN", raising=False)
+        yield server
+
+
+@pytest.fixture
+def model() -> VideoClassifier:
+    torch.manual_seed(0)
+    return gs.create_model(
+        "test_resnet", classes=["open|door", "close"], size_px=32, num_segments=4, num_clips=2
+    ).eval()
+
+
+def test_a_model_that_is_pushed_is_loaded_the_same(hub: Hub, model: VideoClassifier) -> None:
+    page = model.push_to_hub("user/name", token=TOKEN, license="mit", metrics={"top-1": 0.5125})
+    assert page.startswith(f"{hub.url}/user/name/commit/")
+    private, [(number, files)] = hub.repos["user/name"]
+    assert not private
+    assert sorted(files) == ["README.md", "model.safetensors"]
+    revisions = ["", f"@{number}", "/model.safetensors", f"@{number}/model.safetensors"]
+    for loaded in [
+        *(gs.load_model(f"hf://user/name{suffix}") for suffix in revisions),
+        gs.load_model("hf://user/name", "cpu", revision=number),
+        gs.load_model(Path("hf://user/name")),
+    ]:
+        assert loaded.config == model.config
+        assert all(torch.equal(loaded.state_dict()[key], value) for key, value in model.state_dict().items())
+
+
+def test_a_second_push_is_another_commit_and_the_first_is_still_there(hub: Hub, model: VideoClassifier) -> None:
+    first = model.push_to_hub("user/name", token=TOKEN).rpartition("/")[2]
+    model.reset_classifier(["other"])
+    model.push_to_hub("user/name", token=TOKEN)
+    assert len(hub.repos["user/name"][1]) == 2
+    assert gs.load_model("hf://user/name").classes == ("other",)
+    assert gs.load_model(f"hf://user/name@{first}").classes == ("open|door", "close")
+
+
+@pytest.mark.usefixtures("hub")
+def test_what_is_in_the_cache_needs_no_network(model: VideoClassifier, monkeypatch: pytest.MonkeyPatch) -> None:
+    model.push_to_hub("user/name", token=TOKEN)
+    gs.load_model("hf://user/name")
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    assert gs.load_model("hf://user/name").config == model.config
+
+
+def test_a_private_model_needs_a_token(hub: Hub, model: VideoClassifier) -> None:
+    model.push_to_hub("user/name", token=TOKEN, private=True)
+    assert hub.repos["user/name"][0]
+    with pytest.raises(ModelError, match="hf://user/name: no such repository, or a private one; check the name, or gi"):
+        gs.load_model("hf://user/name")
+    assert gs.load_model("hf://user/name", token=TOKEN).config == model.config
+
+
+@pytest.mark.parametrize(
+    ("address", "revision", "message"),
+    [
+        ("hf://user/nothing", None, "no such repository, or a private one"),
+        ("hf://user/name@v2", None, "has no revision 'v2'; give a branch, a tag or a commit"),
+        ("hf://user/name", "v3", "has no revision 'v3'"),
+        ("hf://user/name@v2", "v3", "names a revision, and so does `revision='v3'`"),
+        ("hf://user/name", None, "has no model.safetensors; name its file as hf://user/name/FILE.safetensors"),
+        ("hf://user/name/best.safetensors", None, "has no best.safetensors; name its file as hf://user/name/FILE.safe"),
+        ("hf://user", None, "is no address of a model; give hf://user/name"),
+        ("hf://us er/name", None, "is no name of a repository; give user/name"),
+    ],
+)
+def test_what_is_not_there_is_told_in_one_line(address: str, revision: str | None, message: str, hub: Hub) -> None:
+    hub.repos["user/name"] = (False, [("1" * 40, {"README.md": b"no model"})])
+    with pytest.raises(ModelError, match=message) as caught:
+        gs.load_model(address, revision=revision)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_push_that_is_refused_is_told_in_one_line(
+    hub: Hub, model: VideoClassifier, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for token in (None, "hf_reads"):
+        with pytest.raises(ModelError, match="hf://user/name: permission denied; give `token` of one who may write"):
+            model.push_to_hub("user/name", token=token)
+    with pytest.raises(ModelError, match="is no name of a repository"):
+        model.push_to_hub("us er/name", token=TOKEN)
+    assert not hub.repos
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    with pytest.raises(ModelError, match="hf://user/name: the Hub cannot be used: .*; check the network") as caught:
+        model.push_to_hub("user/name", token=TOKEN)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.usefixtures("hub")
+def test_no_network_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr("time.sleep", lambda _: None)  # the Hub's client tries again, ever later
+    with pytest.raises(
+        ModelError, match="the Hub cannot be reached, and model.safetensors is not in its cache"
+    ) as caught:
+        gs.load_model("hf://user/name")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_card_says_what_the_model_is(model: VideoClassifier) -> None:
+    card = write_card(model, "user/name", license="apache-2.0", metrics={"top-1": 0.5125})
+    data = ModelCard(card).data
+    assert (data.license, data.library_name, data.pipeline_tag) == ("apache-2.0", "gateshift", "video-classification")
+    assert data.tags == ["gateshift", "action-recognition", "gsm"]
+    for line in (
+        'model = gs.load_model("hf://user/name")',
+        "| test protocol | 4 segments × 2 clips × 1 crops |",
+        "By 4 segments × 2 clips × 1 crops.",
+        "| top-1 | 0.5125 |",
+        "0. open\\|door",
+        "1. close",
+    ):
+        assert f"\n{line}\n" in card
+    assert "after layer4.0.conv2" in card
+    plain = write_card(gs.create_model("test_resnet", "none", num_classes=1), "user/other")
+    assert "Accuracy" not in plain and "license" not in plain and "| temporal modules | none |" in plain
+
+
+def test_a_card_says_what_else_a_model_asks_for(tmp_path: Path) -> None:
+    own = VideoClassifier.wrap(TinyNet(), 12, num_classes=2, size_px=8, multi_label=True, whole_frame=True)
+    gs.save_model(own, tmp_path / "m.safetensors", config=dataclasses.replace(own.config, abstain_below=0.25))
+    card = write_card(gs.load_model(tmp_path / "m.safetensors", backbone=TinyNet()), "user/name")
+    assert 'gs.load_model("hf://user/name", backbone=net)' in card
+    assert "| confidence threshold | 0.25 |" in card
+    assert "| labels of a video | any number |" in card
+    assert "the whole frame made square" in card
