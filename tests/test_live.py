@@ -15,6 +15,7 @@ import av
 import numpy as np
 import pytest
 import torch
+from conftest import as_typed
 from streaming_data import moving_scene, offline_features, tiny_model, trained
 
 import gateshift as gs
@@ -25,11 +26,12 @@ from gateshift.data.clips.views import EvalProtocol
 from gateshift.data.video.files import open_video
 from gateshift.data.video.live import FileFrames, LiveFrame, NewestFrames, is_live
 from gateshift.errors import ModelError, SettingsError, VideoError
-from gateshift.exporting.export import export
 from gateshift.exporting.loading import load_any
+from gateshift.exporting.writing import write_export
 from gateshift.model.classifier import VideoClassifier
 from gateshift.prediction.settings import PredictSettings
-from gateshift.prediction.stream import Answer, StreamReport, run_stream
+from gateshift.prediction.stream import Answer
+from gateshift.prediction.video_stream import StreamReport, run_stream
 from gateshift.prediction.windows import Smoothing, Thresholds, Windows
 
 FPS = 25
@@ -180,7 +182,7 @@ def test_an_exported_file_is_streamed_in_windows_alone(tmp_path: Path, scene: np
     model = tiny_model("gsm").float()
     out = tmp_path / "model.pt2"
     clips = torch.randint(0, 256, (2, 4, 3, 8, 8), dtype=torch.uint8)
-    export(model, out, "torch", clips=clips)
+    write_export(model, out, "torch", clips=clips)
     found = gs.Stream(load_any(out), window=12, hop=12).push(scene)
     expected = gs.Stream(model, window=12, hop=12).push(scene)
     assert len(found) == len(expected) == 5
@@ -238,7 +240,7 @@ def test_where_frames_were_dropped_the_nearest_ones_stand_for_them(model: VideoC
     assert [(answer.start, answer.end) for answer in answers] == [(24, 36)]
     answers = stream.push(scene[:1], number=5000, newest=True)
     assert [answer.end for answer in answers] == [4998]
-    with pytest.raises(SettingsError, match="frame 4 after frame 5000"):
+    with pytest.raises(SettingsError, match="`number` 4 after frame 5000"):
         stream.push(scene[:1], number=4)
 
 
@@ -251,7 +253,7 @@ def test_frames_of_an_exact_stream_keep_their_numbers_where_some_were_dropped(ca
     answers += stream.finish()
     assert [answer.start for answer in answers] == [*range(10), *range(100, 120)]
     assert all(answer.end == answer.start + 1 for answer in answers)
-    with pytest.raises(SettingsError, match="frame 4 after frame 119"):
+    with pytest.raises(SettingsError, match="`number` 4 after frame 119"):
         stream.push(scene[:1], number=4)
 
 
@@ -469,17 +471,17 @@ def test_predict_says_when_what_happens_changes(
         (["a.mp4", "rtsp://host/door"], "rtsp://host/door is a camera or an address, and only a stream has these"),
         (["/dev/video0", "--timeline", "a.json"], "/dev/video0 is a camera or an address"),
         (["a.mp4", "--exact"], "--exact was given without --stream"),
-        (["a.mp4", "--stream", "--timeline", "a.json"], "--stream and --timeline were both given"),
+        (["a.mp4", "--stream", "--timeline", "a.json"], "--stream and --timeline exclude each other"),
         (["a.mp4", "--hop", "2"], "--hop was given without --stream or --timeline; add one of them"),
         (["a.mp4", "--timeout", "5"], "--timeout 5 was given without --engine ray; leave it out"),
         (["a.mp4", "--stream", "--top", "0"], "--top 0; name at least 1 class"),
-        (["a.mp4", "--stream", "--hop", "0"], "--hop 0.0; it is above 0"),
+        (["{video}", "--stream", "--hop", "0"], "--hop 0.0; it must be above 0"),
         (["a.mp4", "--stream", "--crops", "3"], "--crops 3 was given, but a window is one clip"),
         (["a.mp4", "--stream", "--exact", "--segments", "3"], "--segments 3 was given, but an exact stream"),
         (["a.mp4", "--stream"], "a.mp4: there is no such file"),
         (["tcp://127.0.0.1:9", "--stream"], "tcp://127.0.0.1:9: cannot be read"),
-        (["{video}", "--stream", "--enter", "0.2"], "enter 0.2, leave 0.4"),
-        (["{video}", "--stream", "--smooth", "0"], "smoothing over 0 answers"),
+        (["{video}", "--stream", "--enter", "0.2"], "--enter 0.2, --leave 0.4"),
+        (["{video}", "--stream", "--smooth", "0"], "--smooth 0; it must be at least 1"),
     ],
 )
 def test_mistakes_end_in_one_line(
@@ -488,7 +490,7 @@ def test_mistakes_end_in_one_line(
     with pytest.raises(SystemExit) as stopped:
         main(["predict", str(model_file), *(word.format(video=video) for word in words)])
     assert stopped.value.code == 2
-    printed = capsys.readouterr().err
+    printed = as_typed(capsys.readouterr().err)
     assert message in printed and "Traceback" not in printed
 
 
@@ -523,7 +525,7 @@ def test_images_need_to_be_told_their_rate(
     folder = str(write_folder(tmp_path / "images", scene[:20]))
     with pytest.raises(SystemExit):
         main(["predict", str(model_file), folder, "--stream"])
-    assert "give --fps, such as 25" in capsys.readouterr().err
+    assert "give --fps, such as 25" in as_typed(capsys.readouterr().err)
     main(["predict", str(model_file), folder, "--stream", "--json", "--fps", "10", "--window", "1"])
     assert [json.loads(line)["end_s"] for line in capsys.readouterr().out.splitlines()] == [1.0, 1.5, 2.0]
 

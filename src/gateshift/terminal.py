@@ -44,6 +44,18 @@ def make_bar(console: Console) -> Progress:
     return Progress(*columns, console=console, transient=True)
 
 
+@contextmanager
+def count_bar(task: str, unit: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on standard error for a function that takes ``progress``: called with how many are done, and of all."""
+    with make_bar(Console(stderr=True)) as bar:
+        number = bar.add_task(task, total=None, note="")
+
+        def show(done: int, total: int) -> None:
+            bar.update(number, completed=done, total=total, note=f"{total} {unit}")
+
+        yield show
+
+
 def print_line(text: str) -> None:
     """Write a line of a verb's answer to standard output."""
     sys.stdout.write(f"{text}\n")

@@ -24,7 +24,7 @@ from gateshift.explanation.drawings import draw_prediction
 from gateshift.explanation.gate_maps import gate_maps, most_varied
 from gateshift.files import write_text
 from gateshift.model.io import load_model
-from gateshift.prediction.predict import predict
+from gateshift.prediction.predict import predict_with
 from gateshift.recipes.options import ModelOptions, OptimOptions
 from gateshift.training.loop import train
 from gateshift.training.reporter import Reporter
@@ -166,7 +166,7 @@ def _predict_unseen(settings: DemoSettings, console: Console) -> None:
     model = load_model(settings.out / "gsm" / "last.safetensors")
     video = settings.out / "clips" / "unseen" / "pick_up.mp4"
     protocol = EvalProtocol(SEGMENTS)
-    prediction = next(predict(model, [video], protocol))
+    prediction = predict_with(model, video, segments=SEGMENTS)
     with open_video(video) as opened:
         clip = read_views(
             opened, protocol, size_px=model.config.size_px, resize_px=model.config.resize_px
