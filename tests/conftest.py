@@ -13,6 +13,11 @@ from typing import Any, Protocol
 import av
 import numpy as np
 import pytest
+from live_sources import broadcast as broadcast
+from live_sources import filmed as filmed
+from live_sources import rtsp as rtsp
+from live_sources import scene as scene
+from live_sources import serve as serve
 from PIL import Image
 
 from gateshift.demo.reversal_clips import write_reversal_clips
