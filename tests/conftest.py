@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -13,6 +14,11 @@ import av
 import numpy as np
 import pytest
 from coded_videos import CodedVideos
+from live_sources import broadcast as broadcast
+from live_sources import filmed as filmed
+from live_sources import rtsp as rtsp
+from live_sources import scene as scene
+from live_sources import serve as serve
 from PIL import Image
 
 from gateshift.demo.reversal_clips import write_reversal_clips
@@ -34,6 +40,16 @@ class WriteVideo(Protocol):
         times: Sequence[int] | None = None,
         container_options: Mapping[str, str] | None = None,
     ) -> Path: ...
+
+
+def as_typed(text: str) -> str:
+    """Arguments that an error names, as in `top` or `json=True`, as the options of a command line."""
+
+    def option(found: re.Match[str]) -> str:
+        name, value = found[1].replace("_", "-"), found[2]
+        return f"--no-{name}" if value == "False" else f"--{name}" if value in (None, "True") else f"--{name} {value}"
+
+    return re.sub(r"`([a-z]\w*)(?:=(\w+))?`", option, text)
 
 
 @pytest.fixture(scope="session")

@@ -20,8 +20,7 @@ import torch
 from video_corpus import CONTAINERS, encode, scene
 
 import gateshift as gs
-from gateshift.data.clips.views import EvalProtocol
-from gateshift.prediction.predict import predict
+from gateshift.prediction.predict import predict_with
 
 HANG_S = 20
 MAX_CHANGED = 8
@@ -57,7 +56,7 @@ def main(folder: Path, first: int, last: int) -> None:
         sys.stdout.write(f"{number} {path.name}\n")
         sys.stdout.flush()
         faulthandler.dump_traceback_later(HANG_S, exit=True)
-        (prediction,) = predict(model, [path], EvalProtocol(4))
+        (prediction,) = predict_with(model, [path], segments=4)
         faulthandler.cancel_dump_traceback_later()
         outcomes["read" if prediction.error is None else "refused"] += 1
         if prediction.error is not None and (str(path) not in prediction.error or "\n" in prediction.error):

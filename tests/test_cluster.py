@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import WriteVideo
+from conftest import WriteVideo, as_typed
 from serving import BRIGHT, DARK, grey_frames, write_brightness_model
 
 import gateshift as gs
@@ -25,7 +25,7 @@ from gateshift.data.clips.remote import WantedViews, read_in_subprocesses
 from gateshift.data.clips.views import EvalProtocol
 from gateshift.errors import ManifestError, SettingsError, VideoError
 from gateshift.evaluation.protocol import choose_protocol
-from gateshift.prediction.cluster import Scoring, _about, _shares, list_videos
+from gateshift.prediction.cluster import _about, _Scoring, _shares, list_videos, predict_on_ray
 from gateshift.prediction.job_folder import JobFolder
 
 NUM_GOOD = 190
@@ -321,7 +321,7 @@ def finished(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> li
     words = ["predict", "model.safetensors", "clips/000.mp4", "--engine", "ray", "--out", "job"]
     settings = parse(words)
     config = gs.load_model(settings.model).config
-    scoring = Scoring(settings.model, config.classes, choose_protocol(config), settings.top, settings.cluster.timeout)
+    scoring = _Scoring(settings.model, config.classes, choose_protocol(config), settings.top, settings.cluster.timeout)
     job = JobFolder(Path("job"), settings.videos, _about(scoring, settings.videos, Path.cwd()))
     job.write(0, '{"video": "clips/000.mp4", "top": [], "error": null}\n')
     job.finish()
@@ -334,12 +334,16 @@ def test_a_finished_job_is_only_told_of(
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")  # a cluster that is gone
     main([*finished, "--timeout", "5"])  # which is no other job
     assert capsys.readouterr().out == "job/predictions.jsonl: 1 videos, of which 0 could not be read\n"
+    counted: list[tuple[int, int]] = []
+    job = predict_on_ray(finished[1], finished[2], out="job", progress=lambda *numbers: counted.append(numbers))
+    assert (job.path, job.num_videos, job.num_failed) == (Path("job/predictions.jsonl"), 1, 0)
+    assert counted == [(1, 1)]
 
 
 @pytest.mark.parametrize(
     ("change", "what"),
     [
-        (["--top", "1"], "--top"),
+        (["--top", "1"], "top"),
         (["--clips", "2"], "protocol"),
         (["--segments", "4"], "protocol"),
         (["clips/001.mp4"], "list"),
@@ -358,7 +362,7 @@ def test_the_folder_of_another_command_is_refused(
         main([*finished[:3], *change, *finished[3:]])
     assert stop.value.code == 2
     (line,) = (line for line in capsys.readouterr().err.splitlines() if line)
-    assert f"--out job: was begun with another {what}, " in line
+    assert f"--out job: was begun with another {what}, " in as_typed(line)
 
 
 def test_without_ray_one_line_says_how_to_install_it(
@@ -414,7 +418,7 @@ def test_an_address_without_a_cluster_is_one_line_at_once(
         ("--engine ray --out job --stream", "--stream was given with --engine ray"),
         ("--engine ray --out job --timeline a.csv", "--timeline was given with --engine ray"),
         ("--engine ray --out job --json", "--json was given with --engine ray"),
-        ("--engine ray --out job --timeout 0", "--timeout 0; it is above 0 seconds"),
+        ("--engine ray --out job --timeout 0", "--timeout 0; it must be above 0 seconds"),
     ],
 )
 def test_options_that_contradict_each_other_are_refused(
@@ -423,7 +427,7 @@ def test_options_that_contradict_each_other_are_refused(
     with pytest.raises(SystemExit) as stop:
         main(["predict", str(place / "model.safetensors"), "a.mp4", *words.split()])
     assert stop.value.code == 2
-    assert fault in capsys.readouterr().err
+    assert fault in as_typed(capsys.readouterr().err)
 
 
 def test_workers_share_the_cores_or_where_there_are_any_the_gpus() -> None:

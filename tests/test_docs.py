@@ -12,7 +12,7 @@ import torch
 from gateshift.cli.main import VERBS, main, parse
 from gateshift.data.lists.manifest import read_manifest
 from gateshift.demo.reversal_clips import write_reversal_clips
-from gateshift.exporting.export import export
+from gateshift.exporting.writing import write_export
 from gateshift.model.classifier import create_model
 from gateshift.model.cost import count_cost
 from gateshift.model.io import save_model
@@ -58,7 +58,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def export_best(folder: Path) -> None:
     model = create_model("test_resnet", num_classes=10, num_segments=8, size_px=224).eval()
-    export(model, folder / "best.onnx", "onnx", clips=torch.randint(0, 256, (2, 8, 3, 224, 224), dtype=torch.uint8))
+    write_export(
+        model, folder / "best.onnx", "onnx", clips=torch.randint(0, 256, (2, 8, 3, 224, 224), dtype=torch.uint8)
+    )
 
 
 @pytest.mark.parametrize("document", PAGES_WITH_PYTHON)

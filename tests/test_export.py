@@ -1,9 +1,13 @@
 """Exported files: written, checked, run by their runtimes, tested and predicted with."""
 
+import contextlib
+import io
 import json
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,9 +20,11 @@ from gateshift.cli.main import main
 from gateshift.errors import ModelError, SettingsError
 from gateshift.evaluation.scores import load_scores
 from gateshift.exporting.export import check_export, export
-from gateshift.exporting.loading import FORMAT_SUFFIXES, load_any
+from gateshift.exporting.loading import FORMAT_SUFFIXES, ExportedModel, load_any
 from gateshift.exporting.runtime import Runtime
+from gateshift.exporting.writing import write_export
 from gateshift.model.classifier import VideoClassifier
+from gateshift.prediction.predict import predict_with
 
 FORMATS = list(FORMAT_SUFFIXES)
 SEGMENTS = 4
@@ -38,11 +44,24 @@ def saved(model: VideoClassifier, tmp_path_factory: pytest.TempPathFactory) -> P
 
 
 @pytest.fixture(scope="module")
-def exported(saved: Path, clips: Path) -> dict[str, Path]:
-    """The model in every format, by the command line."""
-    for kind in FORMATS:
-        main(["export", str(saved), str(clips / "val.csv"), "--format", kind, "--workers", "0"])
-    return {kind: saved.with_suffix(suffix) for kind, suffix in FORMAT_SUFFIXES.items()}
+def results(saved: Path, clips: Path) -> dict[str, Any]:
+    """The model in every format beside it: two by the command line, which prints this, and one by Python."""
+    found: dict[str, Any] = {}
+    for kind in ("onnx", "openvino"):
+        text = io.StringIO()
+        with contextlib.redirect_stdout(text):
+            main(["export", str(saved), str(clips / "val.csv"), "--format", kind, "--workers", "0"])
+        found[kind] = text.getvalue()
+    counted: list[tuple[int, int]] = []
+    result = export(saved, clips / "val.csv", format="torch", workers=0, progress=lambda *done: counted.append(done))
+    total = 2 * result.model_metrics.num_videos
+    assert counted[0] < counted[-1] == (total, total)
+    return {"torch": result, **found}
+
+
+@pytest.fixture(scope="module")
+def exported(results: dict[str, Any], saved: Path) -> dict[str, Path]:
+    return {kind: saved.with_suffix(FORMAT_SUFFIXES[kind]) for kind in results}
 
 
 @pytest.mark.parametrize("kind", FORMATS)
@@ -97,7 +116,7 @@ def test_a_runtime_does_without_torch(
 
 def test_weights_of_others_beside_an_export_stay(tmp_path: Path) -> None:
     (tmp_path / "model.bin").write_text("of somebody else")
-    with pytest.raises(SettingsError, match=r"model[.]bin exists; choose another name, or add --overwrite"):
+    with pytest.raises(SettingsError, match=r"model[.]bin exists; choose another name"):
         check_export(tmp_path / "model.xml", "openvino", "float32", overwrite=False)
     check_export(tmp_path / "model.onnx", "onnx", "float32", overwrite=False)
 
@@ -106,33 +125,33 @@ def test_bfloat16_is_written_as_such_and_told_apart(model: VideoClassifier, tmp_
     some = golden_clips(0, count=2, num_frames=SEGMENTS, size_px=32)
     for kind in ("torch", "openvino"):
         path = tmp_path / f"model{FORMAT_SUFFIXES[kind]}"
-        assert export(model, path, kind, clips=some, precision="bf16") <= 0.1
+        assert write_export(model, path, kind, clips=some, precision="bf16") <= 0.1
         with torch.no_grad():
             rounded = relative_error(load_any(path)(some), model(some))
         if kind == "torch":
             assert rounded > 1e-4
         else:  # which computes in float32 on machines without bf16, whatever the file asks for
             assert '\\"precision\\": \\"bf16\\"' in path.read_text().replace("&quot;", '\\"')
-    with pytest.raises(SettingsError, match="bf16 with --format onnx"):
+    with pytest.raises(SettingsError, match="`precision=bf16` with `format=onnx`, which has no such kernels"):
         check_export(tmp_path / "model.onnx", "onnx", "bf16", overwrite=False)
 
 
-@pytest.mark.parametrize("kind", FORMATS)
+@pytest.mark.parametrize("kind", ["torch", "openvino"])  # the latter is made by way of onnx
 def test_a_file_that_answers_otherwise_is_not_kept(
     kind: str, model: VideoClassifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from gateshift.exporting import export as module
+    from gateshift.exporting import writing as module
 
     monkeypatch.setitem(module.TOLERANCES, "float32", 1e-12)  # less than any runtime keeps
     some = golden_clips(0, count=2, num_frames=SEGMENTS, size_px=32)
     with pytest.raises(ModelError, match="nothing was kept"):
-        export(model, tmp_path / f"model{FORMAT_SUFFIXES[kind]}", kind, clips=some)
+        write_export(model, tmp_path / f"model{FORMAT_SUFFIXES[kind]}", kind, clips=some)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("kind", FORMATS)
 def test_clips_of_another_length_are_refused(kind: str, exported: dict[str, Path]) -> None:
-    with pytest.raises(ModelError, match="was exported for clips of 4 frames, not 8"):
+    with pytest.raises(ModelError, match="was exported for clips of 4 frames, not 8; take `segments=4`"):
         load_any(exported[kind])(golden_clips(0, count=1, num_frames=8, size_px=32))
 
 
@@ -156,7 +175,7 @@ def test_a_mistaken_export_is_refused_before_the_work(
     (tmp_path / "other.csv").write_text(f"path,label\n{next(clips.rglob('*.mp4'))},something else\n")
     val, new = str(clips / "val.csv"), ["--out", str(tmp_path / "new.onnx")]
     for model, listed, options, message in (
-        (saved, val, [], "exists; choose another name, or add --overwrite"),
+        (saved, val, [], "exists; choose another name"),
         (saved, val, ["--out", str(tmp_path / "model.xml")], "its name must end with .onnx; rename it"),
         (saved, val, ["--out", str(tmp_path / "nowhere" / "m.onnx")], "no folder"),
         (exported["torch"], val, new, "is an export itself; export the model that it was made of"),
@@ -172,10 +191,55 @@ def test_a_mistaken_export_is_refused_before_the_work(
 def test_a_file_says_for_how_many_frames_it_was_exported(
     saved: Path, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    out = tmp_path / "longer.onnx"
-    words = ["export", str(saved), str(clips / "val.csv"), "--format", "onnx", "--workers", "0"]
-    main([*words, "--segments", "6", "--out", str(out)])
+    out = tmp_path / "longer.pt2"
+    export(saved, clips / "val.csv", format="torch", workers=0, segments=6, out=str(out))
     assert load_any(out).config.num_segments == 6
     capsys.readouterr()
     main(["predict", str(out), str(next(clips.rglob("*.mp4"))), "--json"])  # without --segments
     assert json.loads(capsys.readouterr().out)["error"] is None
+
+
+@pytest.mark.parametrize("kind", FORMATS)
+def test_a_file_predicts_as_its_model_from_one_thread_or_four(
+    kind: str, exported: dict[str, Path], model: VideoClassifier, clips: Path
+) -> None:
+    file, videos = ExportedModel(exported[kind]), sorted(clips.rglob("*.mp4"))[:3]
+    expected = [predict_with(model, video).probabilities for video in videos]
+    for found, each in zip(file.predict(videos, batch_size=2, workers=1), expected, strict=True):
+        torch.testing.assert_close(found.probabilities, each, rtol=0, atol=1e-5)
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda _: file.predict(videos[0]).probabilities, range(8)))
+    for each in found:
+        torch.testing.assert_close(each, expected[0], rtol=0, atol=1e-5)
+
+
+def test_python_says_what_the_command_line_prints(results: dict[str, Any], saved: Path) -> None:
+    result, printed = results["torch"], results["openvino"].splitlines()
+    assert result.path == saved.with_suffix(".pt2") and result.error <= 1e-5
+    assert result.same_answers == 1.0 and result.num_calibration is None
+    assert result.model_metrics == result.file_metrics
+    lines = str(result).splitlines()
+    assert lines[0].startswith(f"{result.path}: logits within ")
+    assert printed[0].startswith(f"{saved.with_suffix('.xml')}: logits within ")
+    assert lines[1:] == printed[1:]
+    assert lines[1:] == [
+        f"model (4 segments × 1 clips × 1 crops): {result.model_metrics}",
+        f"file (4 segments × 1 clips × 1 crops): {result.file_metrics}",
+        f"same top-1 on 100.00% of {result.model_metrics.num_videos} videos",
+    ]
+
+
+def test_wrong_arguments_are_one_line_before_the_work(model: VideoClassifier, clips: Path, tmp_path: Path) -> None:
+    val, out = clips / "val.csv", tmp_path / "model.pt2"
+    wrong: list[tuple[dict[str, Any], str]] = [
+        ({"format": "tensorrt"}, "`format` 'tensorrt'; choose one of torch, onnx, openvino"),
+        ({"format": "onnx", "precision": "fp8"}, "`precision` 'fp8'; choose one of float32, bf16, int8"),
+        ({"format": "onnx"}, "`out` is missing, and the model is no file beside which it could lie"),
+        ({"format": "torch", "out": out, "calibrate": val}, "`calibrate` .* with `precision=float32`; only int8"),
+    ]
+    for options, message in wrong:
+        with pytest.raises(SettingsError, match=message):
+            export(model, val, **options)
+    with pytest.raises(ModelError, match="the model is in training mode"):
+        export(gs.create_model("test_resnet", num_classes=2), val, format="torch", out=out)
+    assert list(tmp_path.iterdir()) == []

@@ -16,9 +16,9 @@ from torchvision.models.convnext import CNBlockConfig
 from torchvision.models.regnet import BlockParams
 
 import gateshift as gs
-from gateshift.exporting.export import export
 from gateshift.exporting.loading import FORMAT_SUFFIXES
 from gateshift.exporting.settings import Format
+from gateshift.exporting.writing import write_export
 from gateshift.model.backbones.bninception import BNInception
 from gateshift.model.classifier import VideoClassifier
 from gateshift.model.config import ModelConfig
@@ -301,5 +301,5 @@ def test_an_exported_file_gives_the_same_logits(small: str, temporal: str, kind:
     model = VideoClassifier(net, num_features, config).eval()
     nn.init.normal_(model.head.weight, std=0.1)
     path = tmp_path / f"model{FORMAT_SUFFIXES[kind]}"
-    assert export(model, path, kind, clips=clips_for(model, 3, count=3)) <= 1e-4
+    assert write_export(model, path, kind, clips=clips_for(model, 3, count=3)) <= 1e-4
     assert path.is_file()

@@ -20,7 +20,7 @@ from gateshift.data.lists.manifest import read_manifest
 from gateshift.errors import ManifestError, ScoresError, SettingsError
 from gateshift.evaluation.metrics import MultiLabelMetrics
 from gateshift.evaluation.scores import Scores, average, load_scores, save_scores
-from gateshift.prediction.timeline import find_events
+from gateshift.prediction.timeline import merge_windows
 from gateshift.prediction.windows import Thresholds
 from gateshift.recipes.options import AugmentOptions
 from gateshift.training.inputs import create_augmentation
@@ -211,7 +211,7 @@ def test_segments_of_several_classes_overlap_where_each_is_for_itself() -> None:
     found = {
         apart: [
             (segment.label, segment.start_s, segment.end_s)
-            for segment in find_events(
+            for segment in merge_windows(
                 probabilities, windows, list(range(9)), ("a", "b"), thresholds=Thresholds(0.5, 0.4), apart=apart
             )
         ]

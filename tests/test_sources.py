@@ -18,12 +18,10 @@ from PIL import Image
 
 import gateshift as gs
 from gateshift.cli.main import main
-from gateshift.data.clips.views import EvalProtocol
 from gateshift.data.video import sources
 from gateshift.data.video.files import VideoFile, open_video
 from gateshift.data.video.packed import PackedFiles
 from gateshift.errors import VideoError
-from gateshift.prediction.predict import predict
 
 
 @pytest.fixture(scope="module")
@@ -201,21 +199,6 @@ def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("model") / "m.safetensors"
     gs.save_model(model, path)
     return path
-
-
-def test_predict_takes_one_video_or_several_of_any_kind(model_file: Path, clip: Path, address: str) -> None:
-    model = gs.load_model(model_file)
-    given: list[Any] = [str(clip), clip, clip.read_bytes(), f"{address}/clip.mp4", "missing.mp4"]
-    together = list(predict(model, given, EvalProtocol(4)))
-    assert [each.video for each in together[:2]] == [str(clip)] * 2
-    assert [each.top for each in together[1:4]] == [together[0].top] * 3
-    assert together[4].error is not None
-    for source, expected in zip(given, together, strict=True):
-        (alone,) = predict(model, source, EvalProtocol(4))
-        assert alone == expected
-    with clip.open("rb") as file:
-        (of_file,) = predict(model, file, EvalProtocol(4))
-    assert (of_file.video, of_file.top) == (str(clip), together[0].top)
 
 
 def test_the_command_line_predicts_the_address_of_a_file(

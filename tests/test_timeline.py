@@ -20,9 +20,10 @@ from gateshift.cli.main import main
 from gateshift.data.clips.dataset import read_views
 from gateshift.data.clips.views import EvalProtocol
 from gateshift.data.video.files import VideoFile, open_video
-from gateshift.errors import SettingsError
+from gateshift.errors import ModelError, SettingsError
 from gateshift.model.classifier import VideoClassifier
-from gateshift.prediction.timeline import Event, find_events, score_windows, write_timeline
+from gateshift.prediction.timeline import Event, find_events, merge_windows, score_windows
+from gateshift.prediction.timeline_files import write_timeline
 from gateshift.prediction.windows import Thresholds, Windows
 
 FPS = 25
@@ -89,7 +90,7 @@ def test_windows_of_one_class_become_one_segment() -> None:
     likely, unlikely = [0.9, 0.1], [0.45, 0.45]
     answers = torch.tensor([likely, likely, [0.1, 0.8], unlikely, [0.05, 0.1], [0.7, 0.2]])
     spans = Windows(4, 2, 2).covering(14)  # middles at frames 2, 4, 6, 8, 10, 12
-    found = find_events(answers, spans, [t / 2 for t in range(15)], ("a", "b"), thresholds=Thresholds(0.6, 0.4))
+    found = merge_windows(answers, spans, [t / 2 for t in range(15)], ("a", "b"), thresholds=Thresholds(0.6, 0.4))
     assert [(segment.label, segment.start_s, segment.end_s) for segment in found] == [
         ("a", 0.0, 2.5),  # to the border between frames 4 and 6
         ("b", 2.5, 4.5),  # goes on while it is not below 0.4
@@ -100,7 +101,7 @@ def test_windows_of_one_class_become_one_segment() -> None:
 
 def test_nothing_is_no_segment() -> None:
     spans = Windows(4, 2, 2).covering(6)
-    assert find_events(torch.full((2, 3), 1 / 3), spans, range(7), "abc", thresholds=Thresholds()) == []
+    assert merge_windows(torch.full((2, 3), 1 / 3), spans, range(7), "abc", thresholds=Thresholds()) == []
 
 
 @given(st.lists(st.integers(0, 2), min_size=1, max_size=30), st.integers(1, 4))
@@ -108,7 +109,7 @@ def test_segments_follow_each_other_and_stay_in_the_video(classes: list[int], ho
     spans = Windows(4, hop, 2).covering(4 + hop * (len(classes) - 1))
     answers = torch.nn.functional.one_hot(torch.tensor(classes), 3).float()
     end = spans[-1].stop
-    found = find_events(answers, spans, range(end + 1), "abc", thresholds=Thresholds())
+    found = merge_windows(answers, spans, range(end + 1), "abc", thresholds=Thresholds())
     assert found[0].start_s == 0 and found[-1].end_s == end
     assert all(before.end_s == after.start_s for before, after in pairwise(found))
     assert all(before.label != after.label for before, after in pairwise(found))
@@ -122,11 +123,11 @@ def test_the_last_frame_lasts_as_long_as_the_others(video: Path) -> None:
 
 
 def test_json_and_csv_read_back(tmp_path: Path) -> None:
-    write_timeline(SEGMENTS, tmp_path / "out.json", video=Path("a.mp4"))
+    write_timeline(SEGMENTS, tmp_path / "out.json", video="a.mp4")
     record = json.loads((tmp_path / "out.json").read_text())
     assert record["video"] == "a.mp4"
     assert [Event(**segment) for segment in record["segments"]] == SEGMENTS
-    write_timeline(SEGMENTS, tmp_path / "out.csv", video=Path("a.mp4"))
+    write_timeline(SEGMENTS, tmp_path / "out.csv", video="a.mp4")
     with (tmp_path / "out.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["label"] for row in rows] == [segment.label for segment in SEGMENTS]
@@ -138,7 +139,7 @@ def test_json_and_csv_read_back(tmp_path: Path) -> None:
 )
 def test_players_read_the_subtitles(suffix: str, first: str, tmp_path: Path) -> None:
     path = tmp_path / f"out{suffix}"
-    write_timeline(SEGMENTS, path, video=Path("a.mp4"))
+    write_timeline(SEGMENTS, path, video="a.mp4")
     with av.open(str(path)) as container:
         packets = [packet for packet in container.demux() if packet.size]
         cues = [(float(p.pts * p.time_base), float(p.duration * p.time_base)) for p in packets]
@@ -159,7 +160,7 @@ def test_predict_writes_a_timeline(
     assert [record["label"] for record in printed] == [segment["label"] for segment in segments]
     with pytest.raises(SystemExit):
         main(words)
-    assert "exists; choose another name, or add --overwrite" in capsys.readouterr().err
+    assert "exists; choose another name, or" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -189,5 +190,49 @@ def test_mistakes_end_in_one_line(
 
 
 def test_an_even_smoothing_is_refused() -> None:
-    with pytest.raises(SettingsError, match="smoothing over 2 windows"):
-        find_events(torch.ones(1, 1), [range(4)], range(5), "a", thresholds=Thresholds(), smooth=2)
+    with pytest.raises(SettingsError, match="`smooth` 2; a timeline takes an odd number; try `smooth=3`"):
+        merge_windows(torch.ones(1, 1), [range(4)], range(5), "a", thresholds=Thresholds(), smooth=2)
+
+
+def test_python_finds_the_events_that_the_command_line_writes(
+    model: VideoClassifier, model_file: Path, video: Path, tmp_path: Path
+) -> None:
+    words = [
+        "predict",
+        str(model_file),
+        str(video),
+        "--window",
+        "0.8",
+        "--hop",
+        "0.2",
+        "--enter",
+        "0.3",
+        "--leave",
+        "0",
+    ]
+    main([*words, "--timeline", str(tmp_path / "verb.json")])
+    done: list[tuple[int, int]] = []
+    events = find_events(
+        model,
+        video.read_bytes(),
+        window=0.8,
+        hop=0.2,
+        enter=0.3,
+        leave=0,
+        out=str(tmp_path / "python.json"),
+        progress=lambda *numbers: done.append(numbers),
+    )
+    written = [json.loads((tmp_path / f"{name}.json").read_text())["segments"] for name in ("verb", "python")]
+    assert written[0] == written[1] and [Event(**each) for each in written[1]] == events
+    assert done[-1] == (15, 15)  # of 20 frames, 5 apart, in 90
+    for options, message in (
+        ({"window": 0}, "`window` 0; it must be above 0"),
+        ({"fps": -1.0}, "`fps` -1.0; it must be above 0"),
+        ({"enter": 0.1}, "`enter` 0.1, `leave` 0.4; both are probabilities"),
+        ({"out": tmp_path / "python.json"}, "`?(--)?out`? .*exists"),
+        ({"out": tmp_path / "python.txt"}, "must end with .json or .csv"),
+    ):
+        with pytest.raises(SettingsError, match=message):
+            find_events(model, video, **options)
+    with pytest.raises(ModelError, match="the model is in training mode"):
+        find_events(gs.create_model("test_resnet", num_classes=2), video)

@@ -12,8 +12,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from gateshift.exporting.export import export
 from gateshift.exporting.loading import FORMAT_SUFFIXES, ExportedModel
+from gateshift.exporting.writing import write_export
 from gateshift.model.classifier import VideoClassifier, create_model
 from gateshift.model.temporal.modules import GateShift
 
@@ -72,7 +72,7 @@ def errors(model: VideoClassifier, clips: Tensor) -> Iterator[tuple[str, float]]
     with tempfile.TemporaryDirectory() as folder:
         for kind, suffix in FORMAT_SUFFIXES.items():
             path = Path(folder) / f"model{suffix}"
-            export(model, path, kind, clips=clips)
+            write_export(model, path, kind, clips=clips)
             yield f"exported to {kind}", relative(ExportedModel(path)(clips), expected)
     with torch.no_grad():
         expected = copy.deepcopy(model).double().train()(clips)

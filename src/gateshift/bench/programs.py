@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from torch.utils.benchmark import Timer
 
 from gateshift.errors import ModelError
-from gateshift.exporting.export import export, missing_package
 from gateshift.exporting.loading import FORMAT_SUFFIXES
 from gateshift.exporting.runtime import Runtime
 from gateshift.exporting.settings import ExportPrecision, Format
+from gateshift.exporting.writing import missing_package, write_export
 from gateshift.model.activation_checkpointing import checkpoint_blocks
 from gateshift.model.classifier import VideoClassifier, create_model
 from gateshift.model.cost import count_cost
@@ -130,7 +130,7 @@ def _exported(name: str, model: VideoClassifier, clips: Tensor, folder: Path) ->
 def _export(model: VideoClassifier, clips: Tensor, folder: Path, kind: Format, precision: ExportPrecision) -> Program:
     path = Path(tempfile.mkdtemp(dir=folder)) / f"model{FORMAT_SUFFIXES[kind]}"
     pair = clips if len(clips) > 1 else clips.repeat(2, 1, 1, 1, 1)
-    export(model, path, kind, clips=pair, precision=precision)
+    write_export(model, path, kind, clips=pair, precision=precision)
     runtime = Runtime(path, threads=torch.get_num_threads())  # as many as the others have
     pixels = clips.numpy()
     return lambda: torch.from_numpy(runtime(pixels))

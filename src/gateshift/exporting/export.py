@@ -1,39 +1,190 @@
-"""Write a model as a file for another runtime. A file is kept once it answers alike."""
+"""Export a model: write it for another runtime, check the file on videos, and compare the accuracies of both."""
 
 from __future__ import annotations
 
-import dataclasses
-import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from importlib.util import find_spec
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, get_args
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from gateshift.data.clips.dataset import open_entry, read_views
 from gateshift.data.clips.views import EvalProtocol
-from gateshift.data.lists.manifest import Manifest
+from gateshift.data.lists.manifest import Manifest, read_manifest, read_names, read_videos
 from gateshift.errors import ModelError, SettingsError
-from gateshift.exporting.loading import FORMAT_SUFFIXES, ExportedModel
-from gateshift.exporting.quantize import quantize
-from gateshift.exporting.runtime import METADATA_KEY, describe_export, without_telemetry
+from gateshift.evaluation.protocol import check_classes, choose_protocol
+from gateshift.exporting.loading import FORMAT_SUFFIXES, ExportedModel, load_any
 from gateshift.exporting.settings import ExportPrecision, Format
-from gateshift.files import check_writable, partial_path
+from gateshift.exporting.writing import files_of, missing_package, write_export
+from gateshift.files import check_writable
 from gateshift.model.classifier import VideoClassifier
 from gateshift.model.config import ModelConfig
 
-EXPORTERS = ("onnx", "onnxscript", "onnxruntime", "openvino")  # packages that writing and running files takes
-# Largest relative error of the logits: rounding alone in float32, eight bits of mantissa in bfloat16. Trained networks
-# lose 0.02 to 0.07 to int8, single clips 0.3; more than that over several clips is no loss but a broken file.
-TOLERANCES: dict[ExportPrecision, float] = {"float32": 1e-4, "bf16": 0.1, "int8": 0.3}
-MAX_BATCH = 4096
+if TYPE_CHECKING:
+    from gateshift.evaluation.metrics import Metrics, MultiLabelMetrics
+
+# More say little more about the range of an activation, and all of them are held in memory: 1.2 MB each at 8×224 px.
+CALIBRATION_VIDEOS = 128
+CHECKED_VIDEOS = 4
 
 
-def read_clips(manifest: Manifest, config: ModelConfig, protocol: EvalProtocol, *, count: int = 4) -> Tensor:
+@dataclass(frozen=True)
+class ExportResult:
+    """An exported file, and how it does beside its model.
+
+    Attributes:
+        path: The file.
+        error: Difference of its logits from the model's, relative to their size.
+        protocol: The views of each video that both were tested on.
+        model_metrics: Accuracies of the model.
+        file_metrics: Accuracies of the file.
+        same_answers: Share of videos, in 0..1, with the same top-1; with the same labels if a video may have several.
+        num_calibration: How many videos int8 was fitted to; None where it is not int8.
+    """
+
+    path: Path
+    error: float
+    protocol: EvalProtocol
+    model_metrics: Metrics | MultiLabelMetrics
+    file_metrics: Metrics | MultiLabelMetrics
+    same_answers: float
+    num_calibration: int | None = None
+
+    def __str__(self) -> str:
+        fitted = () if self.num_calibration is None else (f"int8 fitted to {self.num_calibration} videos",)
+        what = "top-1" if self.model_metrics.FIRST == "top1" else "labels"
+        return "\n".join(
+            (
+                *fitted,
+                f"{self.path}: logits within {self.error:.1e} of the model's",
+                f"model ({self.protocol}): {self.model_metrics}",
+                f"file ({self.protocol}): {self.file_metrics}",
+                f"same {what} on {self.same_answers:.2%} of {self.model_metrics.num_videos} videos",
+            )
+        )
+
+
+def export(
+    model: VideoClassifier | str | PathLike[str],
+    videos: str | PathLike[str],
+    *,
+    format: Format,
+    out: str | PathLike[str] | None = None,
+    precision: ExportPrecision = "float32",
+    calibrate: str | PathLike[str] | None = None,
+    segments: int | None = None,
+    classes: str | PathLike[str] | None = None,
+    root: str | PathLike[str] | None = None,
+    workers: int | None = None,
+    overwrite: bool = False,
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
+) -> ExportResult:
+    """Write a model, folded for inference and with its preprocessing inside, as a file for another runtime.
+
+    The file is kept once its logits on the videos are those of the model. ``load_any`` and everything that takes the
+    path of a model take it; :class:`gateshift.exporting.runtime.Runtime` runs .onnx and .xml without torch.
+
+    Args:
+        model: In eval mode; left as it is. Or the path of a .safetensors model or a released checkpoint.
+        videos: Labelled videos to check the file on: a CSV, a videofolder.txt list, or a folder of class folders.
+        format: "torch" (.pt2), "onnx" (.onnx) or "openvino" (.xml and .bin). A .pt2 file is a program: open only your
+            own.
+        out: The file to write; by default beside the model's, with the suffix of the format.
+        precision: "float32"; "bf16" (torch and openvino) is faster where the machine computes in it; "int8" (openvino)
+            makes the file a quarter as large. Both cost digits.
+        calibrate: Videos that int8 is fitted to, without their labels; by default ``videos``, whose accuracy may then
+            come out a little too good.
+        segments: T, frames per clip, which are fixed in the file; by default as in training.
+        classes: A file with names for the class numbers of a released checkpoint and of the list, one a line.
+        root: Where relative paths of the list start; its own folder by default.
+        workers: Processes that load videos; None for a core for each but one.
+        overwrite: Replace the file if it is there.
+        progress: Called with the number of videos tested and of all, those of the model and those of the file.
+
+    Raises:
+        SettingsError: If arguments contradict each other, or the file cannot be written.
+        ModelError: If the model is an export itself or in training mode, the file's logits are not the model's, or a
+            package that writes the format is not installed.
+        ManifestError: If the list cannot be read, or has other classes.
+        VideoError: If a video cannot be read.
+
+    >>> result = export("run/best.safetensors", "lists/val.csv", format="openvino")  # doctest: +SKIP
+    >>> result.path, result.same_answers  # doctest: +SKIP
+    (PosixPath('run/best.xml'), 1.0)
+    """
+    path = _check_arguments(model, format, precision, out=out, overwrite=overwrite, calibrate=calibrate)
+    names = () if classes is None else read_names(Path(classes))
+    model = _loaded(model, names)
+    config = model.config
+    root = None if root is None else Path(root)
+    manifest = read_manifest(Path(videos), root=root, names=names, multi_label=config.multi_label)
+    fitted_to = manifest if calibrate is None else read_videos(Path(calibrate), root=root)
+    for each in (manifest, fitted_to):
+        each.check_files()
+    check_classes(config, manifest)
+    protocol = choose_protocol(config, segments=segments)
+    clips = read_clips(manifest, config, protocol)
+    calibration = read_clips(fitted_to, config, protocol, count=CALIBRATION_VIDEOS) if precision == "int8" else None
+    on_cpu = model if model.mean.device.type == "cpu" else copy.deepcopy(model).cpu()
+    error = write_export(on_cpu, path, format, clips=clips, precision=precision, calibration=calibration)
+    of_model, of_file, same = _compare(model, load_any(path), manifest, protocol, workers=workers, progress=progress)
+    num_calibration = None if calibration is None else min(CALIBRATION_VIDEOS, len(fitted_to))
+    return ExportResult(path, error, protocol, of_model, of_file, same, num_calibration)
+
+
+def _check_arguments(
+    model: VideoClassifier | str | PathLike[str],
+    kind: Format,
+    precision: ExportPrecision,
+    *,
+    out: str | PathLike[str] | None,
+    overwrite: bool,
+    calibrate: str | PathLike[str] | None,
+) -> Path:
+    """The file to write; SettingsError, before any work is done, unless it can be written."""
+    if kind not in FORMAT_SUFFIXES:
+        raise SettingsError(f"`format` {kind!r}; choose one of {', '.join(FORMAT_SUFFIXES)}")
+    if precision not in get_args(ExportPrecision):
+        raise SettingsError(f"`precision` {precision!r}; choose one of {', '.join(get_args(ExportPrecision))}")
+    if out is None and isinstance(model, VideoClassifier):
+        raise SettingsError("`out` is missing, and the model is no file beside which it could lie; give it")
+    path = Path(model).with_suffix(FORMAT_SUFFIXES[kind]) if out is None else Path(out)  # type: ignore[arg-type]
+    check_export(path, kind, precision, overwrite=overwrite)
+    if calibrate is not None and precision != "int8":
+        raise SettingsError(
+            f"`calibrate` {calibrate} with `precision={precision}`; only int8 is fitted to videos; take "
+            "`precision=int8`, or leave it out"
+        )
+    return path
+
+
+def check_export(path: Path, kind: Format, precision: ExportPrecision, *, overwrite: bool) -> None:
+    """Raise SettingsError unless a model can be exported there, before any work is done."""
+    check_writable("`out`", path, overwrite=overwrite, suffixes=[FORMAT_SUFFIXES[kind]], beside=files_of(path))
+    if kind == "onnx" and precision == "bf16":
+        raise SettingsError("`precision=bf16` with `format=onnx`, which has no such kernels on CPUs; take openvino")
+    if kind != "openvino" and precision == "int8":
+        raise SettingsError(f"`precision=int8` with `format={kind}`; int8 is for openvino; take that")
+    if precision == "int8" and (missing := missing_package("nncf")) is not None:
+        raise SettingsError(f"`precision=int8`: {missing}")
+
+
+def _loaded(model: VideoClassifier | str | PathLike[str], names: Sequence[str]) -> VideoClassifier:
+    found = model if isinstance(model, VideoClassifier | ExportedModel) else load_any(Path(model), names=names)
+    if isinstance(found, ExportedModel):
+        raise ModelError(f"{found.path}: is an export itself; export the model that it was made of")
+    if found.training:
+        raise ModelError("the model is in training mode, where answers are random; call model.eval()")
+    return found
+
+
+def read_clips(
+    manifest: Manifest, config: ModelConfig, protocol: EvalProtocol, *, count: int = CHECKED_VIDEOS
+) -> Tensor:
     """The first views of ``count`` videos of a list, or of all: uint8 [B, T, 3, size, size] with B at least 2.
 
     They are spread over the list, as many lists go class by class.
@@ -50,128 +201,35 @@ def read_clips(manifest: Manifest, config: ModelConfig, protocol: EvalProtocol, 
     return torch.stack(views)
 
 
-def check_export(path: Path, kind: Format, precision: ExportPrecision, *, overwrite: bool) -> None:
-    """Raise SettingsError unless a model can be exported there, before any work is done."""
-    option, suffixes = f"--format {kind} --out", [FORMAT_SUFFIXES[kind]]
-    check_writable(option, path, overwrite=overwrite, suffixes=suffixes, beside=_files(path))
-    if kind == "onnx" and precision == "bf16":
-        raise SettingsError("--precision bf16 with --format onnx, which has no such kernels on CPUs; take openvino")
-    if kind != "openvino" and precision == "int8":
-        raise SettingsError(f"--precision int8 with --format {kind}; int8 is for openvino; take that")
-    if precision == "int8" and (missing := missing_package("nncf")) is not None:
-        raise SettingsError(f"--precision int8: {missing}")
-
-
-@torch.no_grad()
-def export(
+def _compare(
     model: VideoClassifier,
-    path: Path,
-    kind: Format,
+    file: VideoClassifier | ExportedModel,
+    manifest: Manifest,
+    protocol: EvalProtocol,
     *,
-    clips: Tensor,
-    precision: ExportPrecision = "float32",
-    calibration: Tensor | None = None,
-) -> float:
-    """Write the deployed form of a model, preprocessing inside, for clips of the T of ``clips``.
+    workers: int | None,
+    progress: Callable[[int, int], None],
+) -> tuple[Metrics | MultiLabelMetrics, Metrics | MultiLabelMetrics, float]:
+    """The accuracies of a model and of its file, and the share of videos on which they answer the same."""
+    from gateshift.devices import create_accelerator
+    from gateshift.evaluation.evaluate import evaluate
 
-    Args:
-        model: In eval mode, on the CPU.
-        path: File to write, with the suffix of its kind; it appears when it is whole and checked.
-        kind: "torch" (torch.export), "onnx" or "openvino".
-        clips: uint8 [B, T, 3, size, size], on which the file must answer as the model does; B at least 2.
-        precision: float32, or bf16 (torch and openvino), or int8 (openvino).
-        calibration: uint8 [N, T, 3, size, size], which int8 is fitted to; by default ``clips``.
+    accelerator = create_accelerator("no")
+    done = 0
 
-    Returns:
-        The relative error of the file's logits.
+    def count(videos: int) -> None:
+        nonlocal done
+        done += videos
+        progress(done, 2 * len(manifest))
 
-    Raises:
-        ModelError: If the file's logits are not the model's, or what writes the format is not installed.
-    """
-    partial = partial_path(path)
-    deployed = model.deploy(dtype=torch.bfloat16 if precision == "bf16" and kind == "torch" else None)
-    config = dataclasses.replace(model.config, num_segments=clips.shape[1])
-    description = describe_export(config, precision=precision)
-    batch = torch.export.Dim("batch", min=1, max=MAX_BATCH)
-    program = torch.export.export(deployed, (clips[:2],), dynamic_shapes=({0: batch},))
-    try:
-        if kind == "torch":
-            _write_program(program, partial, description)
-        elif kind == "onnx":
-            _write_onnx(program, partial, description)
-        else:
-            fitted_to = (clips if calibration is None else calibration) if precision == "int8" else None
-            _write_openvino(program, partial, description, calibration=fitted_to)
-        error = _relative_error(ExportedModel(partial)(clips), model(clips))
-        if not error <= TOLERANCES[precision]:
-            raise ModelError(
-                f"{path}: the exported logits are off by {error:.1e} of their size, more than "
-                f"{TOLERANCES[precision]:.0e}; nothing was kept; try another --format"
-            )
-        for made in reversed(_files(partial)):  # the weights before what reads them
-            made.replace(path.with_suffix(made.suffix))
-    finally:
-        for made in _files(partial):
-            made.unlink(missing_ok=True)
-    return error
-
-
-def _write_program(program: torch.export.ExportedProgram, path: Path, description: str) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of weights in channels-last memory, which it saves all the same
-        torch.export.save(program, path, extra_files={METADATA_KEY: description})
-
-
-def missing_package(*names: str) -> str | None:
-    """The first of these packages of the extra that is not installed, in words with what to do; None if all are."""
-    missing = next((name for name in names if find_spec(name) is None), None)
-    return None if missing is None else f"{missing} is not installed; pip install 'gateshift[export]'"
-
-
-@contextmanager
-def _needing_extra(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except ImportError as error:
-        raise ModelError(f"{path.suffix} files need {error.name}; pip install 'gateshift[export]'") from None
-
-
-def _convert(program: torch.export.ExportedProgram) -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the converter's own
-        return torch.onnx.export(program, verbose=False)
-
-
-def _write_onnx(program: torch.export.ExportedProgram, path: Path, description: str) -> None:
-    with _needing_extra(path):
-        made = _convert(program)
-    made.model.metadata_props[METADATA_KEY] = description
-    made.save(path)
-
-
-def _write_openvino(
-    program: torch.export.ExportedProgram, path: Path, description: str, *, calibration: Tensor | None
-) -> None:
-    middle = path.with_suffix(".onnx")
-    try:
-        with _needing_extra(path):
-            _convert(program).save(middle)
-            with without_telemetry():
-                import openvino
-            model = openvino.Core().read_model(middle)
-            if calibration is not None:
-                model = quantize(model, calibration)
-        model.set_rt_info(description, [METADATA_KEY])
-        openvino.save_model(model, path, compress_to_fp16=False)
-    finally:
-        middle.unlink(missing_ok=True)
-
-
-def _files(path: Path) -> Sequence[Path]:
-    """The files of an export: OpenVINO writes its weights beside the description of the network."""
-    files = (path, path.with_suffix(".bin")) if path.suffix == FORMAT_SUFFIXES["openvino"] else (path,)
-    return [file for file in files if file.is_file()]
-
-
-def _relative_error(found: Tensor, expected: Tensor) -> float:
-    return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
+    if model.mean.device != accelerator.device:
+        model = copy.deepcopy(model).to(accelerator.device)
+    first, second = (
+        evaluate(each, model.config, manifest, protocol, accelerator, batch_size=2, workers=workers, on_batch=count)
+        for each in (model, file)
+    )
+    if model.config.multi_label:
+        same = ((first.logits > 0) == (second.logits > 0)).all(1)
+    else:
+        same = first.logits.argmax(1) == second.logits.argmax(1)
+    return first.metrics(), second.metrics(), float(same.mean())

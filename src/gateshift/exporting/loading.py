@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from importlib import import_module
+from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from numpy.typing import NDArray
@@ -13,26 +15,36 @@ from torch import Tensor, nn
 from gateshift.data.lists.manifest import read_names
 from gateshift.errors import ModelError
 from gateshift.exporting.runtime import METADATA_KEY, Runtime, read_description
-from gateshift.exporting.settings import Format
 from gateshift.model.checkpoints import unreadable
 from gateshift.model.classifier import VideoClassifier
 from gateshift.model.clips import take_clips
 from gateshift.model.config import ModelConfig
 from gateshift.model.io import load_model
 
+if TYPE_CHECKING:
+    from gateshift.exporting.settings import Format
+
 FORMAT_SUFFIXES: dict[Format, str] = {"torch": ".pt2", "onnx": ".onnx", "openvino": ".xml"}
 
 
 class ExportedModel(nn.Module):
-    """An exported file as a module: clips [B, T, 3, H, W] uint8 -> logits [B, K], on the CPU.
+    """An exported file as a model: clips uint8 [B, T, 3, H, W] -> logits [B, K], on the CPU. Threads may share it.
+
+    Args:
+        path: Written by :func:`gateshift.exporting.export.export`: .pt2, .onnx, or .xml.
+        threads: CPU threads of ONNX Runtime and OpenVINO; None for their own choice. Torch's are torch's.
 
     Attributes:
+        path: The file.
         config: What the model says about itself, with the T of the export as ``num_segments``.
+
+    Raises:
+        ModelError: If the file is missing or not such a file, or its runtime is not installed.
     """
 
-    def __init__(self, path: Path, *, threads: int | None = None, names: Sequence[str] = ()) -> None:
+    def __init__(self, path: str | PathLike[str], *, threads: int | None = None, names: Sequence[str] = ()) -> None:
         super().__init__()
-        self.path = path
+        self.path = path = Path(path)
         self._run: Callable[[Tensor], Tensor]
         self.config: ModelConfig
         if path.suffix == FORMAT_SUFFIXES["torch"]:
@@ -49,12 +61,39 @@ class ExportedModel(nn.Module):
         if clips.shape[1] != num_frames:
             raise ModelError(
                 f"{self.path}: was exported for clips of {num_frames} frames, not {clips.shape[1]}; "
-                f"use --segments {num_frames}, or export it again"
+                f"take `segments={num_frames}`, or export it again"
             )
         return self._run(clips.cpu())
 
+    def predict(
+        self,
+        source: Any,
+        *,
+        batch_size: int = 1,
+        workers: int = 0,
+        top: int = 5,
+        segments: int | None = None,
+        clips: int | None = None,
+        crops: int | None = None,
+    ) -> Any:
+        """Classify a video, or each of several; see :func:`gateshift.prediction.predict.predict_with`."""
+        # By name, as that package is above this one and imports it.
+        predict_with = import_module("gateshift.prediction.predict").predict_with
+        return predict_with(
+            self,
+            source,
+            batch_size=batch_size,
+            workers=workers,
+            top=top,
+            segments=segments,
+            clips=clips,
+            crops=crops,
+        )
 
-def load_any(path: Path, *, names: Sequence[str] = (), threads: int | None = None) -> VideoClassifier | ExportedModel:
+
+def load_any(
+    path: str | PathLike[str], *, names: Sequence[str] = (), threads: int | None = None
+) -> VideoClassifier | ExportedModel:
     """Load a saved model, a released checkpoint, or an exported file, by its suffix.
 
     Args:
@@ -65,6 +104,7 @@ def load_any(path: Path, *, names: Sequence[str] = (), threads: int | None = Non
     Raises:
         ModelError: If it cannot be read, or there are not as many names as classes.
     """
+    path = Path(path)
     if path.suffix not in FORMAT_SUFFIXES.values():
         return load_model(path, classes=names or None)
     return ExportedModel(path, threads=threads, names=names)

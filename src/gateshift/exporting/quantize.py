@@ -12,8 +12,6 @@ from torch import Tensor
 
 from gateshift.exporting.runtime import without_telemetry
 
-# More say little more about the range of an activation, and all of them are held in memory: 1.2 MB each at 8×224 px.
-CALIBRATION_VIDEOS = 128
 # What is not convolved stays in floating point: gates, shifts, residual sums, and the mean that the head reads. On four
 # trained networks that takes 30 to 60 % off the error of the logits, and 60 to 80 % off the number of conversions.
 FLOAT_TYPES = ("Add", "Subtract", "Multiply", "Divide", "Tanh", "ReduceMean")

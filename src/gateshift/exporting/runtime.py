@@ -9,7 +9,9 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from os import PathLike
 from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -29,15 +31,17 @@ PRECISION_HINTS = {"float32": "f32", "bf16": "bf16", "int8": "bf16"}
 class Runtime:
     """A deployed model from an ``.onnx`` or an OpenVINO ``.xml`` file: uint8 clips in, logits out.
 
+    It needs numpy and onnxruntime or openvino alone, not torch. Threads may share it.
+
     Attributes:
         config: What the model says about itself: classes, input size, and as ``num_segments`` the T of the export.
     """
 
-    def __init__(self, path: str | Path, *, threads: int | None = None) -> None:
+    def __init__(self, path: str | PathLike[str], *, threads: int | None = None) -> None:
         """Open a file.
 
         Args:
-            path: Written by ``gateshift export``.
+            path: Written by :func:`gateshift.exporting.export.export` or ``gateshift export``.
             threads: CPU threads; None for the runtime's own choice.
 
         Raises:
@@ -78,7 +82,7 @@ class Runtime:
             wanted = ", ".join(map(str, self._shape))
             raise ModelError(
                 f"clips of {clips.dtype} {list(clips.shape)}; this file takes uint8 [B, {wanted}]; "
-                "sample that many frames, or export for others with --segments"
+                "sample that many frames, or export it with other `segments`"
             )
         return self._run(np.ascontiguousarray(clips))
 
@@ -143,12 +147,14 @@ def _open_openvino(path: Path, threads: int | None) -> tuple[Run, str]:
     if threads is not None:
         settings["INFERENCE_NUM_THREADS"] = threads
     compiled: dict[int, Any] = {}
+    one_at_a_time = Lock()  # a request that is busy takes no other, and each uses all threads
 
     def run(clips: NDArray[np.uint8]) -> NDArray[np.float32]:
-        # A plan for each number of clips: with an open number OpenVINO computes more slowly.
-        if len(clips) not in compiled:
-            model.reshape(list(clips.shape))
-            compiled[len(clips)] = core.compile_model(model, "CPU", settings).create_infer_request()
-        return np.array(compiled[len(clips)].infer({0: clips})[0], dtype=np.float32)
+        with one_at_a_time:
+            # A plan for each number of clips: with an open number OpenVINO computes more slowly.
+            if len(clips) not in compiled:
+                model.reshape(list(clips.shape))
+                compiled[len(clips)] = core.compile_model(model, "CPU", settings).create_infer_request()
+            return np.array(compiled[len(clips)].infer({0: clips})[0], dtype=np.float32)
 
     return run, text

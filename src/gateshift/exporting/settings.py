@@ -1,7 +1,4 @@
-"""The options of ``export``; the text under a field is its help.
-
-Nothing heavy is imported here, so that ``gateshift --help`` is quick.
-"""
+"""The options of ``export``; the text under a field is its help. Nothing heavy is imported here."""
 
 from __future__ import annotations
 
@@ -33,12 +30,12 @@ class ExportSettings:
     """File to write; by default beside MODEL, with the suffix of the format."""
     precision: ExportPrecision = "float32"
     """bf16 is faster where the machine computes in it, and costs digits; int8 (openvino) makes the file a quarter as
-    large, and costs more digits: accuracies are printed for both."""
+    large, and costs more digits. The accuracies of model and file are printed."""
     calibrate: Annotated[Path | None, arg(metavar="LIST")] = None
     """Videos that int8 is fitted to, without their labels: 128, spread over the list. By default those of VAL, whose
-    accuracy may then come out a little too good; the list of the training has no such fault."""
+    accuracy may then come out a little too good: best give the training list."""
     segments: int | None = None
-    """Frames of a clip, which are fixed in the file; by default as in training."""
+    """Frames per clip, which are fixed in the file; by default as in training."""
     classes: Path | None = None
     """Names for the class numbers of a released checkpoint, and of a list of numbers, one a line: the release's
     category.txt."""

@@ -11,9 +11,10 @@ import json
 import logging
 import os
 import socket
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from os import PathLike, fspath
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -22,15 +23,16 @@ import torch
 
 from gateshift.data.clips.remote import WantedViews, check_address, read_in_subprocesses
 from gateshift.data.clips.views import EvalProtocol
+from gateshift.data.lists.manifest import read_names
 from gateshift.data.lists.tables import listed_path, open_text, read_table
 from gateshift.data.video.sources import is_address
 from gateshift.devices import put_on_device
 from gateshift.errors import ManifestError, ModelError, SettingsError, VideoError
-from gateshift.exporting.loading import ExportedModel, load_any
-from gateshift.model.classifier import VideoClassifier
+from gateshift.evaluation.protocol import choose_protocol
+from gateshift.exporting.loading import load_any
+from gateshift.prediction.inputs import collect_videos
 from gateshift.prediction.job_folder import FINISHED, JobFolder
-from gateshift.prediction.predict import Prediction, classify, collect_videos, unread
-from gateshift.prediction.settings import check_top
+from gateshift.prediction.scoring import Prediction, VideoScorer, check_top
 
 LIST_SUFFIXES = (".csv", ".txt")
 CONNECT_S = 10.0  # a cluster that does not answer by then is not there
@@ -38,16 +40,23 @@ TRIES = 3  # of a part, where something unforeseen goes wrong in a worker that g
 
 
 @dataclass(frozen=True)
-class Scoring:
-    """How videos are scored.
+class RayJob:
+    """A job that is done.
 
     Attributes:
-        model: A file that ``load_any`` reads, under the same path on every machine.
-        names: Of the classes of a released checkpoint.
-        protocol: The views of each video.
-        top: How many classes to name, at least 1.
-        timeout_s: How long fetching and decoding one video may take, above 0.
+        path: The file of all records, a line of JSON for each video, in order, as ``predict --json`` prints them.
+        num_videos: How many videos there are.
+        num_failed: How many of them could not be read; their records have the errors.
     """
+
+    path: Path
+    num_videos: int
+    num_failed: int
+
+
+@dataclass(frozen=True)
+class _Scoring:
+    """How videos are scored, for workers: a model file, names of its classes, and the arguments of predict_on_ray."""
 
     model: Path
     names: tuple[str, ...]
@@ -56,7 +65,70 @@ class Scoring:
     timeout_s: float
 
 
-def list_videos(sources: Sequence[str]) -> list[str]:
+def predict_on_ray(
+    model: str | PathLike[str],
+    videos: str | PathLike[str] | Iterable[str | PathLike[str]],
+    *,
+    out: str | PathLike[str],
+    classes: str | PathLike[str] | None = None,
+    top: int = 5,
+    segments: int | None = None,
+    clips: int | None = None,
+    crops: int | None = None,
+    timeout: float = 300.0,
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
+) -> RayJob:
+    """Classify very many videos on the Ray cluster at RAY_ADDRESS, or on this machine if there is none.
+
+    A job that was stopped goes on, given the same again: what is done, in ``out``, is not done again.
+
+    Args:
+        model: The path of any model, the same on every machine.
+        videos: Video files, folders of frames, folders with videos at any depth, addresses (s3://, http://, file:// and
+            others of fsspec), and lists of these: a ``.txt`` with a video a line, or a ``.csv`` with a column ``path``.
+            Relative paths start at this process's folder; files lie under the same path on every machine.
+        out: The job's folder. Only this process writes in it.
+        classes: A file with names for the class numbers of a released checkpoint, one a line.
+        top: How many classes to name.
+        segments: T, frames per clip; by default as in training.
+        clips: Clips per video; by default as the model says.
+        crops: Crops per clip, 1, 3, 5 or 10; by default as the model says.
+        timeout: How long fetching and decoding one video may take, in seconds.
+        progress: Called with the number of videos that are done and of all; first with those of before.
+
+    Raises:
+        SettingsError: If Ray is not installed, ``out`` holds something else, or a number is out of range.
+        ManifestError: If a list cannot be read.
+        VideoError: If there are no videos.
+        ModelError: If the model cannot be read, here or by a worker.
+    """
+    check_ray()
+    check_top(top)
+    if not timeout > 0:
+        raise SettingsError(f"`timeout` {timeout:g}; it must be above 0 seconds; correct it")
+    model, base = Path(model), Path.cwd()
+    config = load_any(model, names=() if classes is None else read_names(Path(classes))).config
+    listed = list_videos([videos] if isinstance(videos, str | PathLike) else videos)
+    protocol = choose_protocol(config, segments=segments, clips=clips, crops=crops)
+    scoring = _Scoring(model, config.classes, protocol, top, timeout)
+    if not (Path(out) / FINISHED).exists():
+        _check_cluster()
+    job = JobFolder(Path(out), listed, _about(scoring, listed, base))
+    parts = job.missing()
+    done = len(listed) - sum(len(job.videos_of(part)) for part in parts)
+    progress(done, len(listed))
+    if parts:
+        rows = [{"part": part, "videos": json.dumps(job.videos_of(part))} for part in parts]
+        for part, records in _map_on_ray(scoring, base, rows):
+            job.write(part, records)
+            done += len(job.videos_of(part))
+            progress(done, len(listed))
+    job.finish()
+    with job.finished.open(encoding="utf-8") as lines:
+        return RayJob(job.finished, len(listed), sum(json.loads(line)["error"] is not None for line in lines))
+
+
+def list_videos(sources: Iterable[str | PathLike[str]]) -> list[str]:
     """The videos meant by files, folders, addresses, and lists of these; one that is named twice comes once.
 
     Args:
@@ -69,7 +141,8 @@ def list_videos(sources: Sequence[str]) -> list[str]:
         VideoError: If there are no videos.
     """
     found: dict[str, None] = {}
-    for source in sources:
+    named = [fspath(source) for source in sources]
+    for source in named:
         path = Path(source)
         if is_address(source):
             found[source] = None
@@ -77,8 +150,10 @@ def list_videos(sources: Sequence[str]) -> list[str]:
             found.update((line if is_address(line) else str(path.parent / line), None) for line in _lines(path))
         else:
             found.update((str(video), None) for video in collect_videos([path]))
+    if not named:
+        raise VideoError("no video named; name files, folders, addresses or lists of them")
     if not found:
-        raise VideoError(f"{', '.join(sources)}: no video in it; name files, folders, addresses or lists of them")
+        raise VideoError(f"{', '.join(named)}: no video in it; name files, folders, addresses or lists of them")
     for address in {video.partition("://")[0]: video for video in found if is_address(video)}.values():
         check_address(address)
     return list(found)
@@ -101,44 +176,6 @@ def _lines(path: Path) -> Iterator[str]:
         yield video
 
 
-def score_on_ray(
-    scoring: Scoring, videos: Sequence[str], out: Path, *, on_videos: Callable[[int], None] = lambda _: None
-) -> Path:
-    """Score videos on the Ray cluster at RAY_ADDRESS, or on this machine if there is none.
-
-    A job that was stopped goes on, given the same again: parts of the list that are in ``out`` are left alone.
-
-    Args:
-        scoring: How.
-        videos: Paths or addresses, each once, as ``list_videos`` gives them. Relative paths start at this process's
-            folder. Files lie under the same path on every machine.
-        out: The job's folder. Only this process writes in it.
-        on_videos: Called with how many more videos are done; first with those of before.
-
-    Returns:
-        The file of all records, a line of JSON for each video, in order, as ``predict --json`` prints them.
-
-    Raises:
-        SettingsError: If Ray is not installed, ``out`` holds something else, or a number is out of range.
-        ModelError: If a worker cannot read the model.
-    """
-    check_ray()
-    check_top(scoring.top)
-    base = Path.cwd()
-    if not (out / FINISHED).exists():
-        _check_cluster()
-    job = JobFolder(out, videos, _about(scoring, videos, base))
-    parts = job.missing()
-    on_videos(len(videos) - sum(len(job.videos_of(part)) for part in parts))
-    if parts:
-        rows = [{"part": part, "videos": json.dumps(job.videos_of(part))} for part in parts]
-        for part, records in _map_on_ray(scoring, base, rows):
-            job.write(part, records)
-            on_videos(len(job.videos_of(part)))
-    job.finish()
-    return job.finished
-
-
 def check_ray() -> None:
     """Raise SettingsError unless Ray Data is installed."""
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # a cluster started here tells nobody that it was
@@ -146,7 +183,7 @@ def check_ray() -> None:
         import ray.data  # noqa: F401
     except ImportError as error:
         raise SettingsError(
-            f"--engine ray: Ray Data cannot be imported ({error}); pip install 'gateshift[cluster]', or leave it out"
+            f"`engine=ray`: Ray Data cannot be imported ({error}); pip install 'gateshift[cluster]', or leave it out"
         ) from None
 
 
@@ -176,7 +213,7 @@ def _no_cluster(address: str, error: Exception) -> SettingsError:
     )
 
 
-def _map_on_ray(scoring: Scoring, base: Path, rows: Sequence[dict[str, Any]]) -> Iterator[tuple[int, str]]:
+def _map_on_ray(scoring: _Scoring, base: Path, rows: Sequence[dict[str, Any]]) -> Iterator[tuple[int, str]]:
     """The numbers and records of parts, as they are done."""
     import ray
 
@@ -218,27 +255,34 @@ def _shares(nodes: Sequence[dict[str, float]]) -> tuple[int, int, int]:
 class _Scorer:
     """What a worker does: a row with a part of the list in, its records out."""
 
-    def __init__(self, scoring: Scoring, base: Path, cpus: int) -> None:
+    def __init__(self, scoring: _Scoring, base: Path, cpus: int) -> None:
         self._scoring = scoring
         self._base = base
         self._cpus = cpus
 
     @cached_property
-    def _model(self) -> VideoClassifier | ExportedModel:
-        scoring = self._scoring
-        return put_on_device(load_any(self._base / scoring.model, names=scoring.names, threads=self._cpus))
+    def _scorer(self) -> VideoScorer:
+        scoring, protocol = self._scoring, self._scoring.protocol
+        model = put_on_device(load_any(self._base / scoring.model, names=scoring.names, threads=self._cpus))
+        return VideoScorer(
+            model,
+            top=scoring.top,
+            segments=protocol.num_segments,
+            clips=protocol.num_clips,
+            crops=protocol.num_crops,
+        )
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         try:
-            model = self._model
+            scorer = self._scorer
         except ModelError as error:  # raised here, it would reach the user as a page of Ray's
             return {"part": row["part"], "records": "", "failure": str(error)}
-        predictions = self._predict(model, json.loads(row["videos"]))
+        predictions = self._predict(scorer, json.loads(row["videos"]))
         records = "".join(json.dumps(prediction.to_dict()) + "\n" for prediction in predictions)
         return {"part": row["part"], "records": records, "failure": ""}
 
-    def _predict(self, model: VideoClassifier | ExportedModel, videos: Sequence[str]) -> list[Prediction]:
-        scoring, config = self._scoring, model.config
+    def _predict(self, scorer: VideoScorer, videos: Sequence[str]) -> list[Prediction]:
+        scoring, config = self._scoring, scorer.config
         found: dict[int, Prediction] = {}
         with TemporaryDirectory(prefix="gateshift-") as folder:
             wanted = [
@@ -255,15 +299,12 @@ class _Scorer:
             ]
             # The next video is decoded while the model is at this one.
             for number, read in read_in_subprocesses(wanted, workers=self._cpus, timeout_s=scoring.timeout_s):
-                if isinstance(read, VideoError):
-                    found[number] = unread(videos[number], config, read)
-                else:
-                    views = torch.from_numpy(read)
-                    found[number] = classify(model, views, scoring.protocol, video=videos[number], top=scoring.top)
+                views = read if isinstance(read, VideoError) else torch.from_numpy(read)
+                (found[number],) = scorer.predict([(videos[number], views)])
         return [found[number] for number in range(len(videos))]
 
 
-def _about(scoring: Scoring, videos: Sequence[str], base: Path) -> dict[str, str]:
+def _about(scoring: _Scoring, videos: Sequence[str], base: Path) -> dict[str, str]:
     """What makes two jobs the same."""
     places = [video if is_address(video) else str(base / video) for video in videos]
     weights = scoring.model.with_suffix(".bin")  # of an OpenVINO file

@@ -79,15 +79,15 @@ def _check_same(folder: Path, about: Mapping[str, str]) -> None:
     if not begun.is_file():
         # What was stopped before it was begun has left hidden files at most.
         if not folder.is_dir() or any(not path.name.startswith(".") for path in folder.iterdir()):
-            raise SettingsError(f"--out {folder}: exists, and no job was begun in it; choose another folder")
+            raise SettingsError(f"`out` {folder}: exists, and no job was begun in it; choose another folder")
         return
     try:
         there: Mapping[str, str] = json.loads(begun.read_text("utf-8"))
     except ValueError:
-        raise SettingsError(f"{begun}: is not what a job was begun with; choose another folder with --out") from None
+        raise SettingsError(f"{begun}: is not what a job was begun with; choose another folder for `out`") from None
     for name, value in about.items():
         if there.get(name) != value:
             raise SettingsError(
-                f"--out {folder}: was begun with another {name}, {there.get(name)} and not {value}; give the same "
-                "again, or choose another folder"
+                f"`out` {folder}: was begun with another {name.removeprefix('--')}, {there.get(name)} and not {value}; "
+                "give the same again, or choose another folder"
             )

@@ -1,141 +1,237 @@
-"""Say what happens in videos: one record for each, bad ones too."""
+"""Classify videos: one, or many with decoding beside the network; a bad one costs itself alone."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
-from dataclasses import dataclass
+import warnings
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from os import PathLike, fspath
 from pathlib import Path
-from typing import Any, cast
+from typing import cast, overload
 
-import torch
 from torch import Tensor
 
-from gateshift.data.clips.dataset import read_views
-from gateshift.data.clips.views import EvalProtocol
-from gateshift.data.lists.class_pairs import mirror_map
-from gateshift.data.video.files import open_video
 from gateshift.data.video.folders import FolderSearch
-from gateshift.data.video.sources import Source, is_source, name_of
-from gateshift.errors import VideoError
-from gateshift.evaluation.protocol import score_views
-from gateshift.exporting.loading import ExportedModel
-from gateshift.model.classifier import ClipClassifier
-from gateshift.model.config import ModelConfig
-from gateshift.prediction.settings import check_top
+from gateshift.data.video.live import is_live
+from gateshift.data.video.sources import is_file_address, is_web_address
+from gateshift.errors import GateShiftWarning, SettingsError, VideoError
+from gateshift.prediction.inputs import VideoInput, collect_videos, is_video_input, name_of_input
+from gateshift.prediction.scoring import AnyModel, VideoScorer
+from gateshift.prediction.scoring import Prediction as Prediction
+
+Read = tuple[str, Tensor | VideoError]  # what a video is called, and its views or why there are none
 
 
-@dataclass(frozen=True)
-class Prediction:
-    """What a model says of one video, or why it could not be read.
+@overload
+def predict_with(  # type: ignore[overload-overlap]  # bytes, arrays and files can be iterated over, and are one video
+    model: AnyModel,
+    source: VideoInput,
+    *,
+    batch_size: int = ...,
+    workers: int = ...,
+    top: int = ...,
+    segments: int | None = ...,
+    clips: int | None = ...,
+    crops: int | None = ...,
+) -> Prediction: ...
 
-    Attributes:
-        video: Its path, or what it is called.
-        top: The likeliest classes and their probabilities, likeliest first.
-        error: One line, or None.
-        unsure: Whether the likeliest class is less likely than the model asks of an answer.
-        labels: Of a model of several labels a video, the classes that are likelier than not, likeliest first; None of
-            any other.
+
+@overload
+def predict_with(
+    model: AnyModel,
+    source: Iterable[VideoInput],
+    *,
+    batch_size: int = ...,
+    workers: int = ...,
+    top: int = ...,
+    segments: int | None = ...,
+    clips: int | None = ...,
+    crops: int | None = ...,
+) -> Iterator[Prediction]: ...
+
+
+def predict_with(
+    model: AnyModel,
+    source: VideoInput | Iterable[VideoInput],
+    *,
+    batch_size: int = 1,
+    workers: int = 0,
+    top: int = 5,
+    segments: int | None = None,
+    clips: int | None = None,
+    crops: int | None = None,
+) -> Prediction | Iterator[Prediction]:
+    """Classify a video, or each of several.
+
+    A model of this library runs in its deployed form, which has its answers to rounding; it is made once for each
+    model. Several threads may predict with one model.
+
+    Args:
+        model: In eval mode.
+        source: A video, or an iterable of videos. A video is a path (a file, a folder of frames, a zip of packed
+            frames), an http or https address, bytes, a file object opened with "rb", or frames: an array or tensor
+            [T, H, W, 3], uint8 RGB or float in 0..1.
+        batch_size: Videos of one forward pass, each with all of its views.
+        workers: Threads that decode the next videos while the network runs; 0 decodes between its runs.
+        top: How many classes to name.
+        segments: T, frames per clip; by default as in training.
+        clips: Clips per video; by default as the model says.
+        crops: Crops per clip, 1, 3, 5 or 10; by default as the model says.
+
+    Returns:
+        The prediction of one video. Of several an iterator, in their order, each as soon as its batch is done; one that
+        cannot be read has its error. No more videos are held at a time than ``2 * batch_size + workers``.
+
+    Raises:
+        VideoError: If there is one video, and it cannot be read.
+        SettingsError: If a number is out of range, or ``source`` is nothing of the above.
+        ModelError: If the model is in training mode.
+
+    >>> predict_with(model, "clip.mp4").label  # doctest: +SKIP
+    'opening'
+    >>> for prediction in predict_with(model, paths, batch_size=8, workers=2):  # doctest: +SKIP
+    ...     print(prediction.video, prediction.label or prediction.error)
     """
-
-    video: str
-    top: tuple[tuple[str, float], ...] = ()
-    error: str | None = None
-    unsure: bool = False
-    labels: tuple[str, ...] | None = None
-
-    @property
-    def label(self) -> str | None:
-        """The answer: the likeliest class; None where the model is unsure, or the video shows none or is not read."""
-        return None if self.unsure or not self.top or self.labels == () else self.top[0][0]
-
-    def to_dict(self) -> dict[str, Any]:
-        """The record as it stands in JSON."""
-        top = [{"class": name, "probability": probability} for name, probability in self.top]
-        several = {} if self.labels is None else {"labels": list(self.labels)}
-        return {"video": self.video, "label": self.label, **several, "top": top, "error": self.error}
-
-
-def collect_videos(paths: Iterable[Path | str], search: FolderSearch | None = None) -> list[Path | str]:
-    """The videos meant by files, frame folders, folders of videos and addresses, in the order given.
-
-    A path that is nothing, or a folder without videos or that may not be read, stands for itself: reading it says what
-    is wrong. ``search`` keeps in mind what in the folders is no video.
-    """
-    search = FolderSearch() if search is None else search
-    videos: list[Path | str] = []
-    for path in paths:
-        found: Sequence[Path | str] = []
-        with suppress(VideoError):
-            found = search.videos(path) if os.path.isdir(path) else []  # noqa: PTH112 - Path.is_dir raises
-        videos += found or [path]
-    return videos
+    if batch_size < 1:
+        raise SettingsError(f"`batch_size` {batch_size}; it must be at least 1; raise it")
+    if workers < 0:
+        raise SettingsError(f"`workers` {workers}; give 0 (decode in this thread) or more")
+    if not is_video_input(source) and not isinstance(source, Iterable):
+        raise SettingsError(
+            f"`source` of type {type(source).__name__}; give a path, an address, bytes, a file object or frames "
+            "[T, H, W, 3], or a list of these"
+        )
+    scorer = VideoScorer(model, top=top, segments=segments, clips=clips, crops=crops)
+    if is_video_input(source):
+        return scorer.predict([(name_of_input(source), scorer.read(source))])[0]
+    return _predict_each(scorer, cast("Iterable[VideoInput]", source), batch_size, workers)
 
 
 def predict(
-    model: ClipClassifier | ExportedModel, videos: Source | Iterable[Source], protocol: EvalProtocol, *, top: int = 5
+    model: AnyModel | str | PathLike[str],
+    videos: str | PathLike[str] | Iterable[str | PathLike[str]],
+    *,
+    classes: str | PathLike[str] | None = None,
+    top: int = 5,
+    segments: int | None = None,
+    clips: int | None = None,
+    crops: int | None = None,
+    batch_size: int = 1,
+    workers: int = 0,
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Iterator[Prediction]:
-    """Classify videos, one after the other.
+    """Classify the videos of paths, folders and addresses.
+
+    What lies in a folder beside its videos is told as a :class:`GateShiftWarning`.
 
     Args:
-        model: In eval mode.
-        videos: Whatever :func:`gateshift.data.video.files.open_video` opens, one or several: video files, frame
-            folders, bytes, file objects, addresses.
-        protocol: The views of each video.
+        model: In eval mode; or the path of any model, which is loaded and put on this machine's accelerator.
+        videos: Video files, folders of frames, folders with videos at any depth, and http or https addresses; one, or
+            several.
+        classes: A file with names for the class numbers of a released checkpoint, one a line.
         top: How many classes to name.
+        segments: T, frames per clip; by default as in training.
+        clips: Clips per video; by default as the model says.
+        crops: Crops per clip, 1, 3, 5 or 10; by default as the model says.
+        batch_size: Videos of one forward pass.
+        workers: Threads that decode the next videos while the network runs; 0 decodes between its runs.
+        progress: Called with the number of predictions that were taken, and of all videos.
 
-    Yields:
-        A record for each video, in order; one that cannot be read has its error.
+    Returns:
+        An iterator over the predictions, in the order of the videos; one that cannot be read has its error.
 
     Raises:
-        SettingsError: If ``top`` is below 1.
+        VideoError: If no video is named.
+        SettingsError: If a number is out of range, or a camera or a live address is named.
+        ModelError: If the model cannot be loaded, or is in training mode.
     """
-    check_top(top)
-    config = model.config
-    several: Iterable[Source] = [videos] if is_source(videos) else cast("Iterable[Source]", videos)
-    for source in several:
-        name = name_of(source)
+    named = [videos] if isinstance(videos, str | PathLike) else list(videos)
+    check_not_live(named)
+    model = ready_model(model, classes=classes)
+    search = FolderSearch()
+    found = collect_videos([video if is_web_address(video) else Path(video) for video in named], search)
+    for note in search.notes():
+        warnings.warn(note, GateShiftWarning, stacklevel=2)
+    predictions = predict_with(
+        model, found, batch_size=batch_size, workers=workers, top=top, segments=segments, clips=clips, crops=crops
+    )
+    return _counted(predictions, len(found), progress)
+
+
+def _counted(
+    predictions: Iterator[Prediction], total: int, progress: Callable[[int, int], None]
+) -> Iterator[Prediction]:
+    progress(0, total)
+    for done, prediction in enumerate(predictions, start=1):
+        yield prediction
+        progress(done, total)
+
+
+def check_not_live(videos: Iterable[str | PathLike[str]]) -> None:
+    """Raise VideoError if there is no video, and SettingsError if one has no end, as cameras and streams have none."""
+    texts = [fspath(video) for video in videos]
+    if not texts:
+        raise VideoError("no video named; name files or folders after the model")
+    live = [text for text in texts if is_live(text) and not is_file_address(text)]
+    if live:
+        raise SettingsError(
+            f"{live[0]} is a camera or an address, and only a stream has these; take stream_video, or `stream=True` on "
+            "the command line"
+        )
+
+
+def ready_model(model: AnyModel | str | PathLike[str], *, classes: str | PathLike[str] | None = None) -> AnyModel:
+    """A model as it is; or of a path, loaded and on this machine's accelerator.
+
+    Raises:
+        ModelError: If it cannot be read, or there are not as many names as classes.
+    """
+    if not isinstance(model, str | PathLike):
+        return model
+    from gateshift.data.lists.manifest import read_names
+    from gateshift.devices import put_on_device
+    from gateshift.exporting.loading import load_any
+
+    names = () if classes is None else read_names(Path(classes))
+    return put_on_device(load_any(Path(model), names=names))
+
+
+def _predict_each(
+    scorer: VideoScorer, videos: Iterable[VideoInput], batch_size: int, workers: int
+) -> Iterator[Prediction]:
+    batch: list[Read] = []
+    for read in _read_each(scorer, videos, workers, ahead=batch_size + workers):
+        batch.append(read)
+        if len(batch) == batch_size:
+            yield from scorer.predict(batch)
+            batch = []
+    yield from scorer.predict(batch)
+
+
+def _read_each(scorer: VideoScorer, videos: Iterable[VideoInput], workers: int, *, ahead: int) -> Iterator[Read]:
+    """The views of videos, in order; with workers, of up to ``ahead`` before they are asked for."""
+
+    def read(video: VideoInput) -> Read:
+        if not is_video_input(video):
+            error = VideoError(f"a video of type {type(video).__name__}; give a path, bytes, or frames [T, H, W, 3]")
+            return str(video), error
         try:
-            with open_video(source, square_pixels=config.square_pixels) as video:
-                views = read_views(video, protocol, size_px=config.size_px, resize_px=config.resize_px)
+            return name_of_input(video), scorer.read(video)
         except VideoError as error:
-            yield unread(name, config, error)
-            continue
-        yield classify(model, views, protocol, video=name, top=top)
+            return name_of_input(video), error
 
-
-def unread(video: str, config: ModelConfig, error: VideoError) -> Prediction:
-    """The record of a video that could not be read."""
-    return Prediction(video, error=str(error), labels=() if config.multi_label else None)
-
-
-@torch.inference_mode()
-def classify(
-    model: ClipClassifier | ExportedModel, views: Tensor, protocol: EvalProtocol, *, video: str, top: int
-) -> Prediction:
-    """The record of one video.
-
-    Args:
-        model: In eval mode.
-        views: uint8 [V, T, 3, size_px, size_px], as :func:`gateshift.data.clips.dataset.read_views` gives them.
-        protocol: Of these views.
-        video: What the record calls it.
-        top: How many classes, at least 1; no more than there are.
-    """
-    config = model.config
-    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-    swap = mirror_map(config.classes, config.mirror_pairs).to(device)
-    logits = score_views(model, views.unsqueeze(0).to(device), protocol, swap)[0]  # [K]
-    probabilities = config.probabilities(logits)
-    likeliest = config.likeliest(probabilities, top)
-    unsure = config.abstain_below is not None and likeliest[0][1] < config.abstain_below
-    return Prediction(video, likeliest, unsure=unsure, labels=found_labels(config, probabilities))
-
-
-def found_labels(config: ModelConfig, probabilities: Tensor) -> tuple[str, ...] | None:
-    """The classes that are likelier than not, likeliest first, of probabilities [K]; None of a model of one label."""
-    if not config.multi_label:
-        return None
-    order = probabilities.argsort(descending=True).tolist()
-    return tuple(config.classes[index] for index in order if probabilities[index] > 0.5)
+    if workers == 0:
+        yield from map(read, videos)
+        return
+    waiting: deque[Future[Read]] = deque()
+    pool = ThreadPoolExecutor(workers, thread_name_prefix="gateshift-decoder")
+    try:
+        for video in videos:
+            if len(waiting) == ahead:
+                yield waiting.popleft().result()
+            waiting.append(pool.submit(read, video))
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)

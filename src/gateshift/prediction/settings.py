@@ -1,11 +1,7 @@
-"""What ``gateshift predict`` can be told. The text under a field is its ``--help``.
-
-This module imports nothing heavy, so that ``gateshift --help`` is quick.
-"""
+"""The options of ``predict``; the text under a field is its ``--help``. Nothing heavy is imported here."""
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, Literal
@@ -17,22 +13,16 @@ from gateshift.errors import SettingsError
 _TIMEOUT_S = 300.0
 
 
-def check_top(top: int) -> None:
-    """Raise SettingsError unless at least one class is to be named."""
-    if top < 1:
-        raise SettingsError(f"--top {top}; name at least 1 class")
-
-
 @dataclass(frozen=True)
 class StreamOptions:
-    """What happens when: in a stream, or in a long recording."""
+    """What happens when: in a live stream, or in a long recording."""
 
     stream: bool = False
-    """Say what happens while it happens, in one camera (/dev/video0), address (rtsp://, http://) or file. A file gives
-    every frame; of a camera or an address, frames that there is no time for are dropped and counted."""
+    """Classify a live stream: one camera (/dev/video0), address (rtsp://, http://) or file. A file gives every frame;
+    of a camera or an address, frames for which there is no time are dropped and counted."""
     exact: bool = False
-    """Stream every frame's answer, which is that in the whole recording as one clip, a fixed number of frames late; at
-    once with a model trained with --causal. Without it, windows are streamed."""
+    """With --stream, answer every frame as in the whole recording as one clip, a fixed number of frames late; at once
+    with a model trained with --causal. Without it, windows are classified."""
     timeline: Annotated[Path | None, arg(metavar="FILE")] = None
     """Write what happens when in one long video file: .json, .csv, or subtitles as .srt or .vtt."""
     window: Annotated[float, arg(metavar="SECONDS")] = 2.0
@@ -40,41 +30,29 @@ class StreamOptions:
     hop: Annotated[float, arg(metavar="SECONDS")] = 0.5
     """Time from one window to the next."""
     smooth: int = 1
-    """Take the mean of so many answers: the last ones of a stream, an odd number around each in a timeline."""
+    """Average this many answers: the last ones of a stream, an odd number around each in a timeline."""
     enter: float = 0.5
     """A class begins when its probability reaches this; before, nothing happens."""
     leave: float = 0.4
-    """It ends when its probability falls below this."""
+    """A class ends when its probability falls below this."""
     fps: float | None = None
     """Frames a second of a source that does not say, such as a folder of images."""
     overwrite: bool = False
     """Replace the timeline if there is one."""
 
     def check(self) -> None:
-        """Raise SettingsError if these contradict each other, or are out of range."""
+        """Raise SettingsError if these contradict each other."""
         if self.stream and self.timeline is not None:
-            raise SettingsError("--stream and --timeline were both given; a timeline is of a file; leave one out")
+            raise SettingsError(
+                "`stream=True` and `timeline` exclude each other; a timeline is of a file; leave one out"
+            )
         if self.exact and not self.stream:
-            raise SettingsError("--exact was given without --stream; it is a kind of stream; add --stream")
+            raise SettingsError("`exact=True` was given without `stream=True`; it is a kind of stream; add that")
         given = [option.name for option in fields(self) if getattr(self, option.name) != option.default]
         if given and not self.stream and self.timeline is None:
             raise SettingsError(
-                f"--{given[0]} was given without --stream or --timeline; add one of them, or leave it out"
+                f"`{given[0]}` was given without `stream=True` or `timeline`; add one of them, or leave it out"
             )
-        for name, value in (("window", self.window), ("hop", self.hop), ("fps", self.fps)):
-            if value is not None and not 0 < value < math.inf:
-                raise SettingsError(f"--{name} {value}; it is above 0; correct it")
-
-    def frames_in(self, duration_s: float, rate: float | None) -> int:
-        """How many frames a time is, at least 1, at a rate or that of --fps.
-
-        Raises:
-            SettingsError: If there is neither.
-        """
-        rate = self.fps or rate
-        if rate is None:
-            raise SettingsError("the source does not say how many frames a second it gives; give --fps, such as 25")
-        return max(round(duration_s * rate), 1)
 
 
 @dataclass(frozen=True)
@@ -82,35 +60,31 @@ class ClusterOptions:
     """Very many videos: on all cores and GPUs of this machine, or of a cluster."""
 
     engine: Literal["here", "ray"] = "here"
-    """Where videos are scored: here one after the other; or by Ray on all cores and GPUs, or on the cluster at
-    RAY_ADDRESS. Given again, a job that was stopped goes on. With Ray, VIDEO may also be a list (a .txt with a video a
-    line, a .csv with a column path) or an address (s3://, http://, file:// and others of fsspec)."""
+    """Where videos are classified: here, or by Ray on all cores and GPUs, or on the cluster at RAY_ADDRESS. A job that
+    was stopped goes on, given the same again. With Ray, VIDEO may also be a list (a .txt with a video a line, a .csv
+    with a column path) or an address (s3://, http://, file:// and others of fsspec)."""
     out: Annotated[Path | None, arg(metavar="FOLDER")] = None
-    """The job's folder, with Ray: what is done, and in the end predictions.jsonl, with the records of --json."""
+    """With Ray, the job's folder: what is done, and in the end predictions.jsonl, with the records of --json."""
     timeout: Annotated[float, arg(metavar="SECONDS")] = _TIMEOUT_S
-    """How long fetching and decoding one video may take, with Ray."""
+    """With Ray, how long fetching and decoding one video may take."""
 
     def check(self) -> None:
-        """Raise SettingsError if these contradict each other, or are out of range."""
+        """Raise SettingsError if these contradict each other."""
         if self.engine == "ray" and self.out is None:
-            raise SettingsError(
-                "--engine ray was given without --out; it needs a folder for the records; add --out FOLDER"
-            )
+            raise SettingsError("`engine=ray` was given without `out`; it needs a folder for the records; add that")
         if self.engine == "here" and self.out is not None:
-            raise SettingsError(f"--out {self.out} was given without --engine ray; add it, or use --json > FILE")
+            raise SettingsError(f"`out` {self.out} was given without `engine=ray`; add it, or use `json=True` > FILE")
         if self.engine == "here" and self.timeout != _TIMEOUT_S:
-            raise SettingsError(f"--timeout {self.timeout:g} was given without --engine ray; leave it out")
-        if not self.timeout > 0:
-            raise SettingsError(f"--timeout {self.timeout:g}; it is above 0 seconds; correct it")
+            raise SettingsError(f"`timeout` {self.timeout:g} was given without `engine=ray`; leave it out")
 
 
 @dataclass(frozen=True)
 class PredictSettings:
-    """Say what happens in videos, with a saved model.
+    """Classify videos.
 
-    Prints a table, or with --json one JSON record a line: {"video", "label", "top": [{"class", "probability"}],
-    "error"}, where "label" is null if the model is unsure; with --stream also "start_s", "end_s", "start_frame" and
-    "end_frame", and "label" is null while nothing happens.
+    Prints a table, or with --json one JSON record a line, as soon as it is known: {"video", "label", "top": [{"class",
+    "probability"}], "error"}, where "label" is null if the model is unsure; with --stream also "start_s", "end_s",
+    "start_frame" and "end_frame", and "label" is null while nothing happens.
     A video that cannot be read gets a record with its error, and the exit code is then 2.
     """
 
@@ -126,31 +100,34 @@ class PredictSettings:
     json: bool = False
     """Print JSON records instead of a table."""
     segments: int | None = None
-    """Frames of a clip; by default as in training. Released checkpoints do not say: give it."""
+    """Frames per clip; by default as in training. Released checkpoints do not say: give it."""
     clips: int | None = None
-    """Clips of each video; by default as the model says. A window is one clip."""
+    """Clips per video; by default as the model says. A window is one clip."""
     crops: int | None = None
-    """Crops of each clip: 1, 3, 5 or 10; by default as the model says. A window has one."""
+    """Crops per clip: 1, 3, 5 or 10; by default as the model says. A window has one."""
+    batch_size: int = 1
+    """Videos of one forward pass, each with all of its clips and crops."""
+    workers: int = 0
+    """Threads that decode the next videos while the network runs; 0 decodes between its runs."""
     live: StreamOptions = field(default_factory=StreamOptions)
     cluster: ClusterOptions = field(default_factory=ClusterOptions)
 
     def check(self) -> None:
-        """Raise SettingsError if options contradict each other, or are out of range."""
-        check_top(self.top)
+        """Raise SettingsError if options contradict each other."""
         self.live.check()
         self.cluster.check()
         if self.cluster.engine == "ray":
             given_too = {"stream": self.live.stream, "timeline": self.live.timeline is not None, "json": self.json}
             for name in (name for name, is_given in given_too.items() if is_given):
-                raise SettingsError(f"--{name} was given with --engine ray, which writes JSON to --out; leave one out")
+                raise SettingsError(f"`{name}` was given with `engine=ray`, which writes JSON to `out`; leave one out")
         if not self.live.stream and self.live.timeline is None:
             return
         if len(self.videos) != 1:
             raise SettingsError(
-                f"{len(self.videos)} videos were named; --stream and --timeline take one; run it for each"
+                f"{len(self.videos)} videos were named; `stream=True` and `timeline` take one; run it for each"
             )
         given = {"clips": self.clips, "crops": self.crops, "segments": self.segments if self.live.exact else None}
         for name, value in given.items():
             if value is not None:
                 kind = "an exact stream has no clips" if name == "segments" else "a window is one clip with one crop"
-                raise SettingsError(f"--{name} {value} was given, but {kind}; leave it out")
+                raise SettingsError(f"`{name}` {value} was given, but {kind}; leave it out")

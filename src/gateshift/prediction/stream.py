@@ -1,10 +1,9 @@
-"""Say what happens while it happens: a model on frames that come one by one."""
+"""Classify a live stream: a model on frames that come one by one."""
 
 from __future__ import annotations
 
-import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,12 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gateshift.data.clips.views import crop_frame
-from gateshift.data.video.live import LiveFrame
 from gateshift.errors import ModelError, SettingsError
 from gateshift.evaluation.protocol import choose_protocol
-from gateshift.exporting.loading import ExportedModel
 from gateshift.model.classifier import ClipClassifier
 from gateshift.model.streaming.network import ExactStream, FrameFeatures
+from gateshift.prediction.scoring import AnyModel, device_of
 from gateshift.prediction.windows import Smoothing, Thresholds, Windows, stack_clips
 
 Frames = NDArray[np.uint8] | Iterable[NDArray[np.uint8]]
@@ -33,12 +31,16 @@ class Answer:
         end: The frame after its last one.
         probabilities: Of the classes [K], smoothed.
         label: The class that happens; None is nothing.
+        start_s: When it begins, in seconds on the source's clock; None where nothing says.
+        end_s: When it ends.
     """
 
     start: int
     end: int
     probabilities: Tensor
     label: str | None
+    start_s: float | None = None
+    end_s: float | None = None
 
 
 class Stream:
@@ -68,7 +70,7 @@ class Stream:
 
     def __init__(
         self,
-        model: ClipClassifier | ExportedModel,
+        model: AnyModel,
         *,
         exact: bool = False,
         window: int = 64,
@@ -83,7 +85,7 @@ class Stream:
         if isinstance(model, ClipClassifier) and model.training:
             raise ModelError("the model is in training mode, where answers are random; call model.eval()")
         self._model = model
-        self._device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+        self._device = device_of(model)
         self._smoothing, self._thresholds = Smoothing(smooth), Thresholds(enter, leave)
         self._state: int | None = None
         self._next = 0  # number of the next frame
@@ -114,7 +116,9 @@ class Stream:
             SettingsError: If frames of that number have come already.
         """
         if number is not None and number < self._next:
-            raise SettingsError(f"frame {number} after frame {self._next - 1}; frames come in order; number them so")
+            raise SettingsError(
+                f"`number` {number} after frame {self._next - 1}; frames must come in order; number them so"
+            )
         single = isinstance(frames, np.ndarray) and frames.ndim == 3
         pixels: Iterable[NDArray[np.uint8]] = (frames,) if single else frames  # type: ignore[assignment]
         if self._exact is not None:
@@ -175,63 +179,3 @@ class Stream:
         self._state = self._thresholds.next_state(self._state, probabilities)
         label = None if self._state is None else self._model.config.classes[self._state]
         return Answer(place.start, place.stop, probabilities, label)
-
-
-@dataclass
-class StreamReport:
-    """How a stream went.
-
-    Attributes:
-        frames: How many were looked at.
-        answers: How many were given.
-        dropped: Frames that the source gave and nobody had time for.
-        duration_s: From the first frame to the last answer.
-        latency_s: From the coming of a frame to the answer that it was the last one of: their sum.
-        max_latency_s: The longest.
-    """
-
-    frames: int = 0
-    answers: int = 0
-    dropped: int = 0
-    duration_s: float = 0.0
-    latency_s: float = 0.0
-    max_latency_s: float = 0.0
-
-    def __str__(self) -> str:
-        rate = self.frames / self.duration_s if self.duration_s else 0.0
-        mean_ms = 1e3 * self.latency_s / self.answers if self.answers else 0.0
-        return (
-            f"{self.frames} frames in {self.duration_s:.1f} s ({rate:.1f} fps), {self.dropped} dropped; "
-            f"{self.answers} answers, latency {mean_ms:.0f} ms, at most {1e3 * self.max_latency_s:.0f} ms"
-        )
-
-
-def run_stream(
-    stream: Stream, source: Iterable[list[LiveFrame]], report: StreamReport, *, newest: bool
-) -> Iterator[Answer]:
-    """Push what a source gives through a stream.
-
-    Args:
-        stream: New.
-        source: Gives frames in lists, those of a list following each other.
-        report: Counts what is done; ``dropped`` is for the caller to fill in.
-        newest: Of several windows that are due, classify the last one alone, so that the stream keeps up.
-
-    Yields:
-        The answers.
-    """
-    started: float | None = None
-    for frames in source:
-        started = frames[0].arrived_s if started is None else started
-        answers = stream.push((frame.read() for frame in frames), number=frames[0].number, newest=newest)
-        now = time.perf_counter()
-        report.frames += len(frames)
-        report.duration_s = now - started
-        if answers:
-            report.answers += len(answers)
-            report.latency_s += (now - frames[-1].arrived_s) * len(answers)
-            report.max_latency_s = max(report.max_latency_s, now - frames[-1].arrived_s)
-        yield from answers
-    last = stream.finish()
-    report.answers += len(last)
-    yield from last

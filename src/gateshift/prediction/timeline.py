@@ -1,14 +1,12 @@
-"""What happens when in a long recording: windows scored in one pass over the file, merged into segments."""
+"""What happens when in a long recording: windows scored in one pass over the file, merged into events."""
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass
-from itertools import pairwise
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from itertools import islice, pairwise
+from os import PathLike
 from pathlib import Path
 
 import torch
@@ -16,53 +14,103 @@ from torch import Tensor
 
 from gateshift.data.clips.views import crop_frame
 from gateshift.data.video.files import Video, VideoFile, open_video
+from gateshift.data.video.sources import Source, name_of
 from gateshift.errors import SettingsError, VideoError
-from gateshift.exporting.loading import ExportedModel
-from gateshift.files import write_text
-from gateshift.model.classifier import ClipClassifier
-from gateshift.prediction.windows import Thresholds, Windows, stack_clips
+from gateshift.evaluation.protocol import choose_protocol
+from gateshift.files import check_writable
+from gateshift.prediction.predict import check_not_live, ready_model
+from gateshift.prediction.scoring import AnyModel, device_of, fast_form
+from gateshift.prediction.timeline_files import TIMELINE_SUFFIXES, write_timeline
+from gateshift.prediction.timeline_files import Event as Event
+from gateshift.prediction.windows import Thresholds, Windows, check_positive, frames_in, stack_clips
 
-TIMELINE_SUFFIXES = (".json", ".csv", ".srt", ".vtt")
 
+def find_events(
+    model: AnyModel | str | PathLike[str],
+    video: Source,
+    *,
+    classes: str | PathLike[str] | None = None,
+    segments: int | None = None,
+    window: float = 2.0,
+    hop: float = 0.5,
+    smooth: int = 1,
+    enter: float = 0.5,
+    leave: float = 0.4,
+    fps: float | None = None,
+    out: str | PathLike[str] | None = None,
+    overwrite: bool = False,
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
+) -> list[Event]:
+    """What happens when in a recording: windows of it are classified, and neighbors of one class become an event.
 
-@dataclass(frozen=True)
-class Event:
-    """A stretch of a recording in which one class happens.
+    Args:
+        model: In eval mode; or the path of any model.
+        video: A video file, as a path, an http or https address, bytes or a file object opened with "rb".
+        classes: A file with names for the class numbers of a released checkpoint, one a line.
+        segments: T, frames of a window that are classified; by default as in training.
+        window: Length of a window, in seconds.
+        hop: Time from one window to the next, in seconds.
+        smooth: Each answer is the mean of this many around it; odd, so that nothing is moved in time.
+        enter: A class begins when its probability reaches this, in 0..1.
+        leave: It ends when its probability falls below this, in 0..1.
+        fps: Frames a second, where they are not those that the file says; window and hop are counted in frames.
+        out: A file to write: .json, .csv, or subtitles as .srt or .vtt.
+        overwrite: Replace ``out`` if it is there.
+        progress: Called with the number of windows that are done and of all.
 
-    Attributes:
-        start_s: When it begins, in seconds on the recording's clock.
-        end_s: When it ends.
-        label: The class.
-        score: Mean probability of the class in it.
+    Returns:
+        The events by their start, in seconds on the recording's clock.
+
+    Raises:
+        VideoError: If the video cannot be read, or has no clock, as images have none.
+        SettingsError: If a number is out of range, or ``out`` cannot be written.
+        ModelError: If the model cannot be loaded, or is in training mode.
     """
+    thresholds = Thresholds(enter, leave)
+    _check_odd(smooth)
+    check_positive("fps", fps)
+    if isinstance(video, str):
+        check_not_live([video])
+    if out is not None:
+        check_writable("`out`", Path(out), overwrite=overwrite, suffixes=TIMELINE_SUFFIXES)
+    model = fast_form(ready_model(model, classes=classes))
+    config = model.config
+    num_segments = choose_protocol(config, segments=segments).num_segments
+    with closing(open_recording(video, square_pixels=config.square_pixels)) as recording:
+        rate = fps or recording.rate
+        windows = Windows(frames_in("window", window, rate), frames_in("hop", hop, rate), num_segments)
+        found = score_windows(model, recording, windows, progress=progress)
+        spans, times_s = windows.covering(recording.num_frames), recording.ends_s()
+    apart = config.multi_label
+    events = merge_windows(found, spans, times_s, config.classes, thresholds=thresholds, smooth=smooth, apart=apart)
+    if out is not None:
+        write_timeline(events, out, video=name_of(video))
+    return events
 
-    start_s: float
-    end_s: float
-    label: str
-    score: float
 
-
-def open_recording(path: Path | str, *, square_pixels: bool = False) -> VideoFile:
-    """Open a video file, or one at an address, for a timeline.
+def open_recording(source: Source, *, square_pixels: bool = False) -> VideoFile:
+    """Open a video file for a timeline.
 
     Raises:
         VideoError: If it cannot be opened, or has no clock, as images have none.
     """
-    video = open_video(path, square_pixels=square_pixels)
+    video = open_video(source, square_pixels=square_pixels)
     if not isinstance(video, VideoFile):
         video.close()
-        raise VideoError(f"{path}: images have no clock, which a timeline needs; give the video that they came from")
+        raise VideoError(
+            f"{name_of(source)}: images have no clock, which a timeline needs; give the video that they came from"
+        )
     return video
 
 
 @torch.inference_mode()
 def score_windows(
-    model: ClipClassifier | ExportedModel,
+    model: AnyModel,
     video: Video,
     windows: Windows,
     *,
     batch_size: int = 4,
-    on_window: Callable[[int], None] = lambda _: None,
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Tensor:
     """Classify the windows that cover a video; each frame is decoded once, and few are in memory at a time.
 
@@ -71,7 +119,7 @@ def score_windows(
         video: Open.
         windows: Their size and hop.
         batch_size: Windows of one forward pass.
-        on_window: Called with the number of windows of each finished pass.
+        progress: Called with the number of windows that are done and of all.
 
     Returns:
         Probabilities [windows, K], of ``windows.covering(video.num_frames)``.
@@ -79,12 +127,13 @@ def score_windows(
     Raises:
         VideoError: If a frame cannot be decoded.
     """
-    device = next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+    device, total, done = device_of(model), len(windows.covering(video.num_frames)), 0
     found = []
     clips = _clips(video, windows, size_px=model.config.size_px, resize_px=model.config.resize_px)
     for batch in _batches(clips, batch_size):
         found.append(model.config.probabilities(model(stack_clips(batch).to(device))).cpu())
-        on_window(len(batch))
+        done += len(batch)
+        progress(done, total)
     return torch.cat(found)
 
 
@@ -99,18 +148,12 @@ def _clips(video: Video, windows: Windows, *, size_px: int, resize_px: int | Non
         yield [kept[number] for number in numbers]
 
 
-def _batches(clips: Iterable[list[Tensor]], size: int) -> Iterator[list[list[Tensor]]]:
-    batch: list[list[Tensor]] = []
-    for clip in clips:
-        batch.append(clip)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
+def _batches(clips: Iterator[list[Tensor]], size: int) -> Iterator[list[list[Tensor]]]:
+    while batch := list(islice(clips, size)):
         yield batch
 
 
-def find_events(
+def merge_windows(
     probabilities: Tensor,
     windows: Sequence[range],
     times_s: Sequence[float],
@@ -120,7 +163,7 @@ def find_events(
     smooth: int = 1,
     apart: bool = False,
 ) -> list[Event]:
-    """Merge the answers of windows into segments; where nothing happens there is none.
+    """Merge the answers of windows into events; where nothing happens there is none.
 
     A window speaks for the time that is nearer to its middle than to that of the others.
 
@@ -131,10 +174,10 @@ def find_events(
         classes: Class names.
         thresholds: When a class begins and ends.
         smooth: Each answer is replaced by the mean of this many around it; odd, so that nothing is moved in time.
-        apart: Whether each class begins and ends for itself, so that segments of several can overlap.
+        apart: Whether each class begins and ends for itself, so that events of several can overlap.
 
     Returns:
-        Segments by their start.
+        Events by their start.
 
     Raises:
         SettingsError: If ``smooth`` is even, or below 1.
@@ -178,70 +221,13 @@ def smooth_over_time(probabilities: Tensor, size: int) -> Tensor:
     >>> smooth_over_time(torch.tensor([[0.0], [3.0], [0.0]]), 3).flatten().tolist()
     [1.5, 1.0, 1.5]
     """
-    if size < 1 or size % 2 == 0:
-        raise SettingsError(f"smoothing over {size} windows; a timeline takes an odd number; try --smooth 3")
+    _check_odd(size)
     reach = size // 2
     around = (probabilities[max(i - reach, 0) : i + reach + 1] for i in range(len(probabilities)))
     return torch.stack([part.mean(0) for part in around])
 
 
-def write_timeline(segments: Sequence[Event], path: Path, *, video: Path | str) -> None:
-    """Write segments as .json, .csv, .srt or .vtt; the file appears when it is whole.
-
-    Args:
-        segments: In order of time.
-        path: Its suffix says the format.
-        video: What they are of, told in the JSON.
-    """
-    write_text(path, _FORMATS[path.suffix](segments, video), errors="backslashreplace")
-
-
-def _json_text(segments: Sequence[Event], video: Path | str) -> str:
-    record = {"video": str(video), "segments": [asdict(segment) for segment in segments]}
-    return json.dumps(record, indent=2, ensure_ascii=False) + "\n"
-
-
-def _csv_text(segments: Sequence[Event], _: Path | str) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("start_s", "end_s", "label", "score"))
-    writer.writerows((f"{s.start_s:.3f}", f"{s.end_s:.3f}", s.label, f"{s.score:.4f}") for s in segments)
-    return text.getvalue()
-
-
-def _srt_text(segments: Sequence[Event], _: Path | str) -> str:
-    cues = (
-        f"{number}\n{_clock(s.start_s, ',')} --> {_clock(s.end_s, ',')}\n{s.label} ({s.score:.2f})\n"
-        for number, s in enumerate(segments, start=1)
-    )
-    return "\n".join(cues)
-
-
-def _vtt_text(segments: Sequence[Event], _: Path | str) -> str:
-    cues = (
-        f"{_clock(s.start_s, '.')} --> {_clock(s.end_s, '.')}\n{_escaped(s.label)} ({s.score:.2f})\n" for s in segments
-    )
-    return "\n".join(("WEBVTT\n", *cues))
-
-
-def _escaped(text: str) -> str:
-    """A name as the text of a cue, in which these letters begin tags."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-
-
-def _clock(time_s: float, point: str) -> str:
-    """Hours, minutes, seconds and thousandths.
-
-    >>> _clock(3725.5, ",")
-    '01:02:05,500'
-    """
-    seconds, thousandths = divmod(round(time_s * 1000), 1000)
-    return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}{point}{thousandths:03}"
-
-
-_FORMATS: dict[str, Callable[[Sequence[Event], Path | str], str]] = {
-    ".json": _json_text,
-    ".csv": _csv_text,
-    ".srt": _srt_text,
-    ".vtt": _vtt_text,
-}
+def _check_odd(smooth: int) -> None:
+    """Raise SettingsError unless the mean of so many answers lies where the middle one does."""
+    if smooth < 1 or smooth % 2 == 0:
+        raise SettingsError(f"`smooth` {smooth}; a timeline takes an odd number; try `smooth=3`")

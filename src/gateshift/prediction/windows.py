@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,7 +32,7 @@ class Windows:
     def __post_init__(self) -> None:
         for name, value in (("window", self.size), ("hop", self.hop), ("segments", self.num_segments)):
             if value < 1:
-                raise SettingsError(f"{name} of {value} frames; it has at least 1; raise it")
+                raise SettingsError(f"`{name}` of {value} frames; it must have at least 1; raise it")
 
     @cached_property
     def offsets(self) -> tuple[int, ...]:
@@ -64,6 +65,29 @@ class Windows:
         return windows
 
 
+def frames_in(name: str, duration_s: float, rate: float | None) -> int:
+    """How many frames a duration is, at least 1.
+
+    Args:
+        name: What the duration is called.
+        duration_s: In seconds, above 0.
+        rate: Frames a second, if anything says.
+
+    Raises:
+        SettingsError: If the duration is out of range, or nothing says the rate.
+    """
+    check_positive(name, duration_s)
+    if rate is None:
+        raise SettingsError("the source does not say how many frames a second it gives; give `fps`, such as 25")
+    return max(round(duration_s * rate), 1)
+
+
+def check_positive(name: str, value: float | None) -> None:
+    """Raise SettingsError unless a number is above 0 and finite, or not given."""
+    if value is not None and not 0 < value < math.inf:
+        raise SettingsError(f"`{name}` {value}; it must be above 0; correct it")
+
+
 def stack_clips(clips: Sequence[Sequence[Tensor]]) -> Tensor:
     """Clips of frames [3, s, s] as a batch [B, T, 3, s, s], in channels-last memory.
 
@@ -88,8 +112,8 @@ class Thresholds:
     def __post_init__(self) -> None:
         if not 0 <= self.leave <= self.enter <= 1:
             raise SettingsError(
-                f"enter {self.enter}, leave {self.leave}; both are probabilities in 0..1, and leave is not above "
-                "enter; correct them"
+                f"`enter` {self.enter}, `leave` {self.leave}; both are probabilities in 0..1, and leave must not be "
+                "above enter; correct them"
             )
 
     def next_state(self, state: int | None, probabilities: Tensor) -> int | None:
@@ -120,7 +144,7 @@ class Smoothing:
 
     def __init__(self, size: int) -> None:
         if size < 1:
-            raise SettingsError(f"smoothing over {size} answers; it takes at least 1, which changes nothing; raise it")
+            raise SettingsError(f"`smooth` {size}; it must be at least 1, which changes nothing; raise it")
         self._last: deque[Tensor] = deque(maxlen=size)
 
     def add(self, probabilities: Tensor) -> Tensor:

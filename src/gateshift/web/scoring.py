@@ -18,8 +18,8 @@ from gateshift.errors import VideoError
 from gateshift.evaluation.protocol import choose_protocol
 from gateshift.explanation.output import Explanation, explain_clip
 from gateshift.model.classifier import VideoClassifier
-from gateshift.prediction.predict import found_labels
-from gateshift.prediction.timeline import Event, find_events
+from gateshift.prediction.scoring import found_labels
+from gateshift.prediction.timeline import Event, merge_windows
 from gateshift.prediction.windows import Thresholds, Windows, stack_clips
 from gateshift.web.settings import ServeSettings
 from gateshift.web.uploads import Decoded, Wanted, decode_apart
@@ -144,7 +144,7 @@ class Scorer:
         found = self._probabilities(frames, clips)
         classes = self.model.config.classes
         apart = self.model.config.multi_label
-        return find_events(found, spans, decoded.times_s, classes, thresholds=self.thresholds, apart=apart)
+        return merge_windows(found, spans, decoded.times_s, classes, thresholds=self.thresholds, apart=apart)
 
     @torch.inference_mode()
     def _probabilities(self, frames: Tensor, clips: Sequence[Sequence[int]]) -> Tensor:

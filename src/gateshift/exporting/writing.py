@@ -1,0 +1,144 @@
+"""Write the deployed form of a model as a file for another runtime; it is kept once it answers alike."""
+
+from __future__ import annotations
+
+import dataclasses
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gateshift.errors import ModelError
+from gateshift.exporting.loading import FORMAT_SUFFIXES, ExportedModel
+from gateshift.exporting.quantize import quantize
+from gateshift.exporting.runtime import METADATA_KEY, describe_export, without_telemetry
+from gateshift.exporting.settings import ExportPrecision, Format
+from gateshift.files import partial_path
+from gateshift.model.classifier import VideoClassifier
+
+EXPORTERS = ("onnx", "onnxscript", "onnxruntime", "openvino")  # packages that writing and running files takes
+# Largest relative error of the logits: rounding alone in float32, eight bits of mantissa in bfloat16. Trained networks
+# lose 0.02 to 0.07 to int8, single clips 0.3; more than that over several clips is no loss but a broken file.
+TOLERANCES: dict[ExportPrecision, float] = {"float32": 1e-4, "bf16": 0.1, "int8": 0.3}
+MAX_BATCH = 4096
+
+
+@torch.no_grad()
+def write_export(
+    model: VideoClassifier,
+    path: Path,
+    kind: Format,
+    *,
+    clips: Tensor,
+    precision: ExportPrecision = "float32",
+    calibration: Tensor | None = None,
+) -> float:
+    """Write the deployed form of a model, preprocessing inside, for clips of the T of ``clips``.
+
+    Args:
+        model: In eval mode, on the CPU.
+        path: File to write, with the suffix of its kind; it appears when it is whole and checked.
+        kind: "torch" (torch.export), "onnx" or "openvino".
+        clips: uint8 [B, T, 3, size, size], on which the file must answer as the model does; B at least 2.
+        precision: float32, or bf16 (torch and openvino), or int8 (openvino).
+        calibration: uint8 [N, T, 3, size, size], which int8 is fitted to; by default ``clips``.
+
+    Returns:
+        The relative error of the file's logits.
+
+    Raises:
+        ModelError: If the file's logits are not the model's, or what writes the format is not installed.
+    """
+    partial = partial_path(path)
+    deployed = model.deploy(dtype=torch.bfloat16 if precision == "bf16" and kind == "torch" else None)
+    config = dataclasses.replace(model.config, num_segments=clips.shape[1])
+    description = describe_export(config, precision=precision)
+    batch = torch.export.Dim("batch", min=1, max=MAX_BATCH)
+    program = torch.export.export(deployed, (clips[:2],), dynamic_shapes=({0: batch},))
+    try:
+        if kind == "torch":
+            _write_program(program, partial, description)
+        elif kind == "onnx":
+            _write_onnx(program, partial, description)
+        else:
+            fitted_to = (clips if calibration is None else calibration) if precision == "int8" else None
+            _write_openvino(program, partial, description, calibration=fitted_to)
+        error = _relative_error(ExportedModel(partial)(clips), model(clips))
+        if not error <= TOLERANCES[precision]:
+            raise ModelError(
+                f"{path}: the exported logits are off by {error:.1e} of their size, more than "
+                f"{TOLERANCES[precision]:.0e}; nothing was kept; try another `format`"
+            )
+        for made in reversed(files_of(partial)):  # the weights before what reads them
+            made.replace(path.with_suffix(made.suffix))
+    finally:
+        for made in files_of(partial):
+            made.unlink(missing_ok=True)
+    return error
+
+
+def _write_program(program: torch.export.ExportedProgram, path: Path, description: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of weights in channels-last memory, which it saves all the same
+        torch.export.save(program, path, extra_files={METADATA_KEY: description})
+
+
+def missing_package(*names: str) -> str | None:
+    """The first of these packages of the extra that is not installed, in words with what to do; None if all are."""
+    missing = next((name for name in names if find_spec(name) is None), None)
+    return None if missing is None else f"{missing} is not installed; pip install 'gateshift[export]'"
+
+
+@contextmanager
+def _needing_extra(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except ImportError as error:
+        raise ModelError(f"{path.suffix} files need {error.name}; pip install 'gateshift[export]'") from None
+
+
+def _convert(program: torch.export.ExportedProgram) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the converter's own
+        return torch.onnx.export(program, verbose=False)
+
+
+def _write_onnx(program: torch.export.ExportedProgram, path: Path, description: str) -> None:
+    with _needing_extra(path):
+        made = _convert(program)
+    made.model.metadata_props[METADATA_KEY] = description
+    made.save(path)
+
+
+def _write_openvino(
+    program: torch.export.ExportedProgram, path: Path, description: str, *, calibration: Tensor | None
+) -> None:
+    middle = path.with_suffix(".onnx")
+    try:
+        with _needing_extra(path):
+            _convert(program).save(middle)
+            with without_telemetry():
+                import openvino
+            model = openvino.Core().read_model(middle)
+            if calibration is not None:
+                model = quantize(model, calibration)
+        model.set_rt_info(description, [METADATA_KEY])
+        openvino.save_model(model, path, compress_to_fp16=False)
+    finally:
+        middle.unlink(missing_ok=True)
+
+
+def files_of(path: Path) -> Sequence[Path]:
+    """The files of an export: OpenVINO writes its weights beside the description of the network."""
+    files = (path, path.with_suffix(".bin")) if path.suffix == FORMAT_SUFFIXES["openvino"] else (path,)
+    return [file for file in files if file.is_file()]
+
+
+def _relative_error(found: Tensor, expected: Tensor) -> float:
+    return float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
