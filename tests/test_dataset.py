@@ -1,5 +1,7 @@
 """Videos as batches: what is drawn, and what a bad video becomes."""
 
+import gc
+import multiprocessing
 import os
 import signal
 import tempfile
@@ -13,7 +15,7 @@ from torch.utils.data import Dataset
 
 from gateshift.data.clips import loader as loading
 from gateshift.data.clips.dataset import Augmentation, Sample, TrainingClips, ViewDataset
-from gateshift.data.clips.loader import EpochShuffle, collate, make_loader, read_batches
+from gateshift.data.clips.loader import EpochShuffle, LoadingProcess, collate, make_loader, read_batches
 from gateshift.data.clips.views import EvalProtocol
 from gateshift.data.lists.class_pairs import mirror_map
 from gateshift.data.lists.manifest import Manifest, read_manifest
@@ -130,9 +132,9 @@ def test_batches_keep_the_channels_of_a_pixel_side_by_side(manifest: Manifest) -
 
 
 def test_impossible_loaders_are_refused(manifest: Manifest) -> None:
-    with pytest.raises(SettingsError, match="batch size 0; give at least 1"):
+    with pytest.raises(SettingsError, match="`batch_size` 0; it must be at least 1"):
         make_loader(training_clips(manifest), batch_size=0, workers=0)
-    with pytest.raises(SettingsError, match="-1 loader workers"):
+    with pytest.raises(SettingsError, match="`workers` -1; it must be 0"):
         make_loader(training_clips(manifest), batch_size=1, workers=-1)
 
 
@@ -162,6 +164,8 @@ def test_a_process_that_hangs_or_dies_ends_the_loading_with_its_reason(
         for batch in read_batches(loader):
             numbers.append(batch["labels"].item())
     assert dies or numbers == [0]
+    gc.collect()  # the error held the loader
+    assert not [child for child in multiprocessing.active_children() if isinstance(child, LoadingProcess)]
 
 
 def test_an_error_of_who_reads_the_batches_stays_what_it_is(manifest: Manifest) -> None:
