@@ -58,7 +58,7 @@ def test_lists_that_cannot_be_used_are_said(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match="a.mp4 is listed as .*; several labels of one video go in one row"):
         read_manifest(long, multi_label=True).targets(CLASSES)
     (tmp_path / "list.txt").write_text("a 10 0\n")
-    with pytest.raises(ManifestError, match=r"list.txt: several labels a video are written in a CSV"):
+    with pytest.raises(ManifestError, match=r"list.txt: several labels per video need a CSV"):
         read_manifest(tmp_path / "list.txt", multi_label=True)
 
 

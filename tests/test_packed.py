@@ -199,8 +199,8 @@ def test_a_video_that_breaks_off_leaves_no_file(tmp_path: Path, write_folder: Ca
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--pack", "48", "--extract-frames"], "--pack 48 with --extract-frames; both write the frames"),
-        (["--pack", "0"], "--pack 0; a side has at least 1 pixel"),
+        (["--pack", "48", "--extract-frames"], "both write the frames, to files and to folders"),
+        (["--pack", "0"], "0; a side has at least 1 pixel"),
     ],
 )
 def test_options_that_exclude_each_other_are_refused_in_one_line(

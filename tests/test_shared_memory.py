@@ -54,14 +54,17 @@ def test_training_with_too_little_shared_memory_is_one_line(clips: Path, tmp_pat
 
 
 def test_an_error_in_a_loading_process_ends_the_program_and_its_processes(tmp_path: Path) -> None:
-    """Whatever the error is: a defect of ours, or of a data set that somebody has written."""
+    """Whatever the error is, a defect of ours or of a user's data set, and though another process hangs."""
     program = tmp_path / "program.py"
     program.write_text(
+        "import time\n"
         "from gateshift.data.clips.loader import make_loader, read_batches\n"
         "class Broken:\n"
         "    def __len__(self):\n"
         "        return 10\n"
         "    def __getitem__(self, index):\n"
+        "        if index:\n"
+        "            time.sleep(3600)\n"
         "        raise ValueError('an error of its own')\n"
         "for batch in read_batches(make_loader(Broken(), batch_size=1, workers=2)):\n"
         "    pass\n"

@@ -1,4 +1,4 @@
-"""Clips and views on their way to a network: their order, batches of them, and the processes that load them."""
+"""Batches of clips and views: their order, and the processes that load them."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import atexit
 import multiprocessing
 import os
 import signal
-import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from multiprocessing.context import BaseContext
 
 import numpy as np
 import torch
@@ -22,12 +21,11 @@ from gateshift.data.processes import check_shared_memory, check_sockets, full_sh
 from gateshift.errors import SettingsError, VideoError
 
 MAX_DEFAULT_WORKERS = 8
-_processes: weakref.WeakSet[Any] = weakref.WeakSet()  # those that load videos
-LONGEST_WAIT_S = 600.0  # for one batch: minutes more than the slowest disk, and less than a night
+LONGEST_WAIT_S = 600.0  # for one batch; the slowest disks take minutes less
 
 
 class EpochShuffle(Sampler[int]):
-    """A new order in each epoch, that depends on the seed and the epoch alone."""
+    """A new order in each epoch, which depends only on the seed and the epoch."""
 
     def __init__(self, length: int, *, seed: int) -> None:
         self.length = length
@@ -43,14 +41,14 @@ class EpochShuffle(Sampler[int]):
 
 
 class BalancedShuffle(EpochShuffle):
-    """As many videos in each epoch as :class:`EpochShuffle`, of each class as many, or one more.
+    """As many videos in each epoch as :class:`EpochShuffle`, the same number of each class, or one more.
 
-    Of a class with more videos than that, other ones each epoch; of one with fewer, every video several times, as
-    indices past the videos (see :class:`TrainingClips`).
+    Of a class with more videos than that, each epoch takes others; of one with fewer, every video is taken several
+    times, as indices past the videos (see :class:`TrainingClips`).
 
     Args:
-        labels: The class of each video; classes without a video get no share.
-        seed: Of the draws.
+        labels: The class of each video; classes without a video are left out.
+        seed: Seed of the random numbers.
     """
 
     def __init__(self, labels: NDArray[np.int64], *, seed: int) -> None:
@@ -59,30 +57,30 @@ class BalancedShuffle(EpochShuffle):
 
     def __iter__(self) -> Iterator[int]:
         draw = np.random.default_rng(spread_seed(self.seed, self.epoch))
-        shares = np.full(len(self.groups), self.length // len(self.groups))
-        shares[draw.permutation(len(shares))[: self.length % len(shares)]] += 1
-        taken = [_rounds(group, share, self.length, draw) for group, share in zip(self.groups, shares, strict=True)]
+        counts = np.full(len(self.groups), self.length // len(self.groups))
+        counts[draw.permutation(len(counts))[: self.length % len(counts)]] += 1
+        taken = [_rounds(group, count, self.length, draw) for group, count in zip(self.groups, counts, strict=True)]
         return iter(draw.permutation(np.concatenate(taken)).tolist())
 
 
 def _rounds(group: NDArray[np.int64], count: int, length: int, draw: np.random.Generator) -> NDArray[np.int64]:
-    """Indices of a group, each once in each round, in a random order; those of the nth round are past n lengths."""
+    """Indices of a group, each once per round, in random order; in round n, n lengths are added to them."""
     num_rounds = -(-count // len(group))
     rounds = [draw.permutation(group) + number * length for number in range(num_rounds)]
     return np.concatenate([np.empty(0, np.int64), *rounds])[:count]
 
 
 def collate(samples: Sequence[Sample]) -> Sample:
-    """Stack samples to a batch; of failures, never dropped, ``failures`` has the lines and ``failed`` the indices.
+    """Stack samples to a batch; of failed ones, ``failures`` has the lines and ``failed`` the indices.
 
-    Frames stay as the decoders wrote them and as convolutions like them best, with the channels of a pixel side by
-    side: they are copied once, whole, into the memory that the processes share.
+    Frames keep the memory layout of the decoders, which convolutions prefer too (channels last), and are copied once
+    into the memory that the processes share.
     """
     failed = [sample for sample in samples if "failure" in sample]
     good = [_map_frames(sample, lambda frames: frames.movedim(-3, -1)) for sample in samples if "failure" not in sample]
     batch = torch.utils.data.default_collate(good) if good else {}
     if torch.utils.data.get_worker_info() is not None:
-        for value in batch.values():  # where it fails it is told: on the way out of this process it is lost in silence
+        for value in batch.values():  # here, a failure is reported; on the way out of this process it would be lost
             value.share_memory_()
     lines, indices = ([sample[name] for sample in failed] for name in ("failure", "indices"))
     return {**_map_frames(batch, lambda frames: frames.movedim(-1, -3)), "failures": lines, "failed": indices}
@@ -93,9 +91,9 @@ def _map_frames(sample: Sample, change: Callable[[Tensor], Tensor]) -> Sample:
 
 
 def default_workers() -> int:
-    """How many processes load videos: a core for each but one, which trains; at least 1, at most 8.
+    """The default number of loading processes: one less than the CPU cores, in 1..8.
 
-    Where a training is several processes, each gets its share of the cores.
+    The processes of a distributed training share the cores.
     """
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # set by accelerate launch and torchrun
@@ -109,20 +107,20 @@ def make_loader(
 
     Args:
         dataset: Clips or views.
-        batch_size: How many of them make a batch.
-        workers: Processes that load; None stands for :func:`default_workers`.
-        sampler: In which order they come; by default that of the dataset.
+        batch_size: Samples per batch.
+        workers: Loading processes; 0 loads in the main process, None means :func:`default_workers`.
+        sampler: Order of the samples; that of the dataset by default.
 
     Raises:
-        SettingsError: If the batch size is below 1, the number of workers below 0, or TMPDIR too long for workers,
-            or the memory that they share is full.
+        SettingsError: If the batch size is below 1 or the number of workers below 0, or, with workers, TMPDIR is too
+            long or shared memory is full.
     """
     if batch_size < 1:
-        raise SettingsError(f"batch size {batch_size}; give at least 1")
+        raise SettingsError(f"`batch_size` {batch_size}; it must be at least 1")
     if workers is None:
         workers = default_workers()
     if workers < 0:
-        raise SettingsError(f"{workers} loader workers; give 0 (load in the main process) or more")
+        raise SettingsError(f"`workers` {workers}; it must be 0 (load in the main process) or more")
     if workers:
         check_sockets()
         check_shared_memory(workers)
@@ -132,7 +130,7 @@ def make_loader(
         sampler=sampler,
         num_workers=workers,
         collate_fn=collate,
-        # Its own, so that loading draws nothing from the global generator, which dropout uses.
+        # Its own, so that loading leaves the global generator, which dropout uses, as it is.
         generator=torch.Generator().manual_seed(0),
         pin_memory=torch.cuda.is_available(),
         timeout=LONGEST_WAIT_S if workers else 0,
@@ -141,33 +139,33 @@ def make_loader(
     )
 
 
+class LoadingProcess(multiprocessing.Process):
+    """A process that loads videos. It ignores SIGTERM, with which torch would end one that hangs."""
+
+    def terminate(self) -> None:
+        """End it by a signal that it cannot ignore."""
+        self.kill()
+
+
+def _loading_context() -> BaseContext:
+    """The usual way to start processes, with processes of the class above."""
+    usual = type(multiprocessing.get_context())
+    context: BaseContext = type("LoadingContext", (usual,), {"Process": LoadingProcess})()
+    return context
+
+
 def _ignore_signals(_worker: int) -> None:
-    """Leave to the main process what terminals and schedulers send to all: it may need a batch more to stop well."""
+    """Leave to the main process the signals that terminals and schedulers send to all: it may need one more batch."""
     for each in (signal.SIGINT, signal.SIGTERM):
         signal.signal(each, signal.SIG_IGN)
 
 
-def _loading_context() -> Any:
-    """How loading processes are started: as usual, but what ends one that hangs is a signal that it cannot ignore."""
-    usual: Any = multiprocessing.get_context()
-
-    def create(*arguments: Any, **options: Any) -> Any:
-        process = usual.Process(*arguments, **options)
-        process.terminate = process.kill
-        _processes.add(process)
-        return process
-
-    context = type(usual)()  # another one than everybody else's
-    context.Process = create
-    return context
-
-
 @atexit.register
 def _end_processes() -> None:
-    """End those that an error has left: at its end a program waits for each, after a signal that they ignore."""
-    left = [process for process in _processes if process.is_alive()]
+    """Kill those that an error has left: Python would wait for each at its end, after a signal that they ignore."""
+    left = [process for process in multiprocessing.active_children() if isinstance(process, LoadingProcess)]
     if left and hasattr(signal, "SIGCHLD"):
-        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler would make an error of it
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # torch's handler would raise an error
     for process in left:
         process.kill()
 
@@ -176,8 +174,8 @@ def read_batches(loader: Iterable[Sample]) -> Iterator[Sample]:
     """The batches of a loader of :func:`make_loader`.
 
     Raises:
-        VideoError: If a process that loads dies, or gives no batch for ten minutes: a decoder may hang.
-        SettingsError: If the memory that processes share is full.
+        VideoError: If a loading process dies, or gives no batch for ten minutes, as when a decoder hangs.
+        SettingsError: If shared memory is full.
     """
     try:
         yield from loader
@@ -189,5 +187,5 @@ def read_batches(loader: Iterable[Sample]) -> Iterator[Sample]:
             raise
         raise VideoError(
             f"the videos cannot be loaded: {reason}; gateshift scan finds files that crash or hang a decoder, and "
-            "fewer --workers take less memory"
+            "a lower `workers` takes less memory"
         ) from error

@@ -18,6 +18,7 @@ import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from functools import partial
+from os import PathLike
 from pathlib import Path
 
 import numpy as np
@@ -193,7 +194,11 @@ class Manifest:
 
 
 def read_manifest(
-    source: str | Path, *, root: str | Path | None = None, names: Sequence[str] = (), multi_label: bool = False
+    source: str | PathLike[str],
+    *,
+    root: str | PathLike[str] | None = None,
+    names: Sequence[str] = (),
+    multi_label: bool = False,
 ) -> Manifest:
     """Read a list of labeled videos in any of the three forms.
 
@@ -210,7 +215,7 @@ def read_manifest(
         ManifestError: If there is no such list, it has no videos, or a line of it cannot be used.
     """
     source = Path(source)
-    if multi_label and source.exists() and not (source.is_file() and source.suffix.lower() == ".csv"):
+    if multi_label and source.exists() and not _is_csv(source):
         raise ManifestError(f"{source}: several labels per video need a CSV (path,label), as 'open;push'; give one")
     notes: tuple[str, ...] = ()
     if source.is_dir():
@@ -219,17 +224,20 @@ def read_manifest(
         raise ManifestError(f"{source}: no such list; give a CSV, a videofolder.txt or a folder of class folders")
     else:
         base = source.parent if root is None else Path(root)
-        is_csv = source.suffix.lower() == ".csv"
-        read = partial(_csv_rows, may_be_none=multi_label) if is_csv else _list_lines
+        read = partial(_csv_rows, may_be_none=multi_label) if _is_csv(source) else _list_lines
         entries = read(source, base)
     if not entries:
         raise ManifestError(f"{source}: lists no videos; add some")
     return Manifest(source, entries, tuple(names), multi_label, notes)
 
 
-def read_videos(source: Path, *, root: Path | None = None) -> Manifest:
+def read_videos(source: str | PathLike[str], *, root: str | PathLike[str] | None = None) -> Manifest:
     """Read a list for its videos, whatever form its labels have."""
-    return read_manifest(source, root=root, multi_label=source.suffix.lower() == ".csv" and source.is_file())
+    return read_manifest(source, root=root, multi_label=_is_csv(Path(source)))
+
+
+def _is_csv(source: Path) -> bool:
+    return source.suffix.lower() == ".csv" and source.is_file()
 
 
 def read_names(path: Path) -> list[str]:

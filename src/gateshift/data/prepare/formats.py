@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from gateshift.data.lists.splits import Split, folders_of
@@ -44,16 +45,8 @@ def read_annotations(settings: PrepareSettings) -> Listing:
     return FORMATS[settings.dataset](settings, folder)
 
 
-def _something_v1(_: PrepareSettings, folder: Path) -> Listing:
-    return _twentybn_csv(folder, "something-something-v1")
-
-
-def _jester(_: PrepareSettings, folder: Path) -> Listing:
-    return _twentybn_csv(folder, "jester-v1")
-
-
-def _twentybn_csv(folder: Path, name: str) -> Listing:
-    """Lists of ``id;class name``. The label file's order is nobody's: published models number the sorted names."""
+def _twentybn_csv(name: str, _: PrepareSettings, folder: Path) -> Listing:
+    """Lists of ``id;class name``. Published models number the sorted names, whatever the order of the label file."""
     files = [find_file(folder, [f"{name}-{part}.csv"]) for part in ("labels", "train", "validation")]
     classes = check_classes(files[0], sorted(text for _, text in read_lines(files[0])))
 
@@ -171,7 +164,8 @@ def _epic_kitchens(settings: PrepareSettings, folder: Path) -> Listing:
     verbs, nouns = _epic_classes(verb_file), _epic_classes(noun_file)
     rows: list[tuple[str, Item]] = []
     actions: dict[tuple[int, int], str] = {}
-    for path, split in _lists(train, val):
+    lists: dict[Split, Path] = {"train": train, "val": val}
+    for split, path in lists.items():
         for where, row in read_rows(path, _EPIC_COLUMNS):
             verb, verb_name = _epic_class(where, row, "verb", verbs)
             noun, noun_name = _epic_class(where, row, "noun", nouns)
@@ -189,10 +183,6 @@ def _epic_kitchens(settings: PrepareSettings, folder: Path) -> Listing:
 _EPIC_COLUMNS = (
     "narration_id", "participant_id", "video_id", "start_timestamp", "stop_timestamp", "verb_class", "noun_class",
 )  # fmt: skip
-
-
-def _lists(train: Path, val: Path) -> tuple[tuple[Path, Split], tuple[Path, Split]]:
-    return (train, "train"), (val, "val")
 
 
 def _epic_classes(path: Path) -> dict[int, str]:
@@ -238,9 +228,9 @@ def _clock_s(text: str) -> float:
 
 
 FORMATS: dict[DatasetName, Callable[[PrepareSettings, Path], Listing]] = {
-    "something-v1": _something_v1,
+    "something-v1": partial(_twentybn_csv, "something-something-v1"),
     "something-v2": _something_v2,
-    "jester": _jester,
+    "jester": partial(_twentybn_csv, "jester-v1"),
     "diving48": _diving48,
     "kinetics": _kinetics,
     "epic-kitchens-100": _epic_kitchens,

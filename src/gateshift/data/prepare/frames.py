@@ -13,7 +13,7 @@ from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from threading import Event
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from PIL import Image
 
@@ -21,7 +21,7 @@ from gateshift.data.clips.transforms import resize_short_side
 from gateshift.data.video.decode import FrameDecoder, frames_between
 from gateshift.data.video.files import open_video
 from gateshift.data.video.images import IMAGE_SUFFIXES
-from gateshift.data.video.packed import FRAME_NAME
+from gateshift.data.video.packed import FRAME_NAME, PackedFiles
 from gateshift.data.video.protocol import Video
 from gateshift.errors import VideoError
 from gateshift.files import atomic_write, remove
@@ -91,41 +91,12 @@ def _check_images(folder: Path) -> None:
         raise VideoError(f"{folder}: {len(empty)} of its images are empty, such as {empty[0]}; write them again")
 
 
-class FrameStore(Protocol):
-    """How the frames of a video are stored: a folder of images, or one file.
-
-    Attributes:
-        folder: Folder for all of them, in the output folder.
-        suffix: Suffix of the name of each.
-        short_side_px: Short side that larger frames are resized to; None to keep their size.
-        jpeg_quality: JPEG quality in 1..95.
-    """
-
-    @property
-    def folder(self) -> str: ...
-
-    @property
-    def suffix(self) -> str: ...
-
-    @property
-    def short_side_px(self) -> int | None: ...
-
-    @property
-    def jpeg_quality(self) -> int: ...
-
-    def is_whole(self, target: Path, num_frames: int) -> bool:
-        """Whether all frames are stored already."""
-
-    def write(self, target: Path, images: Iterable[bytes]) -> None:
-        """Write images, each the bytes of a JPEG file, to a target that does not exist."""
-
-
 class FrameFolders:
     """Frames stored as the images of a folder, at their own size."""
 
     folder = "frames"
     suffix = ""
-    short_side_px = None
+    short_side_px: int | None = None
     jpeg_quality = 95
 
     def is_whole(self, target: Path, num_frames: int) -> bool:
@@ -140,6 +111,7 @@ class FrameFolders:
 
 
 FRAME_FOLDERS = FrameFolders()
+FrameStore = FrameFolders | PackedFiles  # both have the same members
 
 
 def extract_frames(
