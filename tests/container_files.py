@@ -1,6 +1,6 @@
 """Video files of every codec in every container that takes it, written by the ffmpeg program, and what it shows.
 
-Each frame is of coloured blocks of its own, so that no other can pass for it, however much coding costs.
+Each frame is of colored blocks of its own, so that no other can pass for it, however much coding costs.
 """
 
 from __future__ import annotations
@@ -118,25 +118,34 @@ def write(coding: Coding, folder: Path) -> list[Path]:
     """Encode once, then put the result into each of the other containers."""
     first = folder / f"a.{coding.native}"
     size = ("-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{WIDTH}x{HEIGHT}", "-r", "25", "-i", "-")
-    colours = ("-pix_fmt", coding.pix_fmt)
+    colors = ("-pix_fmt", coding.pix_fmt)
     if coding.pix_fmt == "pal8":
-        colours = ("-filter_complex", "split[a][b];[a]palettegen[p];[b][p]paletteuse")
-    ffmpeg(*size, *colours, *coding.encode, "-threads", "1", first, data=scene().tobytes())
+        colors = ("-filter_complex", "split[a][b];[a]palettegen[p];[b][p]paletteuse")
+    ffmpeg(*size, *colors, *coding.encode, "-threads", "1", first, data=scene().tobytes())
     others = [folder / f"a.{suffix}" for suffix in coding.suffixes]
-    for path in others:
-        is_raw = path.suffix in (".avi", ".mpg", ".vob", ".hevc", ".asf")
-        filters = ("-bsf:v", ANNEX_B[coding.encode[1]]) if is_raw and coding.encode[1] in ANNEX_B else ()
-        # Times that lack are left as they are, or as ffmpeg makes them up, where the container takes that.
-        made_up = ("-fflags", "+genpts") if path.suffix in (".mkv", ".ts", ".nut") else ()
-        ffmpeg(*made_up, "-i", first, "-c", "copy", "-strict", "experimental", *filters, path)
+    # Times that lack are left as they are, or as ffmpeg makes them up, where the container takes that.
+    made_up = [path for path in others if path.suffix in (".mkv", ".ts", ".nut")]
+    for flags, paths in (((), [path for path in others if path not in made_up]), (("-fflags", "+genpts"), made_up)):
+        outputs: list[str | Path] = []
+        for path in paths:
+            is_raw = path.suffix in (".avi", ".mpg", ".vob", ".hevc", ".asf")
+            filters = ("-bsf:v", ANNEX_B[coding.encode[1]]) if is_raw and coding.encode[1] in ANNEX_B else ()
+            outputs += ["-c", "copy", "-strict", "experimental", *filters, path]
+        if outputs:
+            ffmpeg(*flags, "-i", first, *outputs)
     return [first, *others]
 
 
-def shown(path: Path) -> np.ndarray:
-    """Frames [n, H, W, 3] as ffmpeg shows them."""
-    output = ("-fps_mode", "passthrough", "-f", "rawvideo", "-pix_fmt", "rgb24", "-threads", "1", "-")
-    data = ffmpeg("-i", path, "-map", "0:v:0", *output)
-    return np.frombuffer(data, np.uint8).reshape(-1, HEIGHT, WIDTH, 3)
+def shown(*paths: Path) -> list[np.ndarray]:
+    """Frames [n, H, W, 3] of each video as ffmpeg shows them."""
+    inputs: list[str | Path] = []
+    outputs: list[str | Path] = []
+    raw = [path.with_name(f"{path.name}.rgb24") for path in paths]
+    for number, (path, target) in enumerate(zip(paths, raw, strict=True)):
+        inputs += ["-threads", "1", "-i", path]
+        outputs += ["-map", f"{number}:v:0", "-fps_mode", "passthrough", "-f", "rawvideo", "-pix_fmt", "rgb24", target]
+    ffmpeg(*inputs, *outputs)
+    return [np.fromfile(target, np.uint8).reshape(-1, HEIGHT, WIDTH, 3) for target in raw]
 
 
 def pack_b_frames(source: Path, target: Path) -> None:

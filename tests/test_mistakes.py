@@ -194,7 +194,7 @@ def test_what_may_not_be_read_is_said_and_the_others_are(place: Path, capsys: py
         names = [Path(record["video"]).name for record in records]
         assert names == ["locked", "a.mp4", "b.mp4", "below", "a.mp4"]
         assert [record["error"] is None for record in records] == [False, True, True, False, False]
-        assert "locked: may not be looked into" in records[0]["error"]
+        assert "locked: permission denied" in records[0]["error"]
         with as_somebody_else(), pytest.raises(SystemExit, match="2"):
             main(["predict", str(folder / "locked.safetensors"), str(folder / "open/a.mp4")])
         assert "locked.safetensors: permission denied; ask its owner" in capsys.readouterr().err

@@ -77,7 +77,7 @@ def test_a_file_that_may_not_be_read_is_an_error() -> None:
                 os.seteuid(65534)
             with pytest.raises(VideoError, match=r"a[.]mp4: cannot be read as a video .Permission denied"):
                 open_video(folder / "a.mp4")
-            with pytest.raises(VideoError, match=r"b[.]mp4: may not be looked at; ask for the permission"):
+            with pytest.raises(VideoError, match=r"b[.]mp4: permission denied; ask for the right"):
                 open_video(folder / "closed" / "b.mp4")
         finally:
             os.seteuid(user)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
@@ -31,22 +29,22 @@ def missing_bytes(path: Path) -> int:
     size = path.stat().st_size
     with path.open("rb") as file:
         head = file.read(_HEAD_BYTES)
+        end = 0
         if head[:4] == b"RIFF":
-            return max(8 + int.from_bytes(head[4:8], "little") - size, 0)
-        if head[:4] == _EBML:
-            return max(_segment_end(file) - size, 0)
-        if head[:16] == _ASF and _ASF_FILE in head:
+            end = 8 + int.from_bytes(head[4:8], "little")
+        elif head[:4] == _EBML:
+            end = _segment_end(head)
+        elif head[:16] == _ASF and _ASF_FILE in head:
             place = head.index(_ASF_FILE) + 40
-            return max(int.from_bytes(head[place : place + 8], "little") - size, 0)
-        if head[4:8] in _BOXES:
-            return max(max(_box_ends(file, size)) - size, 0)
-    return 0
+            end = int.from_bytes(head[place : place + 8], "little")
+        elif head[4:8] in _BOXES:
+            end = _last_box_end(file, size)
+    return max(end - size, 0)
 
 
-def _box_ends(file: IO[bytes], size: int) -> Iterator[int]:
-    """Where each outermost box of an mp4 file ends, up to the first that is none."""
+def _last_box_end(file: IO[bytes], size: int) -> int:
+    """Where the last of the outermost boxes of an mp4 file ends, up to the first that is none."""
     place = 0
-    yield place
     while place < size:
         file.seek(place)
         head = file.read(16)
@@ -54,32 +52,28 @@ def _box_ends(file: IO[bytes], size: int) -> Iterator[int]:
         if length == 1:
             length = int.from_bytes(head[8:], "big")
         if kind not in _BOXES or length < 8:  # 0 stands for all that follows
-            return
+            break
         place += length
-        yield place
+    return place
 
 
-def _segment_end(file: IO[bytes]) -> int:
+def _segment_end(head: bytes) -> int:
     """Where the segment of a Matroska file ends; 0 if it does not say."""
-    file.seek(4)
-    length = _read_length(file)
-    if length is None:
-        return 0
-    file.seek(length, os.SEEK_CUR)
-    if file.read(4) != _SEGMENT:
-        return 0
-    length = _read_length(file)
-    return 0 if length is None else file.tell() + length
+    with suppress(IndexError):
+        length, place = _read_length(head, 4)
+        place += length or 0
+        if length is not None and head[place : place + 4] == _SEGMENT:
+            length, place = _read_length(head, place + 4)
+            return 0 if length is None else place + length
+    return 0
 
 
-def _read_length(file: IO[bytes]) -> int | None:
-    """A number of as many bytes as its first has zeros in front; None for one of ones alone, which is unknown."""
-    first = file.read(1)
-    if not first or not first[0]:
-        return None
-    num_more = 8 - first[0].bit_length()
-    value = int.from_bytes(bytes([first[0] & (0x7F >> num_more)]) + file.read(num_more), "big")
-    return None if value == (1 << 7 * (num_more + 1)) - 1 else value
+def _read_length(data: bytes, place: int) -> tuple[int | None, int]:
+    """A number of as many bytes as its first has zeros in front, and its end; None for all ones, which is unknown."""
+    num_bytes = 9 - data[place].bit_length()
+    ones = (1 << 7 * num_bytes) - 1
+    value = int.from_bytes(data[place : place + num_bytes], "big") & ones
+    return None if value == ones else value, place + num_bytes
 
 
 def durations_s(path: Path) -> tuple[float, float] | None:

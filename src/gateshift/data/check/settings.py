@@ -1,7 +1,4 @@
-"""What ``gateshift scan`` can be told. The text under a field is its ``--help``.
-
-This module imports nothing heavy, so that ``gateshift --help`` is quick.
-"""
+"""The options of `scan`; the text under a field is its help. Nothing heavy is imported here."""
 
 from __future__ import annotations
 
@@ -16,10 +13,10 @@ from gateshift.data.check.quarantine import HARMLESS, Fault
 
 @dataclass(frozen=True)
 class ScanSettings:
-    """Decode every video, and say which cannot be learned from.
+    """Find videos that cannot be trained on, by decoding every one.
 
-    Prints a table of what is wrong, and writes the videos that are better left out to a CSV for train --exclude. The
-    exit code is then 1.
+    Prints a table of the problems, and writes the videos to leave out to a CSV for train --exclude. The exit code is 1
+    if there are any.
     """
 
     videos: Annotated[Positional[tuple[Path, ...]], arg(metavar="DATA ...")]
@@ -28,8 +25,8 @@ class ScanSettings:
     out: Annotated[Path, arg(metavar="FILE")] = Path("quarantine.csv")
     """The CSV to write: path, problem, detail."""
     keep: Annotated[tuple[Fault, ...], arg(metavar="PROBLEM ...")] = HARMLESS
-    """Problems that are told, but do not put a video into the CSV: these read well, and may be meant. listed-twice
-    never does, as leaving the video out would take it from both lists."""
+    """Problems that are reported, but do not put a video into the CSV; by default those of videos that read well.
+    listed-twice never does, as leaving the video out would take it from both lists."""
     root: Path | None = None
     """Where relative paths of the lists start; each list's own folder by default."""
     timeout: Annotated[float, arg(metavar="SECONDS")] = 300.0

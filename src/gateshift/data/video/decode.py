@@ -19,7 +19,7 @@ import numpy as np
 from av.video.frame import VideoFrame
 from numpy.typing import NDArray
 
-from gateshift.data.video.frame_order import FrameOrder, joins
+from gateshift.data.video.frame_order import FrameOrder
 from gateshift.data.video.index import PacketSource, WrongSeekError
 from gateshift.data.video.index_cache import CACHE, check_unchanged, correct_index, place_of
 from gateshift.errors import VideoError
@@ -83,6 +83,7 @@ class FrameDecoder:
         num_frames: How many frames the file has, at least 1.
         size_px: Width and height of a frame, as the file's headers say.
         pixel_aspect: Width of a pixel, divided by its height.
+        index: What is known of its packets and frames.
     """
 
     def __init__(self, path: Path) -> None:
@@ -99,7 +100,7 @@ class FrameDecoder:
         self._wanted: frozenset[int] = frozenset()  # frames that it must give
         self._last_wanted = -1
         self._last_place: int | None = None  # of the packets that it may take; None before the first call
-        source, self._index = CACHE.open(path)
+        source, self.index = CACHE.open(path)
         self._source: PacketSource | None = source
         self.size_px, self.pixel_aspect = source.size_px, source.pixel_aspect
         self._is_skippable = source.codec_name in _CODECS_TO_SKIP_IN
@@ -110,7 +111,7 @@ class FrameDecoder:
 
     @property
     def _order(self) -> FrameOrder:
-        return self._index.order
+        return self.index.order
 
     def close(self, *, for_good: bool = False) -> None:
         """Free the decoder and the file. Closing twice is harmless.
@@ -123,7 +124,7 @@ class FrameDecoder:
         if source is not None and for_good:
             source.close()
         elif source is not None:
-            CACHE.give_back(self._path, source, self._index)
+            CACHE.give_back(self._path, source, self.index)
 
     def times_s(self) -> NDArray[np.float64]:
         """Say when each frame is shown.
@@ -134,22 +135,12 @@ class FrameDecoder:
         Raises:
             VideoError: If the file has neither times nor a frame rate.
         """
-        if self._index.times_s is None:
+        if self.index.times_s is None:
             raise VideoError(
                 f"{self._path}: has neither frame times nor a frame rate, which a time in seconds needs; "
                 "give no start_s and end_s, or convert it to mp4"
             )
-        return self._index.times_s
-
-    @property
-    def has_times(self) -> bool:
-        """Whether the file says when its frames are shown; otherwise that is worked out."""
-        return self._index.has_times
-
-    @property
-    def is_joined(self) -> bool:
-        """Whether the clock of the file is set anew on the way, as where recordings were joined."""
-        return len(joins(self._index.table)) > 0
+        return self.index.times_s
 
     def decode(self, numbers: Sequence[int]) -> Iterator[VideoFrame]:
         """Decode frames, one at a time; going forward is fast.
@@ -165,7 +156,7 @@ class FrameDecoder:
             VideoError: If a frame is damaged or missing, the file was changed since it was opened, or the decoder was
                 closed.
         """
-        check_unchanged(self._path, self._index)
+        check_unchanged(self._path, self.index)
         is_first_call = self._last_place is None
         self._last_place = _NEVER
         if is_first_call and self._skips:
@@ -176,7 +167,7 @@ class FrameDecoder:
             yield self._decode(number)
         if self._last_place != _NEVER:
             self._run = None  # it was told that the file ends there
-        check_unchanged(self._path, self._index)
+        check_unchanged(self._path, self.index)
 
     def _decode(self, number: int) -> VideoFrame:
         frame = None
@@ -184,7 +175,7 @@ class FrameDecoder:
             frame = self._find(number)
         except _WrongOrderError:
             self._last_place = _NEVER
-            self._index = correct_index(self._index, self._opened())
+            self.index = correct_index(self.index, self._opened())
             frame = self._find(number)
         if frame is None:
             raise VideoError(
@@ -250,7 +241,7 @@ class FrameDecoder:
         last_packet = _MAX_DELAY_PACKETS + (number if self._order.is_counted else int(self._order.places[number]))
         try:
             for given, frame in run.frames:
-                if not self._index.is_checked and not self._comes_next(run, given):
+                if not self.index.is_checked and not self._comes_next(run, given):
                     if run.start > 0:
                         return None
                     raise _WrongOrderError
@@ -268,8 +259,8 @@ class FrameDecoder:
         return None
 
     def _decode_from(self, source: PacketSource, run: _Run) -> Iterator[VideoFrame]:
-        for here, packet in source.packets_from(run.start, self._index.table):
-            if self._index.table.is_damaged[here]:
+        for here, packet in source.packets_from(run.start, self.index.table):
+            if self.index.table.is_damaged[here]:
                 break  # what the decoder made of it and of those after it would pass for frames
             run.num_fed = here + 1
             yield from source.decode(here, packet, skips=self._leaves_out(run, here))
@@ -295,7 +286,7 @@ class FrameDecoder:
         Where times are not sure, others may be due before it, which cannot be decoded after a seek.
         """
         if (
-            self._index.is_checked
+            self.index.is_checked
             or self._order.is_sure
             or run.start == 0
             or run.reached > self._order.first_from(run.start)

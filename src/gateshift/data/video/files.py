@@ -29,8 +29,8 @@ from gateshift.data.video.folders import frames_in
 from gateshift.data.video.images import IMAGE_SUFFIXES, read_image
 from gateshift.data.video.packed import PACKED_SUFFIX, PackedFrames
 from gateshift.data.video.pixels import is_mirrored, square_size, to_pixels
-from gateshift.data.video.protocol import FrameReader, count_kept
 from gateshift.data.video.protocol import Video as Video
+from gateshift.data.video.protocol import count_kept
 from gateshift.data.video.sources import Source, is_path, open_copied
 from gateshift.errors import EmptyVideoError, GateShiftWarning, VideoError, explain_system_error
 
@@ -68,7 +68,7 @@ def open_video(
         options: dict[str, Any] = {"start_s": start_s, "end_s": end_s, "num_frames": num_frames}
         return open_copied(path, partial(open_video, square_pixels=square_pixels, **options))
     path = Path(path)
-    # Of what may not be looked at, unlike Path.is_dir, it says no.
+    # Unlike Path.is_dir, it says no where permission is denied.
     is_folder, is_packed = os.path.isdir(path), path.suffix.lower() == PACKED_SUFFIX  # noqa: PTH112
     if not is_folder and not is_packed:
         return VideoFile(path, start_s=start_s, end_s=end_s, num_frames=num_frames, square_pixels=square_pixels)
@@ -85,7 +85,7 @@ def open_video(
 
 @cache  # once is enough
 def warn_of_late_pictures() -> None:
-    """Say that lists for an earlier gateshift counted otherwise where pictures begin late."""
+    """Warn that lists for an earlier gateshift counted from the first picture."""
     warnings.warn(
         "the pictures of a video begin after its sound (gateshift scan names it); start and end count on the file's "
         "clock, as players show it; a list for an earlier gateshift counted from the first picture: add the time at "
@@ -95,7 +95,7 @@ def warn_of_late_pictures() -> None:
     )
 
 
-class VideoFile(FrameReader):
+class VideoFile(Video):
     """A video file as a ``Video``, decoded by FFmpeg in one thread and turned upright.
 
     Frames of another size than the first are resized to that.
@@ -174,12 +174,12 @@ class VideoFile(FrameReader):
     @property
     def has_times(self) -> bool:
         """Whether the file says when its frames are shown; otherwise that is worked out."""
-        return self._decoder.has_times
+        return self._decoder.index.has_times
 
     @property
     def is_joined(self) -> bool:
         """Whether the file is several recordings, one after the other, as its clock is set anew on the way."""
-        return self._decoder.is_joined
+        return self._decoder.index.is_joined
 
     def _kept_frames(self, start_s: float | None, end_s: float | None) -> range:
         if start_s is None and end_s is None:
@@ -219,7 +219,7 @@ class VideoFile(FrameReader):
             decoder.close(for_good=True)
 
 
-class FrameFolder(FrameReader):
+class FrameFolder(Video):
     """A folder of images as a ``Video``, in the natural order of their names: img_2 before img_10."""
 
     def __init__(self, path: str | PathLike[str], *, num_frames: int | None = None) -> None:
@@ -243,7 +243,7 @@ def _check_file(path: Path) -> None:
     try:
         status = path.stat()
     except PermissionError:
-        raise VideoError(f"{path}: may not be looked at; ask for the permission to read its folder") from None
+        raise VideoError(f"{path}: permission denied; ask for the right to read its folder") from None
     except FileNotFoundError:
         raise VideoError(f"{path}: there is no such file; {hint_for(path) or 'check the path'}") from None
     except OSError as error:

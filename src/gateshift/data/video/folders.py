@@ -62,7 +62,7 @@ class FolderSearch:
 
         Returns:
             Video files and folders of images, sorted; ``[folder]`` if it is itself a folder of images. A folder that
-            may not be read stands for itself, as a video that cannot be.
+            may not be read is given as a video, whose reading says why.
 
         Raises:
             VideoError: If ``folder`` is not a folder, or may not be read.
@@ -216,7 +216,7 @@ def frames_in(folder: Path) -> list[str]:
 
 @cache  # once is enough
 def warn_of_flow() -> None:
-    """Say that images of optical flow are not used."""
+    """Warn that images of optical flow are not used."""
     warnings.warn(
         "not used: images of optical flow (flow_x_00001.jpg, flow_y_00001.jpg) in folders of frames",
         GateShiftWarning,
@@ -268,7 +268,7 @@ def _entries(folder: Path) -> Iterator[Iterator[os.DirEntry[str]]]:
         with os.scandir(folder) as entries:
             yield entries
     except PermissionError:
-        raise VideoError(f"{folder}: may not be looked into; ask for the permission to read this folder") from None
+        raise VideoError(f"{folder}: permission denied; ask for the right to read this folder") from None
 
 
 def _is_file(entry: os.DirEntry[str]) -> bool:

@@ -24,7 +24,7 @@ def read_image(path: Path, into: NDArray[np.uint8] | None = None) -> NDArray[np.
     """Read an image, turned upright as its camera noted.
 
     Args:
-        path: An image that Pillow can read. 16-bit greys are scaled to 8 bits, transparency is left out.
+        path: An image that Pillow can read. 16-bit grays are scaled to 8 bits, transparency is left out.
         into: Memory [H, W, 3] to write the pixels to, if that is the image's size and it saves a copy.
 
     Returns:
@@ -65,7 +65,7 @@ def decode_image(data: bytes, name: str, into: NDArray[np.uint8] | None = None) 
 
 
 def plain_jpeg_size(data: bytes) -> tuple[int, int] | None:
-    """Height and width of a baseline JPEG in colour with nothing that says how to turn it or read its colours.
+    """Height and width of a baseline JPEG in color with nothing that says how to turn it or read its colors.
 
     None of other files, and of images above the limit of Pillow, which warns of and refuses these.
     """
@@ -115,8 +115,8 @@ def _to_rgb(image: Image.Image) -> NDArray[np.uint8]:
     if image.mode == "F":
         raise ValueError("floating-point pixels")
     if image.mode.startswith("I"):  # 16 bits, which Pillow would clip at 255
-        grey = (np.asarray(image).clip(0, 65535) >> 8).astype(np.uint8)  # [H, W]
-        return np.repeat(grey[:, :, None], 3, axis=2)  # [H, W, 3]
+        gray = (np.asarray(image).clip(0, 65535) >> 8).astype(np.uint8)  # [H, W]
+        return np.repeat(gray[:, :, None], 3, axis=2)  # [H, W, 3]
     if image.mode == "P":
-        image = image.convert("RGBA")  # straight to RGB, Pillow warns of transparent colours
+        image = image.convert("RGBA")  # straight to RGB, Pillow warns of transparent colors
     return np.asarray(image.convert("RGB"))

@@ -81,6 +81,11 @@ class FileIndex:
     corrected: FileIndex | None = None
 
     @property
+    def is_joined(self) -> bool:
+        """Whether the clock of the file is set anew on the way, as where recordings were joined."""
+        return len(joins(self.table)) > 0
+
+    @property
     def num_bytes(self) -> int:
         """Memory that it takes."""
         parts = (getattr(owner, each.name) for owner in (self.table, self.order) for each in fields(owner))

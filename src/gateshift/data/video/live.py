@@ -88,7 +88,7 @@ class FileFrames:
         """
         for number in range(self.video.num_frames):
             pixels = self.video.read([number])[0].permute(1, 2, 0).numpy()  # [H, W, 3]
-            yield [LiveFrame(number, partial(_given, pixels), time.perf_counter())]
+            yield [LiveFrame(number, pixels.view, time.perf_counter())]
 
     def close(self) -> None:
         """Free the file. Closing twice is harmless."""
@@ -226,7 +226,3 @@ def _unreadable(address: str, error: Exception, *, silent_s: float | None = None
 def _upright(frame: VideoFrame, *, pixel_aspect: Fraction | None) -> NDArray[np.uint8]:
     size_px = square_size(frame.width, frame.height, pixel_aspect)
     return np.ascontiguousarray(to_pixels(frame, VideoReformatter(), size_px))
-
-
-def _given(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    return pixels

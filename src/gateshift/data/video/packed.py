@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gateshift.data.video.images import IMAGE_SUFFIXES, decode_image
-from gateshift.data.video.protocol import FrameReader, count_kept, natural_order
+from gateshift.data.video.protocol import Video, count_kept, natural_order
 from gateshift.errors import VideoError
 
 PACKED_SUFFIX = ".zip"
@@ -83,7 +83,7 @@ class PackedFiles:
         return _COMMENT + f"{self.short_side_px} px".encode()
 
 
-class PackedFrames(FrameReader):
+class PackedFrames(Video):
     """A zip of images as a ``Video``, in the natural order of their names, wherever in the zip they lie."""
 
     def __init__(self, path: str | PathLike[str], *, num_frames: int | None = None) -> None:

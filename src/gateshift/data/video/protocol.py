@@ -9,7 +9,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from os import PathLike
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -19,39 +18,12 @@ from torch import Tensor
 from gateshift.errors import VideoError
 
 
-class Video(Protocol):
+class Video(ABC):
     """A video as numbered frames; also a context manager that closes it.
 
     Attributes:
         num_frames: How many frames there are, at least 1.
     """
-
-    num_frames: int
-
-    def read(self, frame_indices: Sequence[int]) -> Tensor:
-        """Read frames in the order asked for; one may be asked for more than once.
-
-        Args:
-            frame_indices: n frame numbers, each in 0..num_frames - 1; n is at least 1.
-
-        Returns:
-            Frames [n, 3, H, W], uint8 RGB, in channels-last memory, which is how decoders write.
-
-        Raises:
-            ValueError: If ``frame_indices`` is empty or has a number outside 0..num_frames - 1.
-            VideoError: If a wanted frame cannot be decoded, or frames differ in size.
-        """
-
-    def close(self) -> None:
-        """Free the decoder and the file. Closing twice is harmless."""
-
-    def __enter__(self) -> Video: ...
-
-    def __exit__(self, *exception: object) -> None: ...
-
-
-class FrameReader(ABC):
-    """What all kinds of video share: frames in the order asked for, all of one size."""
 
     num_frames: int
 
@@ -67,7 +39,18 @@ class FrameReader(ABC):
         """Get frames [H, W, 3], RGB; their numbers rise."""
 
     def read(self, frame_indices: Sequence[int]) -> Tensor:
-        """Read frames [n, 3, H, W]; see ``Video.read``."""
+        """Read frames in the order asked for; one may be asked for more than once.
+
+        Args:
+            frame_indices: n frame numbers, each in 0..num_frames - 1; n is at least 1.
+
+        Returns:
+            Frames [n, 3, H, W], uint8 RGB, in channels-last memory, which is how decoders write.
+
+        Raises:
+            ValueError: If ``frame_indices`` is empty or has a number outside 0..num_frames - 1.
+            VideoError: If a wanted frame cannot be decoded, or frames differ in size.
+        """
         with renamed(self._path, self._name):
             return self._read(frame_indices)
 
@@ -107,7 +90,7 @@ class FrameReader(ABC):
             )
 
     def close(self) -> None:
-        """Free what the video holds. Closing twice is harmless."""
+        """Free the decoder and the file. Closing twice is harmless."""
         self._copy.close()
 
     def __enter__(self) -> Video:

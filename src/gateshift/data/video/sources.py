@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import IO, Any, TypeGuard
 
-from gateshift.data.video.protocol import FrameReader, renamed
+from gateshift.data.video.protocol import Video, renamed
 from gateshift.errors import EmptyVideoError, VideoError
 
 Data = bytes | bytearray | memoryview
@@ -72,7 +72,7 @@ def name_of(source: Source) -> str:
     return name if isinstance(name, str) else f"a video from a {type(source).__name__}"
 
 
-def open_copied(source: Source, open_path: Callable[[Path], object]) -> FrameReader:
+def open_copied(source: Source, open_path: Callable[[Path], Video]) -> Video:
     """Open a video that is no path; closing it removes the copy.
 
     Args:
@@ -86,8 +86,6 @@ def open_copied(source: Source, open_path: Callable[[Path], object]) -> FrameRea
         path = stack.enter_context(local_copy(source))
         with renamed(path, name_of(source)):
             video = open_path(path)
-        if not isinstance(video, FrameReader):
-            raise TypeError(f"{type(video).__name__} cannot keep a copy")
         video.keep(stack.pop_all(), name_of(source))
     return video
 
