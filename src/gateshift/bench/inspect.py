@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike
@@ -92,15 +91,15 @@ def inspect(
     if temporal is not None:
         check_temporal(temporal)
     model, kind, placement = _plain_model(net, temporal, size, num_sites=num_sites, ratio=ratio)
-    num_frames = segments or model.config.num_segments or 8
+    num_frames, size_px = segments or model.config.num_segments or 8, size or model.config.size_px
     known = kind == "none" or find_family(model.backbone, kind) is not None
-    before = count_cost(model, num_frames=num_frames)
+    before = count_cost(model, num_frames=num_frames, size_px=size_px)
     try:
         inserted = insert_temporal(model.backbone, kind, **placement)
     except ModelError as error:
         raise error if known else UnknownFamilyError(str(error), find_convolutions(model.backbone)) from None
-    after = count_cost(model, num_frames=num_frames)
-    return NetworkReport(str(net), len(model.classes), num_frames, model.config.size_px, inserted, before, after)
+    after = count_cost(model, num_frames=num_frames, size_px=size_px)
+    return NetworkReport(str(net), len(model.classes), num_frames, size_px, inserted, before, after)
 
 
 def _plain_model(
@@ -115,7 +114,6 @@ def _plain_model(
     remove_temporal(model.backbone)
     if size is not None:
         fit_size(model.backbone, own.backbone, size)
-        model.config = dataclasses.replace(own, size_px=size)
     if temporal not in (None, own.temporal):
         return model, str(temporal), asked
     placement = {name: getattr(own, name) if value is None else value for name, value in asked.items()}

@@ -14,6 +14,7 @@ import tyro
 from gateshift.bench.settings import BenchSettings, InspectSettings
 from gateshift.cli.verbs.bench import run_bench
 from gateshift.cli.verbs.demo import run_demo
+from gateshift.cli.verbs.ensemble import run_ensemble
 from gateshift.cli.verbs.explain import run_explain
 from gateshift.cli.verbs.export import run_export
 from gateshift.cli.verbs.inspect import run_inspect
@@ -22,7 +23,7 @@ from gateshift.cli.verbs.prepare import run_prepare
 from gateshift.cli.verbs.published import run_download, run_recipes
 from gateshift.cli.verbs.scan import run_scan
 from gateshift.cli.verbs.serve import run_serve
-from gateshift.cli.verbs.test import run_ensemble, run_test
+from gateshift.cli.verbs.test import run_test
 from gateshift.cli.verbs.train import Parts, run_train, run_train_parts
 from gateshift.data.check.settings import ScanSettings
 from gateshift.data.prepare.settings import PrepareSettings

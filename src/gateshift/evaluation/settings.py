@@ -36,7 +36,7 @@ class EvaluationSettings:
     clips: int | None = None
     """Clips of each video; by default the model's own number: 1, or that of its recipe."""
     crops: int | None = None
-    """Crops of each clip: 1 (centre), 3 (along the long side), 5 (corners, centre) or 10 (those and mirrored);
+    """Crops of each clip: 1 (center), 3 (along the long side), 5 (corners, center) or 10 (those and mirrored);
     by default the model's own number: 1, or that of its recipe."""
     classes: Path | None = None
     """Class names, one a line, for the class numbers of a released checkpoint or of a list: the release's

@@ -24,14 +24,15 @@ class Cost:
     macs: float
 
 
-def count_cost(model: VideoClassifier, *, num_frames: int = 8) -> Cost:
-    """Count a model's cost at its own input size; nothing is computed.
+def count_cost(model: VideoClassifier, *, num_frames: int = 8, size_px: int | None = None) -> Cost:
+    """Count a model's cost; nothing is computed.
 
     Args:
         model: Any; it is left as it is.
         num_frames: Length of the clip that is counted.
+        size_px: Side of its frames; the model's own by default.
     """
-    size_px = model.config.size_px
+    size_px = model.config.size_px if size_px is None else size_px
     # torch's counter fails on weights that want a gradient and go into a layer as its input, as in attention pools.
     shapes = copy.deepcopy(model).to("meta").eval().requires_grad_(False)
     clip = torch.empty(1, num_frames, 3, size_px, size_px, dtype=torch.uint8, device="meta")
