@@ -70,6 +70,14 @@ class EvaluationSettings:
     workers: int | None = None
     """Processes that load videos; 0 loads in the main process. By default one fewer than there are cores, at most 8."""
 
+    def __post_init__(self) -> None:
+        if self.recipe is not None:
+            from gateshift.recipes.recipe import load_recipe
+
+            for name, value in load_recipe(self.recipe).protocol().items():
+                if getattr(self, name) is None:
+                    object.__setattr__(self, name, value)
+
 
 @dataclass(frozen=True)
 class EnsembleSettings:
