@@ -9,6 +9,7 @@ import pytest
 
 from gateshift.cli.main import parse
 from gateshift.errors import SettingsError
+from gateshift.evaluation.settings import EvaluationSettings
 from gateshift.recipes.options import AugmentOptions, OptimOptions
 from gateshift.recipes.recipe import load_recipe, put_recipe, recipe_names
 from gateshift.training.settings import TrainSettings
@@ -74,6 +75,12 @@ def test_a_value_of_another_kind_is_one_line(text: str, message: str, tmp_path: 
     (tmp_path / "own.toml").write_text(text)
     with pytest.raises(SettingsError, match=message):
         TrainSettings(*LISTS, recipe=str(tmp_path / "own.toml"))
+
+
+def test_a_test_with_a_recipe_has_its_protocol() -> None:
+    settings = EvaluationSettings(Path("m"), Path("v"), recipe="gsm-inceptionv3-8x2", crops=3)
+    assert (settings.segments, settings.clips, settings.crops) == (8, 2, 3)
+    assert settings == parse(["test", "m", "v", "--recipe", "gsm-inceptionv3-8x2", "--crops", "3"])
 
 
 def test_a_recipe_of_several_models_is_no_settings_of_one() -> None:

@@ -91,9 +91,8 @@ def inspect(
     if temporal is not None:
         check_temporal(temporal)
     model, kind, placement = _plain_model(net, temporal, size, num_sites=num_sites, ratio=ratio)
-    num_frames = segments or model.config.num_segments or 8
+    num_frames, size_px = segments or model.config.num_segments or 8, size or model.config.size_px
     known = kind == "none" or find_family(model.backbone, kind) is not None
-    size_px = size or model.config.size_px
     before = count_cost(model, num_frames=num_frames, size_px=size_px)
     try:
         inserted = insert_temporal(model.backbone, kind, **placement)

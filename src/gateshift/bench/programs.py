@@ -168,7 +168,7 @@ def other_programs(count: int) -> dict[str, Program]:
     programs: dict[str, Program] = {}
     for name, size_px in OTHER_SIZES_PX.items():
         network = getattr(video_networks, name)(weights=None).eval()
-        clips = torch.randn(count, 3, OTHER_FRAMES, size_px, size_px)  # [B, C, T, H, W], normalised already
+        clips = torch.randn(count, 3, OTHER_FRAMES, size_px, size_px)  # [B, C, T, H, W], normalized already
         programs[f"{name}, {OTHER_FRAMES} x {size_px} px"] = answering(network, clips)
     return programs
 

@@ -110,7 +110,7 @@ GROUPS: dict[str, dict[str, Verb]] = {
         "ensemble": Verb(
             "average the scores of several models",
             "gateshift.evaluation.settings:EnsembleSettings",
-            "gateshift.cli.verbs.test:run_ensemble",
+            "gateshift.cli.verbs.ensemble:run_ensemble",
             "demo/none.npz demo/gsm.npz",
         ),
     },

@@ -54,7 +54,7 @@ def set_stage(rng: Rng, size_px: tuple[int, int]) -> Canvas:
     return stage
 
 
-def colour(rng: Rng, luma: float, vividness: float) -> Field:
+def color(rng: Rng, luma: float, vividness: float) -> Field:
     """A random hue of about the brightness ``luma`` 0..1: [3] in 0..255."""
     hue = np.array(colorsys.hsv_to_rgb(rng.random(), rng.uniform(0.4, 1) * vividness, 1.0))
     own = float(hue @ (0.3, 0.59, 0.11))
@@ -63,8 +63,8 @@ def colour(rng: Rng, luma: float, vividness: float) -> Field:
 
 
 def texture(rng: Rng, size: tuple[int, int], luma: float, vividness: float, *, contrast: float = 0.09) -> Image.Image:
-    """Two colours of similar brightness in a random pattern, a third one in large soft stains."""
-    first, second, stain = (colour(rng, luma + rng.uniform(-contrast, contrast), vividness) for _ in range(3))
+    """Two colors of similar brightness in a random pattern, a third one in large soft stains."""
+    first, second, stain = (color(rng, luma + rng.uniform(-contrast, contrast), vividness) for _ in range(3))
     mixed = first + (second - first) * _pattern(rng, size)[..., None]  # [H, W, 3]
     mixed += (stain - mixed) * 0.6 * _smooth_noise(rng, size, 3)[..., None]
     return Image.fromarray(mixed.clip(0, 255).astype(np.uint8))
@@ -124,7 +124,7 @@ def textured_object(stage: Canvas, height: float, shapes: tuple[str, ...] = _SHA
     skin = texture(rng, (2 * side, 2 * side), luma, 1.0)
     if rng.random() < 0.5:  # an outline
         edge = 0.9 if stage.luma < 0.5 else 0.1
-        ink = tuple(int(v) for v in colour(rng, edge, 0.3))
+        ink = tuple(int(v) for v in color(rng, edge, 0.3))
         ImageDraw.Draw(skin).line([*corners, corners[0]], fill=ink, width=max(2, side // 7), joint="curve")
     skin.putalpha(mask)
     return skin.reduce(2)
@@ -133,7 +133,7 @@ def textured_object(stage: Canvas, height: float, shapes: tuple[str, ...] = _SHA
 def paste(
     picture: Image.Image, item: Image.Image, at: tuple[float, float], *, scale: float = 1, turn_deg: float = 0
 ) -> None:
-    """Put ``item`` with its centre at a pixel position, turned clockwise."""
+    """Put ``item`` with its center at a pixel position, turned clockwise."""
     if scale != 1:
         item = item.resize((round(item.width * scale), round(item.height * scale)))
     if turn_deg:

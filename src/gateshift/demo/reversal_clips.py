@@ -126,7 +126,7 @@ def _check_size(size_px: tuple[int, int]) -> None:
     if any(side < MIN_SIDE_PX or side % 2 for side in size_px):
         raise SettingsError(
             f"size_px is {size_px[0]} x {size_px[1]}; accepted are even numbers of at least {MIN_SIDE_PX}, "
-            "because video stores colour for 2 x 2 pixels; round both"
+            "because video stores color for 2 x 2 pixels; round both"
         )
 
 
@@ -146,15 +146,15 @@ def _check_no_other_clips(folder: Path, planned: set[str]) -> None:
 def _write_mp4(path: Path, frames: NDArray[np.uint8], *, codec: Literal["libx264", "mpeg4"] | None = None) -> None:
     """Encode so that a frame's quality does not depend on its place in the video.
 
-    Every frame is a key frame at one fixed quantiser. A quality target (crf) would not do: its rate
+    Every frame is a key frame at one fixed quantizer. A quality target (crf) would not do: its rate
     control looks at the frames before, so coding errors would tell first frames from last ones.
     """
     if codec is None:
         codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
-    quantiser = {"qp": "18", "preset": "veryfast"} if codec == "libx264" else {"qmin": "3", "qmax": "3"}
+    quantizer = {"qp": "18", "preset": "veryfast"} if codec == "libx264" else {"qmin": "3", "qmax": "3"}
     path.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(path) as partial, av.open(str(partial), "w", format="mp4") as container:
-        stream = container.add_stream(codec, rate=FRAMES_PER_S, options={"g": "1", "threads": "1", **quantiser})
+        stream = container.add_stream(codec, rate=FRAMES_PER_S, options={"g": "1", "threads": "1", **quantizer})
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = "yuv420p"
         for frame in frames:

@@ -13,7 +13,7 @@ from gateshift.demo.pictures import (
     Canvas,
     Field,
     Rng,
-    colour,
+    color,
     paste,
     set_stage,
     texture,
@@ -121,7 +121,7 @@ class _Hand:
     def __init__(self, rng: Rng, height: int) -> None:
         self.num_fingers, self.lean = int(rng.integers(2, 4)), rng.uniform(-0.3, 0.3) * height
         self.thickness = height * rng.uniform(0.055, 0.08)
-        self.skin, sleeve = _HANDS[rng.integers(len(_HANDS))], colour(rng, rng.uniform(0.2, 0.8), 1)
+        self.skin, sleeve = _HANDS[rng.integers(len(_HANDS))], color(rng, rng.uniform(0.2, 0.8), 1)
         self.sleeve = (int(sleeve[0]), int(sleeve[1]), int(sleeve[2]))
 
     def draw(self, picture: Image.Image, palm: tuple[float, float], grip: float, reach: float) -> None:
@@ -138,11 +138,11 @@ class _Hand:
 
 
 def _stroke(
-    pen: ImageDraw.ImageDraw, points: list[tuple[float, float]], colour: tuple[int, int, int], width: float
+    pen: ImageDraw.ImageDraw, points: list[tuple[float, float]], color: tuple[int, int, int], width: float
 ) -> None:
-    pen.line(points, fill=colour, width=round(width), joint="curve")
+    pen.line(points, fill=color, width=round(width), joint="curve")
     for x, y in (points[0], points[-1]):
-        pen.ellipse((x - width / 2, y - width / 2, x + width / 2, y + width / 2), fill=colour)
+        pen.ellipse((x - width / 2, y - width / 2, x + width / 2, y + width / 2), fill=color)
 
 
 def _cover(stage: Canvas) -> Scene:
@@ -185,10 +185,10 @@ def _turn_clockwise(stage: Canvas) -> Scene:
     rng = stage.rng
     item = textured_object(stage, rng.uniform(0.55, 0.85), tuple(SIGNS))
     begin_deg, swing_deg = rng.uniform(0, 360), rng.uniform(100, 200)
-    centre = stage.at(*rng.uniform(0.38, 0.62, 2))
+    center = stage.at(*rng.uniform(0.38, 0.62, 2))
 
     def draw(picture: Image.Image, t: float) -> None:
-        paste(picture, item, centre, turn_deg=begin_deg + t * swing_deg)
+        paste(picture, item, center, turn_deg=begin_deg + t * swing_deg)
 
     return draw
 

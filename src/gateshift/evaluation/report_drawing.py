@@ -1,6 +1,6 @@
 """The pictures of a report, as text that stands inside of it: SVG for curves, data addresses for pixels.
 
-Colours and sizes of text are those of the page's style sheet, which a plotting library does not know: pictures are
+Colors and sizes of text are those of the page's style sheet, which a plotting library does not know: pictures are
 light or dark as the page is, and can be read on a phone.
 """
 
@@ -25,7 +25,7 @@ from gateshift.evaluation.scores import Scores
 
 STRIP_FRAMES = 8
 FRAME_SIDE_PX = 128
-RIGHT_RGB, WRONG_RGB = (63, 135, 214), (217, 95, 2)  # blue and orange, told apart by colour-blind readers too
+RIGHT_RGB, WRONG_RGB = (63, 135, 214), (217, 95, 2)  # blue and orange, told apart by color-blind readers too
 LEFT, TOP, SIDE = 34, 8, 260  # of the square that curves are drawn in
 HISTOGRAM_TOP, HISTOGRAM_HEIGHT = 304, 48
 

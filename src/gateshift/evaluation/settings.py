@@ -36,7 +36,7 @@ class EvaluationSettings:
     clips: int | None = None
     """Clips of each video; by default the model's own number: 1, or that of its recipe."""
     crops: int | None = None
-    """Crops of each clip: 1 (centre), 3 (along the long side), 5 (corners, centre) or 10 (those and mirrored);
+    """Crops of each clip: 1 (center), 3 (along the long side), 5 (corners, center) or 10 (those and mirrored);
     by default the model's own number: 1, or that of its recipe."""
     classes: Path | None = None
     """Class names, one a line, for the class numbers of a released checkpoint or of a list: the release's
@@ -69,6 +69,14 @@ class EvaluationSettings:
     """Mixed precision."""
     workers: int | None = None
     """Processes that load videos; 0 loads in the main process. By default one fewer than there are cores, at most 8."""
+
+    def __post_init__(self) -> None:
+        if self.recipe is not None:
+            from gateshift.recipes.recipe import load_recipe
+
+            for name, value in load_recipe(self.recipe).protocol().items():
+                if getattr(self, name) is None:
+                    object.__setattr__(self, name, value)
 
 
 @dataclass(frozen=True)

@@ -90,7 +90,7 @@ def draw_evidence(
     limit = largest(evidence)
     fine = enlarge(evidence, (clip.shape[2], clip.shape[3]))
     for place, (frame, found) in enumerate(zip(clip, fine, strict=True)):
-        _put(axes[1], place, _grey(frame))
+        _put(axes[1], place, _gray(frame))
         colors = {"cmap": EVIDENCE_COLORS, "vmin": 0, "vmax": limit}
         shown = _put(axes[1], place, found.numpy(), alpha=opacity(found, limit).numpy(), **colors)
     axes[1].set_ylabel("Grad-CAM", fontsize=8)
@@ -238,19 +238,19 @@ def _put(axis: Any, place: int, picture: Any, **colors: Any) -> Any:
     return axis.imshow(picture, extent=(left, left + 1, 0, 1), **colors)
 
 
-def _grey(frame: Tensor) -> Any:
+def _gray(frame: Tensor) -> Any:
     """A frame without its colors, so that those over it can be read: [3, H, W] -> [H, W, 3]."""
     return frame.float().mean(0).to(torch.uint8)[..., None].expand(-1, -1, 3).numpy()
 
 
 def _cover(clip: Tensor, maps: Tensor, colors: str, ends: tuple[float, float]) -> NDArray[np.uint8]:
-    """Grey frames under maps [T, h, w], whose colors go from one end to the other: uint8 [T, H, W, 3]."""
+    """Gray frames under maps [T, h, w], whose colors go from one end to the other: uint8 [T, H, W, 3]."""
     from matplotlib import colormaps
     from matplotlib.colors import Normalize
 
     fine = enlarge(maps, (clip.shape[2], clip.shape[3]))  # [T, H, W]
     above = torch.from_numpy(colormaps[colors](Normalize(*ends)(fine.numpy()))[..., :3]).float() * 255
-    below = torch.from_numpy(np.stack([_grey(frame) for frame in clip])).float()  # [T, H, W, 3]
+    below = torch.from_numpy(np.stack([_gray(frame) for frame in clip])).float()  # [T, H, W, 3]
     return torch.lerp(below, above, opacity(fine, ends[1]).unsqueeze(-1)).to(torch.uint8).numpy()
 
 

@@ -84,7 +84,7 @@ def explain(
         VideoError: If a video cannot be read.
     """
     out = Path(out)
-    _check(video, videos, {"class": class_name, "layer": layer}, out, overwrite=overwrite)
+    _check(video, videos, {"class_name": class_name, "layer": layer}, out, overwrite=overwrite)
     name = "model" if isinstance(model, VideoClassifier) else Path(model).name
     if not isinstance(model, VideoClassifier):
         model = put_on_device(load_open(Path(model), classes=None if classes is None else Path(classes)))
@@ -119,10 +119,10 @@ def _check(
 ) -> None:
     """Raise SettingsError if arguments contradict each other, or the folder exists."""
     if video is None and videos is None:
-        raise SettingsError("neither VIDEO nor `list` was given; name a video after the model, or a list, or both")
+        raise SettingsError("neither `video` nor `videos` was given; name a video after the model, or a list, or both")
     for name, value in of_video.items():
         if video is None and value is not None:
-            raise SettingsError(f"`{name}` was given without VIDEO; it is about one video; name one, or leave it out")
+            raise SettingsError(f"`{name}` was given without `video`; it is about one video; name one, or leave it out")
     if out.exists() and not overwrite:
         raise SettingsError(f"`out` {out}: exists; choose another folder, or add `overwrite=True`")
     if out.exists() and not out.is_dir():
@@ -155,7 +155,7 @@ def _clips(
     config, done = model.config, 0
     if config.temporal not in ("gsm", "gsf"):
         raise SettingsError(
-            f"`list` {manifest.source}, for a model with {config.temporal!r}, which has no gates to measure; "
+            f"`videos` {manifest.source}, for a model with {config.temporal!r}, which has no gates to measure; "
             "give one with gsm or gsf, or a video alone"
         )
     manifest.check_files()

@@ -100,7 +100,7 @@ def find_class(name: str, classes: Sequence[str]) -> int:
     """
     if name not in classes:
         near = difflib.get_close_matches(name, classes, n=3) or list(classes[:3])
-        raise SettingsError(f"`class` {name!r} is none of the {len(classes)} classes; try {', '.join(near)}")
+        raise SettingsError(f"`class_name` {name!r} is none of the {len(classes)} classes; try {', '.join(near)}")
     return classes.index(name)
 
 

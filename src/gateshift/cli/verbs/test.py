@@ -1,10 +1,10 @@
-"""What ``test`` and ``ensemble`` do with their settings, and print."""
+"""What ``test`` does with its settings, and prints."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gateshift.evaluation.settings import EnsembleSettings, EvaluationSettings
+from gateshift.evaluation.settings import EvaluationSettings
 from gateshift.terminal import count_bar, is_main_process, print_line
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ def run_test(settings: EvaluationSettings) -> None:
         return
     for note in found.notes:
         print_line(note)
-    _print_accuracies(found)
+    print_accuracies(found)
     if found.skipped:
         print_line(f"skipped {len(found.skipped)} videos that cannot be read:")
         for reason in found.skipped.values():
@@ -38,16 +38,8 @@ def run_test(settings: EvaluationSettings) -> None:
         print_line(f"report: {settings.report}")
 
 
-def run_ensemble(settings: EnsembleSettings) -> None:
-    """Verb ``ensemble``."""
-    from gateshift.evaluation.evaluate import ensemble
-
-    _print_accuracies(ensemble(**vars(settings)))
-    if settings.scores is not None:
-        print_line(f"scores: {settings.scores}")
-
-
-def _print_accuracies(found: Evaluation) -> None:
+def print_accuracies(found: Evaluation) -> None:
+    """A line for each part of an ensemble, and one for all of it."""
     for part in found.parts:
         print_line(f"{part.model} ({part.scores.protocol}): {part.scores.metrics()}")
     if found.parts:
