@@ -146,7 +146,8 @@ class BodyLimits:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle a request, as ASGI does."""
-        end_s, received, is_complete = time.monotonic() + self.timeout_s, 0, scope["type"] != "http"
+        end_s, received = time.monotonic() + self.timeout_s, 0
+        is_complete = scope.get("method", "GET") == "GET"  # which has no body; "lifespan" has no method
 
         async def limited() -> Message:
             nonlocal received, is_complete
