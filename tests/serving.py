@@ -1,20 +1,23 @@
 """A server as its users start it, a model whose answers are right by construction, and clips for it."""
 
+import asyncio
+import gc
 import os
-import socket
 import subprocess
 import sys
-import time
-import urllib.request
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
 import gateshift as gs
+from gateshift.web.app import Server, serve
 
 SIZE_PX = 32
 DARK, BRIGHT = 40, 215  # grey levels
@@ -46,16 +49,28 @@ def grey_frames(levels: list[int], *, height: int = 36, width: int = 48) -> np.n
     return np.broadcast_to(np.array(levels, np.uint8)[:, None, None, None], (len(levels), height, width, 3)).copy()
 
 
-def free_port() -> int:
-    """A port that nothing listens at."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+@contextmanager
+def closing_loops() -> Iterator[None]:
+    """Around whatever builds a page: Gradio leaves event loops open, which would fail a later test."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        yield
+        asyncio.set_event_loop(None)
+        gc.collect()
+
+
+@contextmanager
+def running(model: Path, **options: Any) -> Iterator[Server]:
+    """A server in this process, at a free port."""
+    with closing_loops():
+        server = serve(model, port=0, block=False, **options)
+    with closing(server):
+        yield server
 
 
 @dataclass
-class Server:
-    """A server in a process of its own.
+class Program:
+    """``gateshift serve`` in a process of its own.
 
     Attributes:
         process: It.
@@ -63,39 +78,26 @@ class Server:
         temp: The only folder in which it may leave files.
     """
 
-    process: subprocess.Popen[bytes]
+    process: subprocess.Popen[str]
     url: str
     temp: Path
 
-    def temp_files(self) -> list[str]:
-        """Files in its folder, beside those that Gradio keeps of the page's own."""
-        return [str(path) for path in self.temp.rglob("*") if path.is_file()]
 
-    def resident_mb(self) -> float:
-        """Memory of the server itself."""
-        lines = Path(f"/proc/{self.process.pid}/status").read_text().splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
-
-
-def start_server(folder: Path, model: Path, *options: str, environment: Mapping[str, str] | None = None) -> Server:
-    """Start ``gateshift serve`` and wait until it answers."""
-    port, temp = free_port(), folder / "temp"
+@contextmanager
+def start_program(folder: Path, model: Path, *, environment: Mapping[str, str]) -> Iterator[Program]:
+    """Start ``gateshift serve``, which says its address when it answers."""
+    temp = folder / "temp"
     temp.mkdir(parents=True)
     process = subprocess.Popen(
-        [sys.executable, "-m", "gateshift", "serve", str(model), "--port", str(port), *options],
+        [sys.executable, "-m", "gateshift", "serve", str(model), "--port", "0"],
         cwd=folder,
-        env={**os.environ, "TMPDIR": str(temp), **(environment or {})},
+        env={**os.environ, "TMPDIR": str(temp), "GRADIO_TEMP_DIR": "", **environment},
+        stdout=subprocess.PIPE,
+        text=True,
     )
-    server = Server(process, f"http://127.0.0.1:{port}", temp)
-    end_s = time.monotonic() + 240  # torch and Gradio are read from disk, perhaps by many tests at once
-    while True:
-        try:
-            urllib.request.urlopen(f"{server.url}/api/model", timeout=5).close()
-            return server
-        except urllib.error.HTTPError:  # a token is asked for
-            return server
-        except OSError:
-            if process.poll() is not None or time.monotonic() > end_s:
-                process.kill()
-                raise
-            time.sleep(0.2)
+    try:
+        assert process.stdout is not None
+        yield Program(process, process.stdout.readline().split()[1].rstrip("/"), temp)
+    finally:
+        process.kill()
+        process.communicate()

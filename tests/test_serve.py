@@ -1,33 +1,37 @@
-"""The server as its users have it: a process of its own, a model that is right by construction, real clips."""
+"""The server: answers that are right by construction, over HTTP; what it refuses, and what it leaves."""
 
 import asyncio
 import dataclasses
 import json
+import multiprocessing.util
 import signal
 import socket
+import tempfile
 import threading
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 from conftest import WriteVideo
-from serving import BRIGHT, DARK, Server, grey_frames, start_server, write_brightness_model
+from serving import BRIGHT, DARK, closing_loops, grey_frames, running, start_program, write_brightness_model
 
 import gateshift as gs
 from gateshift.cli.main import main
 from gateshift.errors import SettingsError, VideoError
-from gateshift.web.settings import Limits, ServeSettings
+from gateshift.web.app import Server, serve
+from gateshift.web.settings import ServeSettings
 
 httpx = pytest.importorskip("httpx", reason="gradio is not installed; pip install '.[demo]'")
 pytest.importorskip("gradio", reason="gradio is not installed; pip install '.[demo]'")
 
 TOKEN = "a-token-of-24-characters"
 MAX_MB = 0.2
-CLIENT = httpx.Client(headers={"Authorization": f"Bearer {TOKEN}"}, timeout=100, trust_env=False)
+BEARER = {"Authorization": f"Bearer {TOKEN}"}
 
 
 @pytest.fixture(scope="module")
@@ -38,24 +42,20 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def outside() -> Iterator[socket.socket]:
-    """What stands for the world beyond this machine: a proxy that nobody should ask for anything."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        listener.setblocking(False)
-        yield listener
+def temp(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The only folder in which the server may leave files."""
+    multiprocessing.util.get_temp_dir()  # is kept until the end of this process, so not in that folder
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tempfile, "tempdir", str(tmp_path_factory.mktemp("temp")))
+        patch.setenv("GRADIO_TEMP_DIR", tempfile.mkdtemp())
+        yield Path(tempfile.gettempdir())
 
 
 @pytest.fixture(scope="module")
-def server(model: Path, outside: socket.socket, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    proxy = f"http://127.0.0.1:{outside.getsockname()[1]}"
-    environment = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"), proxy)
-    environment |= {"NO_PROXY": "127.0.0.1", "GATESHIFT_TOKEN": TOKEN}
-
-    options = ("--max-mb", str(MAX_MB), "--max-duration", "8", "--max-side", "128")
-    started = start_server(tmp_path_factory.mktemp("server"), model, *options, environment=environment)
-    yield started
-    started.process.kill()
-    started.process.wait()
+def server(model: Path, temp: Path) -> Iterator[Server]:
+    assert temp.is_dir()
+    with running(model, token=TOKEN, max_mb=MAX_MB, max_duration=8, max_side=128) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
@@ -68,8 +68,16 @@ def bright(write_video: WriteVideo, tmp_path_factory: pytest.TempPathFactory) ->
     return write_video(tmp_path_factory.mktemp("clips") / "bright.webm", grey_frames([BRIGHT] * 25), codec="libvpx-vp9")
 
 
+def get(url: str, **options: Any) -> Any:
+    return httpx.get(url, timeout=100, trust_env=False, **options)
+
+
+def post(url: str, **options: Any) -> Any:
+    return httpx.post(url, timeout=100, trust_env=False, **{"headers": BEARER, **options})
+
+
 def send(server: Server, content: bytes, *, name: str = "clip.mp4", query: str = "") -> Any:
-    return CLIENT.post(f"{server.url}/api/predict{query}", files={"file": (name, content)})
+    return post(f"{server.url}/api/predict{query}", files={"file": (name, content)})
 
 
 def test_a_clip_gets_the_classes_that_predict_gives_it(
@@ -103,11 +111,11 @@ def test_the_number_of_classes_can_be_chosen(server: Server, dark: Path) -> None
 
 
 def test_the_model_describes_itself(server: Server) -> None:
-    record = CLIENT.get(f"{server.url}/api/model").json()
+    record = get(f"{server.url}/api/model", headers=BEARER).json()
     assert record["classes"] == ["dark & <b>grim</b>", "bright"]
     assert record["protocol"] == "8 segments × 1 clips × 1 crops"
     assert record["limits"] == {"max_mb": MAX_MB, "max_duration_s": 8, "max_side_px": 128, "timeout_s": 30}
-    schema = CLIENT.get(f"{server.url}/openapi.json").json()
+    schema = get(f"{server.url}/openapi.json", headers=BEARER).json()
     assert {"200", "401", "408", "413", "422", "503"} <= set(schema["paths"]["/api/predict"]["post"]["responses"])
     assert set(schema["components"]["schemas"]["ClassProbability"]["properties"]) == {"class", "probability"}
 
@@ -131,18 +139,18 @@ def bad_uploads(folder: Path, dark: Path, write_video: WriteVideo) -> dict[str, 
 
 
 def test_a_bad_upload_is_refused_in_one_line_that_names_no_path(
-    server: Server, dark: Path, write_video: WriteVideo, tmp_path: Path
+    server: Server, dark: Path, write_video: WriteVideo, temp: Path, tmp_path: Path
 ) -> None:
     for content, status, part in bad_uploads(tmp_path, dark, write_video).values():
         answer = send(server, content)
         assert answer.status_code == status
         (error,) = answer.json().values()
         assert part in error and "\n" not in error
-        assert str(server.temp) not in error and "gateshift-serve" not in error
+        assert str(temp) not in error and "gateshift-serve" not in error
 
 
 def test_a_request_without_a_file_says_what_is_missing(server: Server) -> None:
-    answer = CLIENT.post(f"{server.url}/api/predict?top=0")
+    answer = post(f"{server.url}/api/predict?top=0")
     assert answer.status_code == 422
     assert "file: Field required" in answer.json()["error"] and "top: " in answer.json()["error"]
 
@@ -154,20 +162,21 @@ def test_a_body_that_hides_its_length_is_refused_when_it_gets_too_large(server: 
             yield bytes(10_000)
         yield b"\r\n--x--\r\n"
 
-    headers = {"Content-Type": "multipart/form-data; boundary=x"}
-    answer = CLIENT.post(f"{server.url}/api/predict", content=parts(), headers=headers)
+    headers = BEARER | {"Content-Type": "multipart/form-data; boundary=x"}
+    answer = post(f"{server.url}/api/predict", content=parts(), headers=headers)
     assert answer.status_code == 413
+    assert "more than 0.2 MB" in answer.json()["error"]
 
 
-def test_what_a_client_calls_a_file_reaches_no_path(server: Server, dark: Path) -> None:
+def test_what_a_client_calls_a_file_reaches_no_path(server: Server, dark: Path, temp: Path) -> None:
     for name in ("../../../escaped.mp4", "/etc/passwd", "a\x00b.mp4", "." * 300):
         assert send(server, dark.read_bytes(), name=name).status_code == 200
-    assert not list(server.temp.parent.rglob("escaped*"))
+    assert not list(temp.parent.rglob("escaped*"))
 
 
 def test_files_of_the_machine_are_not_served(server: Server, dark: Path) -> None:
     for path in ("/etc/passwd", str(dark), "../../../etc/passwd"):
-        answer = CLIENT.get(f"{server.url}/gradio_api/file={path}")
+        answer = get(f"{server.url}/gradio_api/file={path}", headers=BEARER)
         assert answer.status_code in (403, 404)
 
 
@@ -188,36 +197,33 @@ def ask_from_many_clients(server: Server, good: dict[str, Path], bad: list[bytes
         return Counter(clients.map(ask, range(count)))
 
 
-@pytest.mark.parametrize("count", [30, pytest.param(200, marks=pytest.mark.slow)])
+def resident_mb() -> float:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
+
+
+@pytest.mark.parametrize("count", [20, pytest.param(200, marks=pytest.mark.slow)])
 def test_many_clients_are_all_answered_rightly_and_leave_nothing(
-    server: Server, dark: Path, bright: Path, write_video: WriteVideo, tmp_path: Path, count: int
+    server: Server, dark: Path, bright: Path, write_video: WriteVideo, temp: Path, tmp_path: Path, count: int
 ) -> None:
     bad = [content for content, *_ in bad_uploads(tmp_path, dark, write_video).values()]
     good = {"dark & <b>grim</b>": dark, "bright": bright}
     ask_from_many_clients(server, good, bad, 20)  # threads and their memory are made once
-    before_mb = server.resident_mb()
+    before_mb = resident_mb()
     assert ask_from_many_clients(server, good, bad, count) == {"right": count * 4 // 5, "refused": count // 5}
-    assert server.resident_mb() - before_mb < 40
-    assert server.temp_files() == []
-
-
-def test_the_server_asks_nobody_outside(server: Server, outside: socket.socket, dark: Path) -> None:
-    assert send(server, dark.read_bytes()).status_code == 200
-    with pytest.raises(BlockingIOError):
-        outside.accept()
+    assert resident_mb() - before_mb < 40
+    assert [path for path in temp.rglob("*") if path.is_file()] == []
 
 
 def test_without_the_token_nothing_answers(server: Server) -> None:
     for path in ("/", "/api/model", "/openapi.json", "/config", "/?token=another-token-of-24-chars"):
         for headers in ({}, {"Authorization": "Bearer wrong"}, {"Cookie": "gateshift_token=wrong"}):
-            answer = httpx.get(server.url + path, headers=headers, trust_env=False)
+            answer = get(server.url + path, headers=headers)
             assert answer.status_code == 401 and "token" in answer.json()["error"]
-    assert httpx.post(f"{server.url}/gradio_api/upload", trust_env=False).status_code == 401
+    assert post(f"{server.url}/gradio_api/upload", headers={}).status_code == 401
 
 
 def test_the_token_lets_programs_and_browsers_in(server: Server) -> None:
-    headers = {"Authorization": f"Bearer {TOKEN}"}
-    assert httpx.get(f"{server.url}/api/model", headers=headers, trust_env=False).status_code == 200
     with httpx.Client(trust_env=False) as browser:
         answer = browser.get(f"{server.url}/?token={TOKEN}")
         assert answer.status_code == 303 and answer.headers["location"] == "/"  # not to stand in the history
@@ -226,12 +232,25 @@ def test_the_token_lets_programs_and_browsers_in(server: Server) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("stop", [signal.SIGTERM, signal.SIGINT])
-def test_a_server_that_is_stopped_leaves_no_files(model: Path, tmp_path: Path, stop: signal.Signals) -> None:
-    started = start_server(tmp_path, model)
-    assert list(started.temp.glob("gateshift-serve-*"))
-    started.process.send_signal(stop)
-    started.process.wait(timeout=60)
-    assert not list(started.temp.iterdir())
+def test_the_program_asks_nobody_outside_and_leaves_no_files_when_it_is_stopped(
+    model: Path, dark: Path, tmp_path: Path, stop: signal.Signals
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as outside:  # a proxy that nobody should ask for anything
+        outside.setblocking(False)
+        proxy = f"http://127.0.0.1:{outside.getsockname()[1]}"
+        environment = dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"), proxy)
+        environment |= {"NO_PROXY": "127.0.0.1", "GATESHIFT_TOKEN": TOKEN}
+        with start_program(tmp_path, model, environment=environment) as started:
+            assert get(f"{started.url}/api/model").status_code == 401
+            with dark.open("rb") as clip:
+                answer = post(f"{started.url}/api/predict", files={"file": ("clip.mp4", clip)})
+            assert answer.json()["top"][0]["class"] == "dark & <b>grim</b>"
+            assert list(started.temp.glob("gateshift-serve-*"))
+            started.process.send_signal(stop)
+            assert started.process.wait(timeout=60) == 0
+            assert not list(started.temp.iterdir())
+        with pytest.raises(BlockingIOError):
+            outside.accept()
 
 
 def test_decoding_ends_at_its_limits_of_time_and_memory(model: Path, write_video: WriteVideo, tmp_path: Path) -> None:
@@ -240,31 +259,31 @@ def test_decoding_ends_at_its_limits_of_time_and_memory(model: Path, write_video
     clip = write_video(tmp_path / "large.mp4", grey_frames([DARK] * 3, height=1600, width=2560))
     network = gs.load_model(model)
 
-    def ask(limits: Limits) -> None:
-        Scorer(network, ServeSettings(model, limits=limits)).answer(clip)
+    def ask(**limits: Any) -> None:
+        Scorer(network, ServeSettings(model, **limits)).answer(clip)
 
-    ask(Limits())
+    ask()
     with pytest.raises(VideoError, match="not decoded in 1e-05 s"):
-        ask(Limits(timeout=1e-5))
+        ask(timeout=1e-5)
     with pytest.raises(VideoError):  # FFmpeg does not always say that it was for want of memory
-        ask(Limits(decoder_mb=10))
+        ask(decoder_mb=10)
 
 
 def test_a_timeline_ends_at_the_limit_of_time(dark: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from gateshift.web import scoring
 
     scorer = scoring.Scorer(gs.load_model(model), ServeSettings(model, window=0.1, hop=0.05))
-    decoded = scoring.decode_apart(scorer._wanted(dark, timeline=True))
+    decoded = scoring.decode(scoring.Upload(dark, True, scorer.protocol, scorer.model.config, scorer.settings))
     ticks = iter(range(0, 10_000, 20))
-    monkeypatch.setattr(scoring.time, "monotonic", lambda: next(ticks))
+    monkeypatch.setattr(scoring, "time", SimpleNamespace(monotonic=lambda: next(ticks)))  # not that of other threads
     with pytest.raises(VideoError, match="not scored in 30 s"):
-        scorer._score(decoded, top=5, explain=False)
+        scorer._probabilities(torch.from_numpy(decoded.clips))
 
 
-def test_a_model_of_several_labels_names_them_and_its_segments_overlap_in_lanes(
-    dark: Path, model: Path, tmp_path: Path
-) -> None:
-    from gateshift.web.interface import render_timeline
+def test_a_multi_label_model_names_its_labels_and_their_events_overlap(dark: Path, model: Path, tmp_path: Path) -> None:
+    from fastapi.testclient import TestClient
+
+    from gateshift.web.api import create_app
     from gateshift.web.scoring import Scorer
 
     network = gs.load_model(model)
@@ -272,87 +291,75 @@ def test_a_model_of_several_labels_names_them_and_its_segments_overlap_in_lanes(
         network, tmp_path / "several.safetensors", config=dataclasses.replace(network.config, multi_label=True)
     )
     network = gs.load_model(tmp_path / "several.safetensors")
-    answer = Scorer(network, ServeSettings(model)).answer(dark, timeline=True)
-    assert answer.labels == (network.classes[0],)
-    assert render_timeline(answer).count("top:0.00%;height:100.00%") == 1
+    client = TestClient(create_app(Scorer(network, ServeSettings(model))))
+
+    def ask() -> dict[str, Any]:
+        with dark.open("rb") as clip:
+            record: dict[str, Any] = client.post("/api/predict?timeline=true", files={"file": clip}).json()
+        return record
+
+    assert ask()["labels"] == [network.classes[0]]
     with torch.no_grad():
         network.head.bias += 9  # whatever is shown, it is both
-    gs.save_model(network, tmp_path / "both.safetensors")
-    started = start_server(tmp_path, tmp_path / "both.safetensors")
-    try:
-        with dark.open("rb") as file:
-            url = f"{started.url}/api/predict?timeline=true"
-            record = CLIENT.post(url, files={"file": ("clip.mp4", file)}).json()
-    finally:
-        started.process.kill()
-        started.process.wait()
+    record = ask()
     assert sorted(record["labels"]) == sorted(network.classes)
     assert [part["start_s"] for part in record["timeline"]] == [0, 0]
-    both = Scorer(gs.load_model(tmp_path / "both.safetensors"), ServeSettings(model)).answer(dark, timeline=True)
-    strip = render_timeline(both)
-    assert "top:0.00%;height:50.00%" in strip and "top:50.00%;height:50.00%" in strip
 
 
 def test_more_requests_than_may_wait_are_told_to_come_back(dark: Path, model: Path) -> None:
-    from gateshift.web.scoring import BusyError, Scorer
+    from fastapi.testclient import TestClient
 
-    scorer = Scorer(gs.load_model(model), ServeSettings(model, limits=Limits(decoders=1, queue=0)))
-    outcomes: list[str] = []
+    from gateshift.web.api import create_app
+    from gateshift.web.scoring import Scorer
+
+    client = TestClient(create_app(Scorer(gs.load_model(model), ServeSettings(model, decoders=1, queue=0))))
     start = threading.Barrier(3)
 
-    def ask() -> None:
+    def ask(_: int) -> tuple[int, str | None]:
         start.wait()
-        try:
-            outcomes.append(scorer.answer(dark).top[0][0])
-        except BusyError:
-            outcomes.append("busy")
+        answer = client.post("/api/predict", files={"file": dark.read_bytes()})
+        return answer.status_code, answer.headers.get("Retry-After")
 
-    threads = [threading.Thread(target=ask) for _ in range(3)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(outcomes) == ["busy", "busy", "dark & <b>grim</b>"]
+    with ThreadPoolExecutor(3) as clients:
+        assert sorted(clients.map(ask, range(3))) == [(200, None), (503, "10"), (503, "10")]
 
 
-def test_a_body_that_comes_too_slowly_is_refused() -> None:
-    from gateshift.web.guard import Guard
+def test_a_body_that_comes_too_slowly_is_refused(model: Path) -> None:
+    from gateshift.web.api import create_app
+    from gateshift.web.scoring import Scorer
 
-    sent: list[dict[str, Any]] = []
-
-    async def app(_scope: Any, receive: Any, send: Any) -> None:
-        while (await receive())["type"] != "http.disconnect":
-            pass
-        await send({"type": "http.response.start", "status": 400, "headers": []})
+    app = create_app(Scorer(gs.load_model(model), ServeSettings(model, timeout=0.1)))
+    sent: list[Any] = []
 
     async def receive() -> dict[str, Any]:
-        await asyncio.sleep(0.05)
-        return {"type": "http.request", "body": b"x", "more_body": True}
+        await asyncio.Event().wait()  # nothing ever comes
+        return {}
 
-    async def keep(message: dict[str, Any]) -> None:
+    async def keep(message: Any) -> None:
         sent.append(message)
 
-    guard = Guard(app, max_bytes=1000, timeout_s=0.2, token=None)
-    scope = {"type": "http", "method": "POST", "path": "/", "query_string": b"", "headers": []}
-    asyncio.run(guard(scope, receive, keep))  # type: ignore[arg-type]
-    assert [message.get("status") for message in sent] == [408, None]
+    headers = [(b"content-type", b"multipart/form-data; boundary=x")]
+    scope = {"type": "http", "method": "POST", "path": "/api/predict", "query_string": b"", "headers": headers}
+    asyncio.run(app(scope, receive, keep))
+    assert sent[0]["status"] == 408
+    assert "not sent in 0.1 s" in json.loads(sent[1]["body"])["error"]
 
 
 @pytest.mark.parametrize(
     ("options", "part"),
     [
-        ({"port": 70000}, "--port 70000; a port is 1 to 65535"),
-        ({"token": "short"}, "a token of 5 characters; it has at least 16"),
+        ({"port": 70000}, "`port` 70000; a port is 1 to 65535"),
+        ({"token": "short"}, "a `token` of 5 characters; it must have at least 16"),
         ({"token": "with spaces in the middle"}, "each a letter, a digit, - or _"),
-        ({"hop": 0.0}, "--hop 0.0; it is a number above 0"),
-        ({"examples": Path("nowhere")}, "--examples nowhere: no such folder"),
-        ({"limits": Limits(max_mb=float("nan"))}, "--max-mb nan; it is a number above 0"),
-        ({"limits": Limits(decoders=0)}, "--decoders 0; it is at least 1"),
+        ({"hop": 0.0}, "`hop` 0.0; it must be a number above 0"),
+        ({"examples": "nowhere"}, "`examples` nowhere: no such folder"),
+        ({"max_mb": float("nan")}, "`max_mb` nan; it must be a number above 0"),
+        ({"decoders": 0}, "`decoders` 0; it must be at least 1"),
     ],
 )
 def test_settings_out_of_range_are_one_line(options: dict[str, Any], part: str) -> None:
     with pytest.raises(SettingsError, match="^[^\n]*$") as caught:
-        ServeSettings(Path("m.safetensors"), **options).check()
+        serve("m.safetensors", **options)
     assert part in str(caught.value)
 
 
@@ -366,5 +373,19 @@ def test_a_taken_port_is_an_error_before_the_model_is_loaded(capsys: pytest.Capt
 def test_a_model_that_runs_elsewhere_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "model.onnx").touch()
     with pytest.raises(SystemExit):
-        main(["serve", str(tmp_path / "model.onnx"), "--port", "47123"])
+        main(["serve", str(tmp_path / "model.onnx"), "--port", "0"])
     assert "an exported file cannot be looked into; give the .safetensors model" in capsys.readouterr().err
+
+
+def test_serving_returns_when_the_server_is_stopped(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = []
+
+    def stop_after_an_answer(server: Server) -> None:
+        answers.append(get(f"{server.url}/api/model").json()["name"])
+
+    monkeypatch.setattr(Server, "wait", stop_after_an_answer)
+    with closing_loops():
+        server = serve(gs.load_model(model), port=0)
+    assert answers == ["VideoClassifier"]
+    with pytest.raises(httpx.ConnectError):
+        get(server.url)

@@ -1,12 +1,15 @@
 """The page in a browser: a clip in, its class and gate maps out; what is refused says why; nothing from elsewhere."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import WriteVideo
-from serving import BRIGHT, DARK, Server, grey_frames, start_server, write_brightness_model
+from serving import BRIGHT, DARK, grey_frames, running, write_brightness_model
+
+from gateshift.web.app import Server
 
 pytest.importorskip("gradio", reason="gradio is not installed; pip install '.[demo]'")
 
@@ -20,11 +23,8 @@ def server(write_video: WriteVideo, tmp_path_factory: pytest.TempPathFactory) ->
     write_brightness_model(folder / "model.safetensors")
     (folder / "examples").mkdir()
     write_video(folder / "examples" / "a bright one.mp4", grey_frames([BRIGHT] * 10))
-    options = ("--max-mb", "0.2", "--examples", str(folder / "examples"))
-    started = start_server(folder, folder / "model.safetensors", *options)
-    yield started
-    started.process.kill()
-    started.process.wait()
+    with running(folder / "model.safetensors", max_mb=0.2, examples=folder / "examples") as server:
+        yield server
 
 
 class Visit:
@@ -64,7 +64,10 @@ def test_a_clip_shows_its_class_timeline_and_gate_maps(
     maps = visit.page.wait_for_selector("img[alt='gate maps']", timeout=WAIT_MS)
     assert maps.evaluate("image => image.complete && image.naturalWidth") > 500
     assert visit.page.inner_text("[data-testid=label-output-value]").strip() == "dark & <b>grim</b>"
-    assert visit.page.inner_text(".gateshift-table td").strip() == "dark & <b>grim</b>"
+    timeline = visit.page.inner_text("#timeline")
+    assert "0.0–1.0 s" in timeline and "dark & <b>grim</b>" in timeline.replace(
+        "DARK & <B>GRIM</B>", "dark & <b>grim</b>"
+    )
     assert visit.page.is_visible("img[alt=evidence]")
     assert visit.page.evaluate("document.documentElement.scrollWidth") == width_px  # pictures scroll, the page does not
     assert not visit.page.is_visible("[aria-label='Trim video to selection']")
@@ -87,9 +90,9 @@ def test_a_file_that_is_no_video_says_so(visit: Visit, tmp_path: Path) -> None:
     assert not visit.page.is_visible("img[alt='gate maps']")
 
 
-def test_a_file_over_the_limit_is_refused(visit: Visit, server: Server, tmp_path: Path) -> None:
+def test_a_file_over_the_limit_is_refused(visit: Visit, tmp_path: Path) -> None:
     path = tmp_path / "large.mp4"
     path.write_bytes(bytes(1_000_000))
     visit.upload(path)
     visit.page.wait_for_selector("text=/exceed the maximum allowed size/", timeout=WAIT_MS)
-    assert not [name for name in server.temp_files() if name.endswith("large.mp4")]
+    assert not list(Path(os.environ["GRADIO_TEMP_DIR"]).rglob("large*"))

@@ -1,169 +1,138 @@
-"""The server: JSON over HTTP, and the page."""
+"""Serve a model: a page in the browser, and JSON over HTTP."""
 
 from __future__ import annotations
 
+import atexit
+import importlib.util
+import os
 import shutil
+import socket
 import tempfile
-from collections.abc import Mapping
+import threading
+from contextlib import closing, suppress
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-from fastapi import FastAPI, File, Query, Request, UploadFile
-from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
-from pydantic import BaseModel, Field
-from starlette.exceptions import HTTPException
+from gateshift.errors import SettingsError
+from gateshift.web.settings import ServeSettings
 
-from gateshift.errors import VideoError
-from gateshift.version import __version__
-from gateshift.web.guard import Guard
-from gateshift.web.interface import mount_page
-from gateshift.web.scoring import BusyError, Scorer
+if TYPE_CHECKING:
+    import uvicorn
 
-UPLOAD_NAME = "upload"  # without a suffix: what a file is, its content says
+    from gateshift.model.classifier import VideoClassifier
+
+PATIENCE_S = 3  # for answers that are under way when the server is closed
 
 
-class ClassProbability(BaseModel):
-    """A class and how likely it is."""
+class Server:
+    """A running server.
 
-    class_name: str = Field(serialization_alias="class")
-    probability: float = Field(ge=0, le=1)
+    Attributes:
+        url: Its address, without a slash at the end.
+    """
 
+    def __init__(self, server: uvicorn.Server, listener: socket.socket) -> None:
+        host, port = listener.getsockname()[:2]
+        self.url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        self._server = server
+        self._thread = threading.Thread(target=server.run, args=([listener],), daemon=True)
+        self._thread.start()
 
-class TimelineSegment(BaseModel):
-    """A stretch of the video in which one class happens."""
+    def wait(self) -> None:
+        """Return when the server has been closed, or Ctrl-C was pressed."""
+        with suppress(KeyboardInterrupt):
+            self._thread.join()
 
-    start_s: float
-    end_s: float
-    label: str
-    score: float = Field(ge=0, le=1, description="Mean probability of the class in it.")
-
-
-class PredictionRecord(BaseModel):
-    """What the model says of a video."""
-
-    top: list[ClassProbability] = Field(description="The likeliest classes, likeliest first.")
-    labels: list[str] | None = Field(
-        description="Of a model of several labels a video, the classes likelier than not; null of any other."
-    )
-    num_frames: int
-    duration_s: float
-    timeline: list[TimelineSegment] | None = Field(description="What happens when; null unless asked for.")
+    def close(self) -> None:
+        """Stop the server. Closing twice is harmless."""
+        self._server.should_exit = True
+        self._thread.join()
 
 
-class LimitsRecord(BaseModel):
-    """What one request may take."""
-
-    max_mb: float
-    max_duration_s: float
-    max_side_px: int
-    timeout_s: float
-
-
-class ModelRecord(BaseModel):
-    """The model that answers."""
-
-    name: str
-    classes: list[str]
-    protocol: str = Field(description="Frames of a clip, clips, and crops of each video.")
-    backbone: str
-    temporal: str
-    version: str = Field(description="Of gateshift.")
-    limits: LimitsRecord
-
-
-class ErrorBody(BaseModel):
-    """Why there is no answer, in one line."""
-
-    error: str
-
-
-_PROBLEMS: Mapping[int | str, dict[str, Any]] = {
-    401: {"model": ErrorBody, "description": "No token, or a wrong one."},
-    408: {"model": ErrorBody, "description": "The file was sent too slowly."},
-    413: {"model": ErrorBody, "description": "The file is too large."},
-    422: {"model": ErrorBody, "description": "No file, not a video, or a video beyond the limits."},
-    503: {"model": ErrorBody, "description": "Too many requests wait; try again later."},
-}
-
-
-def create_app(scorer: Scorer, folder: Path, *, token: str | None) -> FastAPI:
-    """The server of a model.
+def serve(
+    model: str | os.PathLike[str] | VideoClassifier,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 7860,
+    token: str | None = None,
+    examples: str | os.PathLike[str] | None = None,
+    classes: str | os.PathLike[str] | None = None,
+    segments: int | None = None,
+    window: float = 2.0,
+    hop: float = 0.5,
+    max_mb: float = 50.0,
+    max_duration: float = 60.0,
+    max_side: int = 4096,
+    timeout: float = 30.0,
+    decoder_mb: int = 1024,
+    decoders: int = 2,
+    queue: int = 32,
+    block: bool = True,
+) -> Server:
+    """Serve a model on a page in the browser and over HTTP, see docs/serve.md. Needs ``pip install 'gateshift[demo]'``.
 
     Args:
-        scorer: Who answers.
-        folder: For uploads, while they are looked at.
-        token: Known to who may ask; None lets everyone in.
+        model: A saved model or released checkpoint, or a model, which is put in eval mode.
+        block: Whether to return when the server is stopped by Ctrl-C, rather than at once.
+        **: The others are the fields of :class:`gateshift.web.settings.ServeSettings`; times are in seconds.
+
+    Returns:
+        The server, which answers at ``url`` until ``close()``; closed already if ``block``.
+
+    Raises:
+        SettingsError: If Gradio is not installed, an option is out of range, or the address cannot be used.
+        ModelError: If the model cannot be read, or is an exported file.
     """
-    limits = scorer.settings.limits
-    # The usual pages at /docs take their scripts from another server.
-    app = FastAPI(title="gateshift", version=__version__, docs_url=None, redoc_url=None)
-    app.add_middleware(Guard, max_bytes=limits.max_bytes, timeout_s=limits.timeout, token=token)
-    _add_error_answers(app)
+    examples, classes = (None if path is None else Path(path) for path in (examples, classes))
+    options: dict[str, Any] = {name: value for name, value in locals().items() if name not in ("model", "block")}
+    name = Path(model) if isinstance(model, (str, os.PathLike)) else Path(type(model).__name__)
+    settings = ServeSettings(name, **options)
+    settings.check()
+    if importlib.util.find_spec("gradio") is None:
+        raise SettingsError("a server needs Gradio, which is not installed; run pip install 'gateshift[demo]'")
+    listener = _listen(settings)  # before a model is loaded
+    try:
+        server = Server(_create_server(model, settings), listener)
+    except BaseException:
+        listener.close()
+        raise
+    if block:
+        with closing(server):
+            server.wait()
+    return server
 
-    @app.get("/api/model")
-    def describe_model() -> ModelRecord:
-        """Classes, test protocol and limits."""
-        config = scorer.model.config
-        return ModelRecord(
-            name=scorer.settings.model.name,
-            classes=list(config.classes),
-            protocol=str(scorer.protocol),
-            backbone=config.backbone,
-            temporal=config.temporal,
-            version=__version__,
-            limits=LimitsRecord(
-                max_mb=limits.max_mb,
-                max_duration_s=limits.max_duration,
-                max_side_px=limits.max_side,
-                timeout_s=limits.timeout,
-            ),
-        )
 
-    # Not async: it waits for decoding in a thread, and other requests go on.
-    @app.post("/api/predict", responses=dict(_PROBLEMS))
-    def predict_upload(
-        file: Annotated[UploadFile, File(description="A video file.")],
-        top: Annotated[int, Query(ge=1, description="How many classes to name.")] = 5,
-        timeline: Annotated[bool, Query(description="Whether to say what happens when.")] = False,
-    ) -> PredictionRecord:
-        """Say what happens in a video."""
-        with tempfile.TemporaryDirectory(dir=folder) as place:
-            path = Path(place) / UPLOAD_NAME  # nothing of what the client calls it
-            with path.open("wb") as written:
-                shutil.copyfileobj(file.file, written)
-            if path.stat().st_size > limits.max_bytes:
-                raise HTTPException(413, f"the file has more than {limits.max_mb:g} MB; send a smaller one")
-            answer = scorer.answer(path, top=top, timeline=timeline)
-        segments = None if answer.timeline is None else [TimelineSegment(**vars(part)) for part in answer.timeline]
-        return PredictionRecord(
-            top=[ClassProbability(class_name=name, probability=probability) for name, probability in answer.top],
-            labels=None if answer.labels is None else list(answer.labels),
-            num_frames=answer.num_frames,
-            duration_s=answer.duration_s,
-            timeline=segments,
-        )
+def _create_server(model: str | os.PathLike[str] | VideoClassifier, settings: ServeSettings) -> uvicorn.Server:
+    import uvicorn
 
+    from gateshift.devices import put_on_device
+    from gateshift.exporting.loading import load_open
+
+    if isinstance(model, (str, os.PathLike)):
+        model = load_open(Path(model), classes=settings.classes)
+    # Gradio reads these when it is imported, and the folder with each upload: all servers of a process share it.
+    os.environ.update(GRADIO_ANALYTICS_ENABLED="False", HF_HUB_DISABLE_TELEMETRY="1")
+    if not os.environ.get("GRADIO_TEMP_DIR"):
+        os.environ["GRADIO_TEMP_DIR"] = tempfile.mkdtemp(prefix="gateshift-serve-")
+        atexit.register(shutil.rmtree, os.environ["GRADIO_TEMP_DIR"], ignore_errors=True)
+    from gateshift.web.api import create_app
+    from gateshift.web.page import mount_page
+    from gateshift.web.scoring import Scorer
+
+    scorer = Scorer(put_on_device(model).eval(), settings)
+    app = create_app(scorer)
     mount_page(app, scorer)
-    return app
+    config = uvicorn.Config(app, log_level="warning", server_header=False, timeout_graceful_shutdown=PATIENCE_S)
+    return uvicorn.Server(config)
 
 
-def _add_error_answers(app: FastAPI) -> None:
-    """Whatever is wrong with a request, the answer is one line under ``error``."""
-
-    @app.exception_handler(VideoError)
-    def answer_bad_video(_: Request, error: VideoError) -> JSONResponse:
-        return JSONResponse({"error": str(error)}, 422)
-
-    @app.exception_handler(BusyError)
-    def answer_busy(_: Request, error: BusyError) -> JSONResponse:
-        return JSONResponse({"error": str(error)}, 503, {"Retry-After": "10"})
-
-    @app.exception_handler(RequestValidationError)
-    def answer_bad_request(_: Request, error: RequestValidationError) -> JSONResponse:
-        wrong = "; ".join(f"{each['loc'][-1]}: {each['msg']}" for each in error.errors())
-        return JSONResponse({"error": f"{wrong}; /openapi.json says what is accepted"}, 422)
-
-    @app.exception_handler(HTTPException)
-    def answer_refused(_: Request, error: HTTPException) -> JSONResponse:
-        return JSONResponse({"error": str(error.detail)}, error.status_code, error.headers)
+def _listen(settings: ServeSettings) -> socket.socket:
+    """Raise SettingsError if the address is taken or not ours."""
+    try:
+        family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+        return socket.create_server((settings.host, settings.port), family=family)
+    except OSError as error:
+        raise SettingsError(
+            f"`host={settings.host}` `port={settings.port}`: {error.strerror or error}; choose a free port of an "
+            "address of this machine"
+        ) from None

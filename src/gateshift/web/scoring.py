@@ -1,161 +1,109 @@
-"""What a model says of an uploaded video: decoded apart, scored here, one after the other."""
+"""A model's answer for an uploaded video."""
 
 from __future__ import annotations
 
 import os
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from contextlib import suppress
 from pathlib import Path
 
 import torch
+from pydantic import BaseModel, Field
 from torch import Tensor
 
-from gateshift.data.clips.views import EvalProtocol
-from gateshift.errors import VideoError
+from gateshift.errors import GateShiftError, VideoError
 from gateshift.evaluation.protocol import choose_protocol
 from gateshift.explanation.output import Explanation, explain_clip
 from gateshift.model.classifier import VideoClassifier
 from gateshift.prediction.scoring import found_labels
 from gateshift.prediction.timeline import Event, merge_windows
-from gateshift.prediction.windows import Thresholds, Windows, stack_clips
+from gateshift.prediction.windows import Thresholds
+from gateshift.web.decoding import Upload, decode
 from gateshift.web.settings import ServeSettings
-from gateshift.web.uploads import Decoded, Wanted, decode_apart
 
-BATCH_SIZE = 4  # windows of one forward pass
+BATCH_SIZE = 4  # clips of one forward pass
 
 
-class BusyError(Exception):
+class BusyError(GateShiftError):
     """More requests than may wait."""
 
 
-@dataclass(frozen=True)
-class UploadAnswer:
-    """What a model says of a video.
+class ClassProbability(BaseModel):
+    """A class and its probability."""
 
-    Attributes:
-        top: The likeliest classes and their probabilities, likeliest first.
-        labels: Of a model of several labels a video, the classes that are likelier than not; None of any other.
-        num_frames: Of the video.
-        duration_s: Of the video.
-        timeline: What happens when, if asked for.
-        explanation: What the model made of the clip, if asked for.
-    """
+    class_name: str = Field(serialization_alias="class")
+    probability: float = Field(ge=0, le=1)
 
-    top: Sequence[tuple[str, float]]
-    labels: Sequence[str] | None
+
+class Answer(BaseModel):
+    """What a model says of a video."""
+
+    top: list[ClassProbability] = Field(description="The likeliest classes, likeliest first.")
+    labels: tuple[str, ...] | None = Field(description="Classes above 0.5 of a multi-label model; null of any other.")
     num_frames: int
     duration_s: float
-    timeline: Sequence[Event] | None = None
-    explanation: Explanation | None = None
+    timeline: list[Event] | None = Field(description="What happens when; null unless asked for.")
 
 
 class Scorer:
-    """A model that many threads may ask.
-
-    Args:
-        model: In eval mode.
-        settings: Checked.
+    """A model, in eval mode, that may be called from many threads.
 
     Raises:
-        SettingsError: If the model does not say how many frames it takes, and the settings do not either.
+        SettingsError: If neither the model nor the settings say how many frames a clip has.
     """
 
     def __init__(self, model: VideoClassifier, settings: ServeSettings) -> None:
-        self.model = model
-        self.settings = settings
-        # The centre of one clip, of which there are gate maps; a demo's visitor does not wait for ten crops.
-        self.protocol: EvalProtocol = choose_protocol(model.config, segments=settings.segments, clips=1, crops=1)
-        self.thresholds = Thresholds()
-        limits = settings.limits
-        self._seats = threading.BoundedSemaphore(limits.decoders + limits.queue)
-        self._decoders = threading.BoundedSemaphore(limits.decoders)
-        self._network = threading.Lock()  # side by side they would only slow each other, and see each other's hooks
+        self.model, self.settings = model, settings
+        # One center crop of one clip: the one that gate maps are drawn of.
+        self.protocol = choose_protocol(model.config, segments=settings.segments, clips=1, crops=1)
+        self._seats = threading.BoundedSemaphore(settings.decoders + settings.queue)
+        self._decoders = threading.BoundedSemaphore(settings.decoders)
+        self._network = threading.Lock()  # side by side, calls would slow each other and see each other's hooks
+        with suppress(VideoError):  # starts what decoding processes are forked from
+            self.answer(Path(os.devnull))
 
-    def warm_up(self) -> None:
-        """Start what decoding processes are made from, so that the first visitor need not wait for it."""
-        with suppress(VideoError):
-            decode_apart(self._wanted(Path(os.devnull), timeline=False))
-
-    def answer(self, path: Path, *, top: int = 5, timeline: bool = False, explain: bool = False) -> UploadAnswer:
-        """Say what happens in a video file.
-
-        Args:
-            path: A file, of whatever content.
-            top: How many classes to name, at least 1.
-            timeline: Whether to say what happens when.
-            explain: Whether to look into the model.
+    def answer(
+        self, path: Path, *, top: int = 5, timeline: bool = False, explain: bool = False
+    ) -> tuple[Answer, Explanation | None]:
+        """Classify a video file, whatever its content; ``top`` is how many classes to name, at least 1.
 
         Raises:
             VideoError: If it cannot be read, or is beyond a limit.
             BusyError: If too many requests wait.
         """
-        with self._seat():
-            with self._decoders:
-                decoded = decode_apart(self._wanted(path, timeline=timeline))
-            with self._network:
-                return self._score(decoded, top=top, explain=explain)
-
-    @contextmanager
-    def _seat(self) -> Iterator[None]:
         if not self._seats.acquire(blocking=False):
-            raise BusyError(f"{self.settings.limits.queue} requests wait already, and no more may; come back later")
+            raise BusyError(f"{self.settings.queue} requests wait already, the most that may; try again later")
+        config = self.model.config
         try:
-            yield
+            with self._decoders:
+                decoded = decode(Upload(path, timeline, self.protocol, config, self.settings))
+            clips = torch.from_numpy(decoded.clips)
+            with self._network:
+                found = self._probabilities(clips)
+                explanation = explain_clip(self.model, clips[0], decoded.numbers) if explain else None
         finally:
             self._seats.release()
-
-    def _wanted(self, path: Path, *, timeline: bool) -> Wanted:
-        config, settings = self.model.config, self.settings
-        return Wanted(
-            path=path,
-            protocol=self.protocol,
-            size_px=config.size_px,
-            resize_px=config.resize_px,
-            square_pixels=config.square_pixels,
-            timeline_s=(settings.window, settings.hop) if timeline else None,
-            limits=settings.limits,
+        times_s, events, apart = decoded.times_s, None, config.multi_label
+        if timeline:
+            rules = Thresholds()
+            events = merge_windows(found[1:], decoded.windows, times_s, config.classes, thresholds=rules, apart=apart)
+        answer = Answer(
+            top=[ClassProbability(class_name=name, probability=p) for name, p in config.likeliest(found[0], top)],
+            labels=found_labels(config, found[0]),
+            num_frames=len(times_s) - 1,
+            duration_s=times_s[-1],
+            timeline=events,
         )
-
-    def _score(self, decoded: Decoded, *, top: int, explain: bool) -> UploadAnswer:
-        places = {number: place for place, number in enumerate(decoded.numbers)}
-        frames = torch.from_numpy(decoded.frames)
-        probabilities = self._probabilities(frames, [[places[number] for number in decoded.clip]])[0]  # [K]
-        segments = explanation = None
-        if decoded.windows is not None:
-            segments = self._segments(decoded, decoded.windows, frames, places)
-        if explain:
-            clip = frames[[places[number] for number in decoded.clip]]
-            explanation = explain_clip(self.model, clip, decoded.clip)
-        return UploadAnswer(
-            self.model.config.likeliest(probabilities, top),
-            found_labels(self.model.config, probabilities),
-            len(decoded.times_s) - 1,
-            decoded.times_s[-1],
-            segments,
-            explanation,
-        )
-
-    def _segments(self, decoded: Decoded, windows: Windows, frames: Tensor, places: dict[int, int]) -> Sequence[Event]:
-        spans = windows.covering(len(decoded.times_s) - 1)
-        clips = [[places[number] for number in windows.frames_of(span)] for span in spans]
-        found = self._probabilities(frames, clips)
-        classes = self.model.config.classes
-        apart = self.model.config.multi_label
-        return merge_windows(found, spans, decoded.times_s, classes, thresholds=self.thresholds, apart=apart)
+        return answer, explanation
 
     @torch.inference_mode()
-    def _probabilities(self, frames: Tensor, clips: Sequence[Sequence[int]]) -> Tensor:
-        """Of clips, given as places in the frames [n, 3, s, s]: [clips, K]."""
-        device = next(self.model.parameters()).device
-        limit_s = self.settings.limits.timeout
-        end_s = time.monotonic() + limit_s
-        found = []
-        for start in range(0, len(clips), BATCH_SIZE):
+    def _probabilities(self, clips: Tensor) -> Tensor:
+        """Of clips uint8 [n, T, 3, s, s]: [n, K]."""
+        device, found = next(self.model.parameters()).device, []
+        end_s = time.monotonic() + self.settings.timeout
+        for batch in clips.split(BATCH_SIZE):
             if time.monotonic() > end_s:
-                raise VideoError(f"the video was not scored in {limit_s:g} s, the longest time; send a shorter one")
-            batch = [[frames[place] for place in clip] for clip in clips[start : start + BATCH_SIZE]]
-            found.append(self.model.config.probabilities(self.model(stack_clips(batch).to(device))).cpu())
+                raise VideoError(f"the video was not scored in {self.settings.timeout:g} s; send a shorter one")
+            found.append(self.model.config.probabilities(self.model(batch.to(device))).cpu())
         return torch.cat(found)

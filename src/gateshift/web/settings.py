@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -17,23 +17,45 @@ from gateshift.errors import SettingsError
 
 
 @dataclass(frozen=True)
-class Limits:
-    """What one request may take, and how many there may be."""
+class ServeSettings:
+    """Show a model's predictions on a page in the browser, and answer programs over HTTP (POST /api/predict).
 
+    The page takes an uploaded or recorded clip and shows its likeliest classes, a timeline, and the model's gate maps.
+    Needs pip install 'gateshift[demo]'. Without --host only this machine can open it.
+    """
+
+    model: Annotated[Positional[Path], arg(metavar="MODEL")]
+    """A .safetensors model, or a released GSM, GSF or TSM checkpoint (.pth.tar)."""
+    host: str = "127.0.0.1"
+    """Address to listen at; 0.0.0.0 lets other machines in, for which a --token is advised."""
+    port: int = 7860
+    """Port to listen at; 0 for any free one."""
+    token: str | None = None
+    """Secret that clients must send: 16 or more letters, digits, - or _. The variable GATESHIFT_TOKEN hides it."""
+    examples: Annotated[Path | None, arg(metavar="FOLDER")] = None
+    """Videos that the page offers to try, up to 12."""
+    classes: Path | None = None
+    """Names for the class numbers of a released checkpoint, one a line: the release's category.txt."""
+    segments: int | None = None
+    """Frames per clip; by default as in training. Released checkpoints do not say: give it."""
+    window: Annotated[float, arg(metavar="SECONDS")] = 2.0
+    """Length of a window of the timeline."""
+    hop: Annotated[float, arg(metavar="SECONDS")] = 0.5
+    """Time from one window of the timeline to the next."""
     max_mb: Annotated[float, arg(metavar="MB")] = 50.0
     """Largest file, in millions of bytes."""
     max_duration: Annotated[float, arg(metavar="SECONDS")] = 60.0
     """Longest video."""
     max_side: Annotated[int, arg(metavar="PX")] = 4096
-    """Longest side of its frames."""
+    """Longest side of a frame."""
     timeout: Annotated[float, arg(metavar="SECONDS")] = 30.0
     """Longest time for each of these: to send a file, to decode it, to score its windows."""
     decoder_mb: Annotated[int, arg(metavar="MB")] = 1024
-    """Memory that decoding a video may take, in a process of its own (on Linux)."""
+    """Memory for decoding one video, in a process of its own (on Linux)."""
     decoders: int = 2
     """Videos decoded at the same time."""
     queue: int = 32
-    """Requests that wait; further ones are told to come back."""
+    """Requests that may wait; more are answered with 503."""
 
     @property
     def max_bytes(self) -> int:
@@ -42,53 +64,18 @@ class Limits:
 
     def check(self) -> None:
         """Raise SettingsError if one is out of range."""
-        for name, value in vars(self).items():
-            least = 0 if name == "queue" else 1 if isinstance(value, int) else None
-            if not (value >= least if least is not None else 0 < value < math.inf):
-                accepted = "a number above 0" if least is None else f"at least {least}"
-                raise SettingsError(f"--{name.replace('_', '-')} {value}; it is {accepted}; correct it")
-
-
-@dataclass(frozen=True)
-class ServeSettings:
-    """Show what a model says of videos, on a page in the browser and over HTTP (POST /api/predict).
-
-    The page shows the likeliest classes of a clip that is uploaded or recorded, what happens when in it, and the
-    model's gate maps. Needs pip install 'gateshift[demo]'. Without --host only this machine can open it.
-    """
-
-    model: Annotated[Positional[Path], arg(metavar="MODEL")]
-    """A .safetensors model, or a released GSM, GSF or TSM checkpoint (.pth.tar)."""
-    host: str = "127.0.0.1"
-    """Address to listen at; 0.0.0.0 lets other machines in, for which a --token is advised."""
-    port: int = 7860
-    """Port to listen at."""
-    token: str | None = None
-    """Let in only who knows this: at least 16 letters, digits, - or _. The variable GATESHIFT_TOKEN sets it unseen."""
-    examples: Annotated[Path | None, arg(metavar="FOLDER")] = None
-    """Videos that the page offers to try, up to 12."""
-    classes: Path | None = None
-    """Names for the class numbers of a released checkpoint, one a line: the release's category.txt."""
-    segments: int | None = None
-    """Frames of a clip; by default as in training. Released checkpoints do not say: give it."""
-    window: Annotated[float, arg(metavar="SECONDS")] = 2.0
-    """Length of a window of the timeline."""
-    hop: Annotated[float, arg(metavar="SECONDS")] = 0.5
-    """Time from one window of the timeline to the next."""
-    limits: Limits = field(default_factory=Limits)
-
-    def check(self) -> None:
-        """Raise SettingsError if one is out of range."""
-        self.limits.check()
-        for name, value in (("window", self.window), ("hop", self.hop)):
-            if not 0 < value < math.inf:
-                raise SettingsError(f"--{name} {value}; it is a number above 0; correct it")
-        if not 0 < self.port < 65536:
-            raise SettingsError(f"--port {self.port}; a port is 1 to 65535; correct it")
+        for name in ("window", "hop", "max_mb", "max_duration", "timeout"):
+            if not 0 < getattr(self, name) < math.inf:
+                raise SettingsError(f"`{name}` {getattr(self, name)}; it must be a number above 0; correct it")
+        for name, least in {"max_side": 1, "decoder_mb": 1, "decoders": 1, "queue": 0}.items():
+            if getattr(self, name) < least:
+                raise SettingsError(f"`{name}` {getattr(self, name)}; it must be at least {least}; raise it")
+        if not 0 <= self.port < 65536:
+            raise SettingsError(f"`port` {self.port}; a port is 1 to 65535, or 0 for any free one; correct it")
         if self.token is not None and not re.fullmatch(r"[A-Za-z0-9_-]{16,}", self.token):
             raise SettingsError(
-                f"a token of {len(self.token)} characters; it has at least 16, each a letter, a digit, - or _; choose "
-                "another"
+                f"a `token` of {len(self.token)} characters; it must have at least 16, each a letter, a digit, - or _; "
+                "choose another"
             )
         if self.examples is not None and not self.examples.is_dir():
-            raise SettingsError(f"--examples {self.examples}: no such folder; give a folder of videos")
+            raise SettingsError(f"`examples` {self.examples}: no such folder; give a folder of videos")
