@@ -162,6 +162,9 @@ def temporal_shift(features: Tensor, *, num_frames: int, fold: int | None = None
     Returns:
         [N, C, H, W].
 
+    Raises:
+        ModelError: If more channels are to be shifted than there are.
+
     >>> x = torch.arange(3.0).view(3, 1, 1, 1).expand(3, 8, 1, 1)  # frame i holds i; T = 3
     >>> temporal_shift(x, num_frames=3).flatten(1)[:, :4].tolist()
     [[1.0, 0.0, 0.0, 0.0], [2.0, 0.0, 1.0, 1.0], [0.0, 1.0, 2.0, 2.0]]

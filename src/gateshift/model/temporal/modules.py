@@ -121,7 +121,10 @@ class GateShiftFuse(GateShift):
     A gate-shift module whose two parts are weighed against each other for each channel and frame. A new one
     sends nothing and scales what it keeps by about a half, which the batch norm behind it takes out again.
 
-    Arguments and errors are those of :class:`GateShift`.
+    Args:
+        channels: C, as of :class:`GateShift`, whose errors it raises too.
+        num_frames: T of the clips; see :func:`gateshift.set_num_frames`.
+        interleave: As in :func:`gateshift.gate_shift_fuse`.
     """
 
     def __init__(self, channels: int, num_frames: int = 8, *, interleave: bool = True) -> None:
@@ -129,6 +132,7 @@ class GateShiftFuse(GateShift):
         self.fuse = nn.Conv2d(4, 2, 3, padding=1, groups=2)
 
     def forward(self, features: Tensor) -> Tensor:
+        """Gate, shift and weigh: [N, C, H, W] -> [N, C, H, W], N a whole number of clips of ``num_frames``."""
         gates = self.gates(features)
         return gate_shift_fuse(
             features,
@@ -164,6 +168,7 @@ class TemporalShift(TemporalModule):
         self.fold = channels // 8
 
     def forward(self, features: Tensor) -> Tensor:
+        """Shift: [N, C, H, W] -> [N, C, H, W], N a whole number of clips of ``num_frames``."""
         return temporal_shift(features, num_frames=self.num_frames, fold=self.fold)
 
     def extra_repr(self) -> str:
