@@ -1,6 +1,6 @@
 """Video action recognition that knows the order of events, at the price of an image model.
 
-The public names are imported when they are first used, so ``import gateshift`` is quick.
+What ``__all__`` names is stable. These names are imported when they are first used, so ``import gateshift`` is quick.
 """
 
 from importlib import import_module
@@ -12,45 +12,53 @@ if TYPE_CHECKING:
     from gateshift.errors import GateShiftError
     from gateshift.explanation.evidence import evidence_map
     from gateshift.explanation.gate_maps import gate_maps, gate_openness
+    from gateshift.exporting.runtime import Runtime
     from gateshift.model.classifier import VideoClassifier, create_model
+    from gateshift.model.config import ModelConfig
     from gateshift.model.io import load_model, save_model
-    from gateshift.model.surgery.insert import insert_temporal, remove_temporal, set_num_frames
-    from gateshift.model.temporal.functional import gate_shift
-    from gateshift.model.temporal.modules import GateShift
+    from gateshift.model.surgery.insert import InsertReport, insert_temporal, remove_temporal, set_num_frames
+    from gateshift.model.temporal.functional import gate_shift, gate_shift_fuse, temporal_shift
+    from gateshift.model.temporal.modules import GateShift, GateShiftFuse, TemporalShift
     from gateshift.prediction.stream import Stream
 
-
-_HOMES = {
-    "GateShift": "gateshift.model.temporal.modules",
-    "GateShiftError": "gateshift.errors",
-    "Stream": "gateshift.prediction.stream",
-    "VideoClassifier": "gateshift.model.classifier",
-    "create_model": "gateshift.model.classifier",
-    "evidence_map": "gateshift.explanation.evidence",
-    "gate_maps": "gateshift.explanation.gate_maps",
-    "gate_openness": "gateshift.explanation.gate_maps",
-    "gate_shift": "gateshift.model.temporal.functional",
-    "insert_temporal": "gateshift.model.surgery.insert",
-    "load_model": "gateshift.model.io",
-    "remove_temporal": "gateshift.model.surgery.insert",
-    "save_model": "gateshift.model.io",
-    "set_num_frames": "gateshift.model.surgery.insert",
+# Where each public name is: the imports above, for a running program. tests/test_public_names.py compares the two.
+_MODULES = {
+    "gateshift.errors": ("GateShiftError",),
+    "gateshift.explanation.evidence": ("evidence_map",),
+    "gateshift.explanation.gate_maps": ("gate_maps", "gate_openness"),
+    "gateshift.exporting.runtime": ("Runtime",),
+    "gateshift.model.classifier": ("VideoClassifier", "create_model"),
+    "gateshift.model.config": ("ModelConfig",),
+    "gateshift.model.io": ("load_model", "save_model"),
+    "gateshift.model.surgery.insert": ("InsertReport", "insert_temporal", "remove_temporal", "set_num_frames"),
+    "gateshift.model.temporal.functional": ("gate_shift", "gate_shift_fuse", "temporal_shift"),
+    "gateshift.model.temporal.modules": ("GateShift", "GateShiftFuse", "TemporalShift"),
+    "gateshift.prediction.stream": ("Stream",),
 }
+_HOMES = {name: module for module, names in _MODULES.items() for name in names}
+
 __all__ = [
     "GateShift",
     "GateShiftError",
+    "GateShiftFuse",
+    "InsertReport",
+    "ModelConfig",
+    "Runtime",
     "Stream",
+    "TemporalShift",
     "VideoClassifier",
     "create_model",
     "evidence_map",
     "gate_maps",
     "gate_openness",
     "gate_shift",
+    "gate_shift_fuse",
     "insert_temporal",
     "load_model",
     "remove_temporal",
     "save_model",
     "set_num_frames",
+    "temporal_shift",
 ]
 
 

@@ -9,6 +9,7 @@ import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from functools import partial
+from itertools import pairwise
 from typing import Any, TextIO
 
 from gateshift.cli.verb_list import VERBS as VERBS
@@ -53,7 +54,7 @@ def check_options(verb: str, words: Sequence[str], known: Mapping[str, Sequence[
         words: What follows.
         known: The values that each option takes, where these are named.
     """
-    for word, following in zip(words, [*words[1:], ""], strict=True):
+    for word, following in pairwise([*words, ""]):
         if not word.startswith("--") or word == "--help" or word.startswith("--tyro-"):
             continue
         option, is_joined, value = word.partition("=")
@@ -83,7 +84,7 @@ def _default(verb: str, settings: type[Any], words: Sequence[str]) -> dict[str, 
 def spell_out_resume(words: Sequence[str]) -> list[str]:
     """``--resume`` alone is ``--resume True``: an option with a value that may be left out would take a path for it."""
     spelled: list[str] = []
-    for word, after in zip(words, [*words[1:], ""], strict=True):
+    for word, after in pairwise([*words, ""]):
         spelled += [word, "True"] if word == "--resume" and after not in ("True", "False", "auto") else [word]
     return spelled
 

@@ -135,6 +135,7 @@ class GateShiftFuse(GateShift):
         self.fuse = nn.Conv2d(4, 2, 3, padding=1, groups=2)
 
     def forward(self, features: Tensor) -> Tensor:
+        """Gate, shift and weigh: [N, C, H, W] -> [N, C, H, W], N a whole number of clips of ``num_frames``."""
         gates = self.gates(features)
         return gate_shift_fuse(
             features,
@@ -174,6 +175,7 @@ class TemporalShift(TemporalModule):
         self.fold = channels // 8
 
     def forward(self, features: Tensor) -> Tensor:
+        """Shift: [N, C, H, W] -> [N, C, H, W], N a whole number of clips of ``num_frames``."""
         return temporal_shift(features, num_frames=self.num_frames, fold=self.fold)
 
     def extra_repr(self) -> str:
