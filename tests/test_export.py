@@ -19,9 +19,10 @@ import gateshift as gs
 from gateshift.cli.main import main
 from gateshift.errors import ModelError, SettingsError
 from gateshift.evaluation.scores import load_scores
+from gateshift.exported.formats import FORMAT_SUFFIXES
+from gateshift.exported.loading import ExportedModel, load_any
+from gateshift.exported.runtime import Runtime
 from gateshift.exporting.export import check_export, export
-from gateshift.exporting.loading import FORMAT_SUFFIXES, ExportedModel, load_any
-from gateshift.exporting.runtime import Runtime
 from gateshift.exporting.writing import write_export
 from gateshift.model.classifier import VideoClassifier
 from gateshift.prediction.predict import predict_with
@@ -103,7 +104,7 @@ def test_a_runtime_does_without_torch(
     np.save(tmp_path / "clips.npy", some.numpy())
     program = (
         "import sys, numpy as np\n"
-        "from gateshift.exporting.runtime import Runtime\n"
+        "from gateshift.exported.runtime import Runtime\n"
         "runtime = Runtime(sys.argv[1])\n"
         "np.save(sys.argv[3], runtime(np.load(sys.argv[2])))\n"
         "assert runtime.config.classes and 'torch' not in sys.modules\n"

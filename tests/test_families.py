@@ -16,8 +16,7 @@ from torchvision.models.convnext import CNBlockConfig
 from torchvision.models.regnet import BlockParams
 
 import gateshift as gs
-from gateshift.exporting.loading import FORMAT_SUFFIXES
-from gateshift.exporting.settings import Format
+from gateshift.exported.formats import FORMAT_SUFFIXES, Format
 from gateshift.exporting.writing import write_export
 from gateshift.model.backbones.bninception import BNInception
 from gateshift.model.classifier import VideoClassifier

@@ -21,8 +21,8 @@ import gateshift as gs
 from gateshift.cli.main import main
 from gateshift.data.lists.manifest import read_manifest
 from gateshift.evaluation.protocol import choose_protocol
+from gateshift.exported.loading import load_any
 from gateshift.exporting.export import read_clips
-from gateshift.exporting.loading import load_any
 from gateshift.exporting.writing import write_export
 from gateshift.model.classifier import VideoClassifier
 
@@ -184,7 +184,7 @@ def test_nothing_is_told_to_the_makers_of_openvino_and_nncf(
         "    assert event not in ('os.fork', 'subprocess.Popen', 'socket.getaddrinfo'), event\n"
         "from pathlib import Path\n"
         "import numpy as np, torch\n"
-        "from gateshift.exporting.loading import ExportedModel\n"
+        "from gateshift.exported.loading import ExportedModel\n"
         "from gateshift.exporting.quantize import quantize\n"
         "clips = torch.from_numpy(np.load(sys.argv[2]))\n"
         "sys.addaudithook(watch)\n"

@@ -15,7 +15,7 @@ from gateshift.data.clips.views import EvalProtocol
 from gateshift.data.video.files import open_video
 from gateshift.data.video.live import FileFrames
 from gateshift.errors import ModelError, SettingsError
-from gateshift.exporting.loading import load_any
+from gateshift.exported.loading import load_any
 from gateshift.exporting.writing import write_export
 from gateshift.model.classifier import VideoClassifier
 from gateshift.prediction.stream import Answer

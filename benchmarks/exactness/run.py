@@ -12,7 +12,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from gateshift.exporting.loading import FORMAT_SUFFIXES, ExportedModel
+from gateshift.exported.formats import FORMAT_SUFFIXES
+from gateshift.exported.loading import ExportedModel
 from gateshift.exporting.writing import write_export
 from gateshift.model.classifier import VideoClassifier, create_model
 from gateshift.model.temporal.modules import GateShift

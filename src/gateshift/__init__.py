@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from gateshift.errors import GateShiftError
     from gateshift.explanation.evidence import evidence_map
     from gateshift.explanation.gate_maps import gate_maps, gate_openness
-    from gateshift.exporting.runtime import Runtime
+    from gateshift.exported.runtime import Runtime
     from gateshift.model.classifier import VideoClassifier, create_model
     from gateshift.model.config import ModelConfig
     from gateshift.model.io import load_model, save_model
@@ -26,7 +26,7 @@ _MODULES = {
     "gateshift.errors": ("GateShiftError",),
     "gateshift.explanation.evidence": ("evidence_map",),
     "gateshift.explanation.gate_maps": ("gate_maps", "gate_openness"),
-    "gateshift.exporting.runtime": ("Runtime",),
+    "gateshift.exported.runtime": ("Runtime",),
     "gateshift.model.classifier": ("VideoClassifier", "create_model"),
     "gateshift.model.config": ("ModelConfig",),
     "gateshift.model.io": ("load_model", "save_model"),

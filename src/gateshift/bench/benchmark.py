@@ -28,7 +28,7 @@ from gateshift.bench.programs import (
 )
 from gateshift.data.lists.manifest import Manifest, read_videos
 from gateshift.errors import SettingsError
-from gateshift.exporting.export import EXPORTERS, missing_package
+from gateshift.exporting.writing import EXPORTERS, missing_package
 from gateshift.files import check_writable
 from gateshift.model.classifier import VideoClassifier, create_model
 from gateshift.model.io import load_model

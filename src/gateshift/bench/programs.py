@@ -16,9 +16,9 @@ from torch import Tensor, nn
 from torch.utils.benchmark import Timer
 
 from gateshift.errors import ModelError
-from gateshift.exporting.loading import FORMAT_SUFFIXES
-from gateshift.exporting.runtime import Runtime
-from gateshift.exporting.settings import ExportPrecision, Format
+from gateshift.exported.formats import FORMAT_SUFFIXES, Format
+from gateshift.exported.runtime import Runtime
+from gateshift.exporting.settings import ExportPrecision
 from gateshift.exporting.writing import missing_package, write_export
 from gateshift.model.activation_checkpointing import checkpoint_blocks
 from gateshift.model.classifier import VideoClassifier, create_model

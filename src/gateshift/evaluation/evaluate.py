@@ -20,7 +20,8 @@ from gateshift.evaluation.result import Evaluation, name_of, scores_of
 from gateshift.evaluation.scores import Scores, average, check_classes_and_videos, check_output
 from gateshift.evaluation.scoring import score_videos
 from gateshift.evaluation.settings import Precision
-from gateshift.exporting.loading import FORMAT_SUFFIXES, ExportedModel, load_any
+from gateshift.exported.formats import FORMAT_SUFFIXES
+from gateshift.exported.loading import ExportedModel, load_any
 from gateshift.files import check_writable
 from gateshift.model.classifier import VideoClassifier
 from gateshift.model.config import ModelConfig

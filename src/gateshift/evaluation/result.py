@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gateshift.data.lists.label_sets import LABEL_SEPARATOR
+from gateshift.data.lists.labels import LABEL_SEPARATOR
 from gateshift.data.lists.manifest import Manifest
 from gateshift.errors import SettingsError
 from gateshift.evaluation import report_figures as figures
@@ -69,7 +69,7 @@ class Evaluation:
     def notes(self) -> tuple[str, ...]:
         """What is odd about the list of videos, a line each."""
         manifest = self.manifest
-        return () if manifest is None else (*manifest.notes, *manifest.describe_numbers(learned=False))
+        return () if manifest is None else (*manifest.notes, *manifest.describe_numbers(train=False))
 
     @cached_property
     def comparison(self) -> Pairing | None:

@@ -19,7 +19,7 @@ from gateshift.errors import SettingsError, VideoError
 from gateshift.evaluation.protocol import choose_protocol
 from gateshift.explanation.gate_maps import gate_directions, gate_openness
 from gateshift.explanation.output import Explanation, explain_clip, write_explanation, write_openness
-from gateshift.exporting.loading import load_open
+from gateshift.exported.loading import load_open
 from gateshift.files import write_text
 from gateshift.model.classifier import VideoClassifier
 

@@ -15,10 +15,13 @@ from torch import Tensor
 from gateshift.data.clips.dataset import open_entry, read_views
 from gateshift.data.clips.views import EvalProtocol
 from gateshift.data.lists.manifest import Manifest, read_manifest, read_names, read_videos
+from gateshift.devices import put_on_device
 from gateshift.errors import ModelError, SettingsError
 from gateshift.evaluation.protocol import check_classes, choose_protocol
-from gateshift.exporting.loading import FORMAT_SUFFIXES, ExportedModel, load_any
-from gateshift.exporting.settings import ExportPrecision, Format
+from gateshift.evaluation.scoring import score_videos
+from gateshift.exported.formats import FORMAT_SUFFIXES, Format
+from gateshift.exported.loading import ExportedModel, load_any
+from gateshift.exporting.settings import ExportPrecision
 from gateshift.exporting.writing import files_of, missing_package, write_export
 from gateshift.files import check_writable
 from gateshift.model.classifier import VideoClassifier
@@ -86,7 +89,7 @@ def export(
     """Write a model, folded for inference and with its preprocessing inside, as a file for another runtime.
 
     The file is kept once its logits on the videos are those of the model. ``load_any`` and everything that takes the
-    path of a model take it; :class:`gateshift.exporting.runtime.Runtime` runs .onnx and .xml without torch.
+    path of a model take it; :class:`gateshift.exported.runtime.Runtime` runs .onnx and .xml without torch.
 
     Args:
         model: In eval mode; left as it is. Or the path of a .safetensors model or a released checkpoint.
@@ -211,10 +214,6 @@ def _compare(
     progress: Callable[[int, int], None],
 ) -> tuple[Metrics | MultiLabelMetrics, Metrics | MultiLabelMetrics, float]:
     """The accuracies of a model and of its file, and the share of videos on which they answer the same."""
-    from gateshift.devices import create_accelerator
-    from gateshift.evaluation.evaluate import evaluate
-
-    accelerator = create_accelerator("no")
     done = 0
 
     def count(videos: int) -> None:
@@ -222,10 +221,10 @@ def _compare(
         done += videos
         progress(done, 2 * len(manifest))
 
-    if model.mean.device != accelerator.device:
-        model = copy.deepcopy(model).to(accelerator.device)
+    if torch.accelerator.is_available():
+        model = put_on_device(copy.deepcopy(model))
     first, second = (
-        evaluate(each, model.config, manifest, protocol, accelerator, batch_size=2, workers=workers, on_batch=count)
+        score_videos(each, model.config, manifest, protocol, batch_size=2, workers=workers, on_batch=count).scores
         for each in (model, file)
     )
     if model.config.multi_label:

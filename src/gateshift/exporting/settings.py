@@ -8,7 +8,8 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-Format = Literal["torch", "onnx", "openvino"]
+from gateshift.exported.formats import Format
+
 ExportPrecision = Literal["float32", "bf16", "int8"]
 
 
@@ -17,7 +18,7 @@ class ExportSettings:
     """Write a model, folded for inference and with its preprocessing inside, as a file for another runtime.
 
     The file is kept once its logits on the videos are those of the model. test and predict take it as a model;
-    gateshift.exporting.runtime.Runtime runs .onnx and .xml without torch. A .pt2 file is a program: open only your own.
+    gateshift.exported.runtime.Runtime runs .onnx and .xml without torch. A .pt2 file is a program: open only your own.
     """
 
     model: Annotated[Positional[Path], arg(metavar="MODEL")]

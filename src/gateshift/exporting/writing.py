@@ -15,10 +15,11 @@ import torch
 from torch import Tensor
 
 from gateshift.errors import ModelError
-from gateshift.exporting.loading import FORMAT_SUFFIXES, ExportedModel
+from gateshift.exported.formats import FORMAT_SUFFIXES, Format
+from gateshift.exported.loading import ExportedModel
+from gateshift.exported.runtime import METADATA_KEY, describe_export, without_telemetry
 from gateshift.exporting.quantize import quantize
-from gateshift.exporting.runtime import METADATA_KEY, describe_export, without_telemetry
-from gateshift.exporting.settings import ExportPrecision, Format
+from gateshift.exporting.settings import ExportPrecision
 from gateshift.files import partial_path
 from gateshift.model.classifier import VideoClassifier
 

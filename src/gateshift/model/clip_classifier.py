@@ -19,7 +19,77 @@ if TYPE_CHECKING:
     from gateshift.prediction.predict import Prediction
 
 
-class ClipClassifier(nn.Module):
+class PredictsVideos:
+    """What a model of clips does with whole videos, also one that was exported."""
+
+    @overload
+    def predict(  # type: ignore[overload-overlap]  # bytes, arrays and files can be iterated over, and are one video
+        self,
+        source: str | PathLike[str] | bytes | IO[bytes] | Tensor | NDArray[Any],
+        *,
+        batch_size: int = 1,
+        workers: int = 0,
+        top: int = 5,
+        segments: int | None = None,
+        clips: int | None = None,
+        crops: int | None = None,
+    ) -> Prediction: ...
+
+    @overload
+    def predict(
+        self,
+        source: Iterable[Any],
+        *,
+        batch_size: int = 1,
+        workers: int = 0,
+        top: int = 5,
+        segments: int | None = None,
+        clips: int | None = None,
+        crops: int | None = None,
+    ) -> Iterator[Prediction]: ...
+
+    def predict(
+        self,
+        source: Any,
+        *,
+        batch_size: int = 1,
+        workers: int = 0,
+        top: int = 5,
+        segments: int | None = None,
+        clips: int | None = None,
+        crops: int | None = None,
+    ) -> Prediction | Iterator[Prediction]:
+        """Classify videos; see :func:`gateshift.prediction.predict.predict_with`.
+
+        Args:
+            source: A path, an address, bytes, a file object, or frames [n, H, W, 3] as of :meth:`transform`; or several
+                of these.
+            batch_size: How many videos go through the network at once.
+            workers: How many threads decode the next videos while the network runs.
+            top: How many classes to name.
+            segments: Frames of a clip; this and what follows are the model's own where left out.
+            clips: Clips of each video, whose answers are averaged.
+            crops: Crops of each clip, whose answers are averaged: 1, 3, 5 or 10.
+
+        Returns:
+            The prediction of one video, or an iterator with that of each.
+        """
+        from gateshift.prediction.predict import predict_with
+
+        model: Any = self  # a ClipClassifier or an exported file
+        return predict_with(
+            model,
+            source,
+            batch_size=batch_size,
+            workers=workers,
+            top=top,
+            segments=segments,
+            clips=clips,
+            crops=crops,
+        )
+
+
+class ClipClassifier(PredictsVideos, nn.Module):
     """What a :class:`VideoClassifier` and its deployed form have in common: a description, and how clips go in.
 
     Attributes:
@@ -89,68 +159,3 @@ class ClipClassifier(nn.Module):
         protocol = EvalProtocol(num_segments)
         clip = frames[protocol.frame_indices(len(frames))[0]].permute(0, 3, 1, 2)  # [T, 3, H, W]
         return protocol.crops(clip, size_px=self.config.size_px, resize_px=self.config.resize_px)[0]
-
-    @overload
-    def predict(  # type: ignore[overload-overlap]  # bytes, arrays and files can be iterated over, and are one video
-        self,
-        source: str | PathLike[str] | bytes | IO[bytes] | Tensor | NDArray[Any],
-        *,
-        batch_size: int = 1,
-        workers: int = 0,
-        top: int = 5,
-        segments: int | None = None,
-        clips: int | None = None,
-        crops: int | None = None,
-    ) -> Prediction: ...
-
-    @overload
-    def predict(
-        self,
-        source: Iterable[Any],
-        *,
-        batch_size: int = 1,
-        workers: int = 0,
-        top: int = 5,
-        segments: int | None = None,
-        clips: int | None = None,
-        crops: int | None = None,
-    ) -> Iterator[Prediction]: ...
-
-    def predict(
-        self,
-        source: Any,
-        *,
-        batch_size: int = 1,
-        workers: int = 0,
-        top: int = 5,
-        segments: int | None = None,
-        clips: int | None = None,
-        crops: int | None = None,
-    ) -> Prediction | Iterator[Prediction]:
-        """Classify videos; see :func:`gateshift.prediction.predict.predict_with`.
-
-        Args:
-            source: A path, an address, bytes, a file object, or frames [n, H, W, 3] as of :meth:`transform`; or several
-                of these.
-            batch_size: How many videos go through the network at once.
-            workers: How many threads decode the next videos while the network runs.
-            top: How many classes to name.
-            segments: Frames of a clip; this and what follows are the model's own where left out.
-            clips: Clips of each video, whose answers are averaged.
-            crops: Crops of each clip, whose answers are averaged: 1, 3, 5 or 10.
-
-        Returns:
-            The prediction of one video, or an iterator with that of each.
-        """
-        from gateshift.prediction.predict import predict_with
-
-        return predict_with(
-            self,
-            source,
-            batch_size=batch_size,
-            workers=workers,
-            top=top,
-            segments=segments,
-            clips=clips,
-            crops=crops,
-        )

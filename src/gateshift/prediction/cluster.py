@@ -29,7 +29,7 @@ from gateshift.data.video.sources import is_address
 from gateshift.devices import put_on_device
 from gateshift.errors import ManifestError, ModelError, SettingsError, VideoError
 from gateshift.evaluation.protocol import choose_protocol
-from gateshift.exporting.loading import load_any
+from gateshift.exported.loading import load_any
 from gateshift.prediction.inputs import collect_videos
 from gateshift.prediction.job_folder import FINISHED, JobFolder
 from gateshift.prediction.scoring import Prediction, VideoScorer, check_top

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from os import PathLike
 from pathlib import Path
 from typing import IO, Any, TypeGuard
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -51,7 +50,7 @@ def open_input(video: VideoInput, *, square_pixels: bool) -> Video:
     return open_video(video, square_pixels=square_pixels)
 
 
-class FramesInMemory:
+class FramesInMemory(Video):
     """An array [T, H, W, 3], uint8 RGB or float in 0..1, as a :class:`Video`.
 
     Raises:
@@ -59,6 +58,7 @@ class FramesInMemory:
     """
 
     def __init__(self, frames: NDArray[Any] | Tensor) -> None:
+        super().__init__(name_of_input(frames))
         self._frames = frames
         self._is_uint8 = _dtype_of(frames) == "uint8"
         self._check(name_of_input(frames), tuple(frames.shape))
@@ -83,22 +83,13 @@ class FramesInMemory:
             how = "divide it by 255, or convert it to uint8" if is_scaled else "scale or clip it"
             raise VideoError(f"{name}, from {lowest:.4g} to {highest:.4g}; {TAKEN}; {how}")
 
-    def read(self, frame_indices: Sequence[int]) -> Tensor:
-        """Frames uint8 [n, 3, H, W], in channels-last memory; see :class:`Video`."""
-        some: Any = self._frames[list(frame_indices)]  # [n, H, W, 3]
-        if not self._is_uint8:
-            some = (some * 255).round()
-        frames = torch.from_numpy(some.astype(np.uint8)) if isinstance(some, np.ndarray) else some.detach().cpu()
-        return frames.to(torch.uint8).contiguous().permute(0, 3, 1, 2)  # [n, 3, H, W]
-
-    def close(self) -> None:
-        """Nothing is to be freed."""
-
-    def __enter__(self) -> FramesInMemory:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.close()
+    def _pixels(self, numbers: Sequence[int]) -> Iterator[NDArray[np.uint8]]:
+        for number in numbers:
+            frame: Any = self._frames[number]  # [H, W, 3]
+            if not self._is_uint8:
+                frame = (frame * 255).round()
+            frame = frame if isinstance(frame, np.ndarray) else frame.detach().cpu().numpy()
+            yield frame.astype(np.uint8)
 
 
 def _dtype_of(frames: NDArray[Any] | Tensor) -> str:

@@ -191,7 +191,7 @@ def ready_model(model: AnyModel | str | PathLike[str], *, classes: str | PathLik
         return model
     from gateshift.data.lists.manifest import read_names
     from gateshift.devices import put_on_device
-    from gateshift.exporting.loading import load_any
+    from gateshift.exported.loading import load_any
 
     names = () if classes is None else read_names(Path(classes))
     return put_on_device(load_any(Path(model), names=names))

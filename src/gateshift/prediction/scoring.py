@@ -17,7 +17,7 @@ from gateshift.data.clips.views import EvalProtocol
 from gateshift.data.lists.class_pairs import mirror_map
 from gateshift.errors import ModelError, SettingsError, VideoError
 from gateshift.evaluation.protocol import choose_protocol, score_views
-from gateshift.exporting.loading import ExportedModel
+from gateshift.exported.loading import ExportedModel
 from gateshift.model.classifier import ClipClassifier, DeployedClassifier, VideoClassifier
 from gateshift.model.config import ModelConfig
 from gateshift.prediction.inputs import VideoInput, open_input

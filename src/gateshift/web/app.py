@@ -106,7 +106,7 @@ def _create_server(model: str | os.PathLike[str] | VideoClassifier, settings: Se
     import uvicorn
 
     from gateshift.devices import put_on_device
-    from gateshift.exporting.loading import load_open
+    from gateshift.exported.loading import load_open
 
     if isinstance(model, (str, os.PathLike)):
         model = load_open(Path(model), classes=settings.classes)

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from importlib import import_module
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from numpy.typing import NDArray
@@ -14,20 +13,17 @@ from torch import Tensor, nn
 
 from gateshift.data.lists.manifest import read_names
 from gateshift.errors import ModelError
-from gateshift.exporting.runtime import METADATA_KEY, Runtime, read_description
+from gateshift.exported.formats import FORMAT_SUFFIXES
+from gateshift.exported.runtime import METADATA_KEY, Runtime, read_description
 from gateshift.model.checkpoints import unreadable
 from gateshift.model.classifier import VideoClassifier
+from gateshift.model.clip_classifier import PredictsVideos
 from gateshift.model.clips import take_clips
 from gateshift.model.config import ModelConfig
 from gateshift.model.io import load_model
 
-if TYPE_CHECKING:
-    from gateshift.exporting.settings import Format
 
-FORMAT_SUFFIXES: dict[Format, str] = {"torch": ".pt2", "onnx": ".onnx", "openvino": ".xml"}
-
-
-class ExportedModel(nn.Module):
+class ExportedModel(PredictsVideos, nn.Module):
     """An exported file as a model: clips uint8 [B, T, 3, H, W] -> logits [B, K], on the CPU. Threads may share it.
 
     Args:
@@ -64,31 +60,6 @@ class ExportedModel(nn.Module):
                 f"take `segments={num_frames}`, or export it again"
             )
         return self._run(clips.cpu())
-
-    def predict(
-        self,
-        source: Any,
-        *,
-        batch_size: int = 1,
-        workers: int = 0,
-        top: int = 5,
-        segments: int | None = None,
-        clips: int | None = None,
-        crops: int | None = None,
-    ) -> Any:
-        """Classify a video, or each of several; see :func:`gateshift.prediction.predict.predict_with`."""
-        # By name, as that package is above this one and imports it.
-        predict_with = import_module("gateshift.prediction.predict").predict_with
-        return predict_with(
-            self,
-            source,
-            batch_size=batch_size,
-            workers=workers,
-            top=top,
-            segments=segments,
-            clips=clips,
-            crops=crops,
-        )
 
 
 def load_any(

@@ -1,0 +1,1 @@
+"""Files that were exported, as models: with torch around them, or without."""
