@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 class ClipClassifier(nn.Module):
     """What a :class:`VideoClassifier` and its deployed form have in common: a description, and how clips go in.
 
+    Args:
+        backbone: See the attribute.
+        head: See the attribute.
+        config: Everything needed to build this model again and to feed it.
+
     Attributes:
         backbone: The 2D network, frames [N, 3, H, W] in, features [N, F] out; temporal modules inside.
         head: The classifier on features.
