@@ -43,6 +43,18 @@ def test_save_then_load_changes_no_bit(model: VideoClassifier, tmp_path: Path) -
         assert torch.equal(model(clips), loaded(clips))
 
 
+def test_a_model_is_put_where_it_is_wanted_and_paths_are_text_or_paths(model: VideoClassifier, tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    gs.save_model(model, str(path))
+    assert gs.load_model(path, "meta").head.weight.is_meta
+    assert gs.load_model(str(path), device=torch.device("cpu")).config == model.config
+    with pytest.raises(ModelError, match="`path` of type bytes; a model is loaded from a file; give its path"):
+        gs.load_model(str(path).encode())
+    for option in ({"revision": "main"}, {"token": "hf_x"}):
+        with pytest.raises(ModelError, match="`revision` and `token` are for models on the Hub"):
+            gs.load_model(path, **option)
+
+
 def test_a_model_in_channels_last_is_saved_as_any_other(model: VideoClassifier, tmp_path: Path) -> None:
     gs.save_model(model.to(memory_format=torch.channels_last), tmp_path / "model.safetensors")
     assert gs.load_model(tmp_path / "model.safetensors").config == model.config
@@ -217,10 +229,17 @@ def test_a_released_checkpoint_with_a_layer_missing_is_refused(tmp_path: Path) -
 
 def test_a_released_checkpoint_keeps_working_as_our_own_file(tmp_path: Path) -> None:
     released = gs.load_model(write_checkpoint(tmp_path / "r.pth.tar", released_state("bninception_gsm_T8_C174")))
-    assert released.config.num_segments is None
+    assert (released.config.num_segments, released.config.named) == (None, False)
     gs.save_model(released, tmp_path / "ours.safetensors")
     ours = gs.load_model(tmp_path / "ours.safetensors")
     assert ours.config == released.config
+    names = [f"class {number}" for number in range(174)]
+    named = gs.load_model(tmp_path / "ours.safetensors", classes=names)
+    assert (named.classes, named.config.named) == (tuple(names), True)
+    gs.save_model(named, tmp_path / "named.safetensors")
+    assert gs.load_model(tmp_path / "named.safetensors", classes=names[::-1]).classes == tuple(names)  # it has its own
+    with pytest.raises(ModelError, match="2 class names, 2 different, for a model of 174 classes"):
+        gs.load_model(tmp_path / "ours.safetensors", classes=["one", "two"])
     assert all(
         torch.equal(a, b) for a, b in zip(ours.state_dict().values(), released.state_dict().values(), strict=True)
     )

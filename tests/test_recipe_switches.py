@@ -146,7 +146,7 @@ def test_stochastic_depth_acts_in_training_alone_and_is_not_saved(tmp_path: Path
 
 @pytest.mark.parametrize("name", ["bninception", "densenet121", "torchvision/resnet18"])
 def test_a_network_without_stochastic_depth_says_so(name: str) -> None:
-    with pytest.raises(gs.GateShiftError, match=f"{name} has no stochastic depth; .*leave --drop-path out"):
+    with pytest.raises(gs.GateShiftError, match=f"{name} has no stochastic depth; .*leave `drop_path` out"):
         gs.create_model(name, num_classes=2, drop_path=0.1)
 
 
@@ -385,7 +385,7 @@ MISTAKES = {
     "--layer-decay 0": "--layer-decay 0.0; it must be above 0 and at most 1",
     "--freeze-epochs 2": "--freeze-epochs 2 of --epochs 2",
     "--gates-warmup-epochs 3": "--gates-warmup-epochs 3 of --epochs 2",
-    "--drop-path 1": "drop-path 1.0; it is a probability",
+    "--drop-path 1": " 1.0; it must be a probability from 0 up to, not including, 1",
 }
 
 

@@ -92,6 +92,11 @@ class PredictsVideos:
 class ClipClassifier(PredictsVideos, nn.Module):
     """What a :class:`VideoClassifier` and its deployed form have in common: a description, and how clips go in.
 
+    Args:
+        backbone: See the attribute.
+        head: See the attribute.
+        config: Everything needed to build this model again and to feed it.
+
     Attributes:
         backbone: The 2D network, frames [N, 3, H, W] in, features [N, F] out; temporal modules inside.
         head: The classifier on features.

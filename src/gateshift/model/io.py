@@ -153,7 +153,7 @@ def load_model(
     revision: str | None = None,
     token: str | None = None,
 ) -> VideoClassifier:
-    """Load a model in eval mode: our own .safetensors file, or a released GSM, GSF or TSM ``.pth.tar`` one.
+    """Load a model: our own .safetensors file, or a released GSM, GSF or TSM ``.pth.tar`` one.
 
     Backbone, temporal module and classes are worked out from the file. Nothing in it is executed.
 
@@ -167,6 +167,9 @@ def load_model(
             files keep their own.
         revision: Branch, tag or commit of a model on the Hub.
         token: For a private model on the Hub; by default what ``hf auth login`` has saved, or HF_TOKEN.
+
+    Returns:
+        The model, in eval mode.
 
     Raises:
         ModelError: If the file is missing, damaged, or of no network that gateshift knows, or does not fit ``backbone``

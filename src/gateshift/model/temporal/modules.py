@@ -124,7 +124,15 @@ class GateShiftFuse(GateShift):
 
     A gate-shift module whose two parts are weighed against each other for each channel and frame:
     w * arriving + (1 - w) * kept, see :func:`gate_shift_fuse`. A new one sends nothing and scales what it keeps by
-    about a half, which the batch norm behind it takes out again. Arguments and errors are those of :class:`GateShift`.
+    about a half, which the batch norm behind it takes out again.
+
+    Args:
+        channels: C, a multiple of 4 (of 2 without ``interleave``).
+        num_frames: T of the clips; see :func:`gateshift.set_num_frames`.
+        interleave: Mix channels as the released networks do; their weights need it.
+
+    Raises:
+        ModelError: If the number of channels cannot be split.
 
     >>> GateShiftFuse(64, num_frames=8)(torch.zeros(16, 64, 7, 7)).shape  # two clips
     torch.Size([16, 64, 7, 7])
@@ -135,7 +143,7 @@ class GateShiftFuse(GateShift):
         self.fuse = nn.Conv2d(4, 2, 3, padding=1, groups=2)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Gate, shift and weigh: [N, C, H, W] -> [N, C, H, W], N a whole number of clips of ``num_frames``."""
+        """Gate, shift and fuse: [N, C, H, W] -> [N, C, H, W], N a whole number of clips of ``num_frames``."""
         gates = self.gates(features)
         return gate_shift_fuse(
             features,
