@@ -19,6 +19,7 @@ import torch
 from streaming_data import trained
 
 import gateshift as gs
+from gateshift.cli.main import main
 from gateshift.data.clips.dataset import read_views
 from gateshift.data.clips.views import EvalProtocol, merge_views
 from gateshift.data.video.files import open_video
@@ -281,6 +282,28 @@ def test_paths_and_folders_are_predicted_by_the_path_of_a_model(
         predict(model, [])
     with pytest.raises(SettingsError, match="rtsp://door is a camera or an address, and only a stream has these"):
         predict(model, "rtsp://door")
+
+
+def test_the_command_line_prints_the_records_of_python(
+    model: VideoClassifier, clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gs.save_model(model, tmp_path / "model.safetensors")
+    videos = [str(clip), str(tmp_path / "none.mp4"), *[str(clip)] * 3]
+    words = ["predict", str(tmp_path / "model.safetensors"), *videos, "--json", "--top", "2", "--clips", "2"]
+    for batching in ([], ["--batch-size", "2", "--workers", "2"]):
+        with pytest.raises(SystemExit) as stop:
+            main([*words, *batching])
+        assert stop.value.code == 2
+        printed = capsys.readouterr()
+        records = [json.loads(line) for line in printed.out.splitlines()]
+        for record, row in zip(records, predict(model, videos, top=2, clips=2), strict=True):
+            expected = row.to_dict()
+            for one, other in zip(record.pop("top"), expected.pop("top"), strict=True):
+                assert one["class"] == other["class"]
+                assert one["probability"] == pytest.approx(other["probability"], abs=1e-6)
+            assert record == expected
+        (line,) = printed.err.splitlines()  # and no bar, where no terminal is
+        assert line.endswith("none.mp4: there is no such file; check the path")
 
 
 def test_predicting_imports_nothing_that_it_does_not_use(model: VideoClassifier, clip: Path, tmp_path: Path) -> None:

@@ -89,10 +89,7 @@ def predict_on_ray(
             Relative paths start at this process's folder; files lie under the same path on every machine.
         out: The job's folder. Only this process writes in it.
         classes: A file with names for the class numbers of a released checkpoint, one a line.
-        top: How many classes to name.
-        segments: T, frames per clip; by default as in training.
-        clips: Clips per video; by default as the model says.
-        crops: Crops per clip, 1, 3, 5 or 10; by default as the model says.
+        top: How many classes to name; this, ``segments``, ``clips`` and ``crops`` are as in ``predict_with``.
         timeout: How long fetching and decoding one video may take, in seconds.
         progress: Called with the number of videos that are done and of all; first with those of before.
 

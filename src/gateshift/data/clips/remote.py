@@ -83,7 +83,7 @@ def read_apart(
             if not isinstance(answer, str):
                 yield number, answer
             elif answer == "time-out":
-                reason = f"was not decoded in {timeout_s:g} s; write it again, or give --timeout more if it is long"
+                reason = f"was not decoded in {timeout_s:g} s; write it again, or raise `timeout` if it is long"
                 yield number, VideoError(f"{video}: {reason}")
             elif tries_left:  # the machine may have been short of memory
                 ended.append(number)
