@@ -1,5 +1,7 @@
 """Predictions from Python: whatever a video is given as, one or many, from one thread or several."""
 
+import dataclasses
+import inspect
 import io
 import json
 import subprocess
@@ -24,11 +26,18 @@ from gateshift.data.clips.dataset import read_views
 from gateshift.data.clips.views import EvalProtocol, merge_views
 from gateshift.data.video.files import open_video
 from gateshift.errors import GateShiftWarning, ModelError, SettingsError, VideoError
+from gateshift.exporting.export import export
+from gateshift.exporting.loading import ExportedModel
+from gateshift.exporting.settings import ExportSettings
 from gateshift.model.classifier import VideoClassifier
 from gateshift.prediction import predict as predict_module
+from gateshift.prediction.cluster import predict_on_ray
 from gateshift.prediction.inputs import open_input
 from gateshift.prediction.predict import Prediction, predict, predict_with
 from gateshift.prediction.scoring import VideoScorer, fast_form
+from gateshift.prediction.settings import PredictSettings
+from gateshift.prediction.timeline import find_events
+from gateshift.prediction.video_stream import stream_video
 
 SIZE_PX = 32
 
@@ -342,3 +351,42 @@ def test_a_prediction_says_what_json_says(model: VideoClassifier, frames: np.nda
     assert (found.top[0][1], found.top[1][1]) == tuple(found.probabilities.topk(2).values.tolist())
     assert record["error"] is None and record["video"] == found.video
     assert predict_module.Prediction is Prediction and VideoScorer(model).protocol == EvalProtocol(4)
+
+
+def options_of(settings: type[Any]) -> dict[str, Any]:
+    """Defaults of a verb's options by name, those of nested settings too."""
+    found: dict[str, Any] = {}
+    for option in dataclasses.fields(settings):
+        if option.default_factory is not dataclasses.MISSING:
+            found |= options_of(option.default_factory)  # type: ignore[arg-type]
+        else:
+            found[option.name] = option.default
+    return found
+
+
+@pytest.mark.parametrize(
+    ("settings", "functions", "of_the_terminal"),
+    [
+        (
+            PredictSettings,
+            (predict, stream_video, find_events, predict_on_ray),
+            {"json", "stream", "timeline", "engine"},
+        ),
+        (ExportSettings, (export,), set()),
+    ],
+)
+def test_what_the_command_line_takes_python_takes_with_the_same_defaults(
+    settings: type[Any], functions: tuple[Callable[..., Any], ...], of_the_terminal: set[str]
+) -> None:
+    options, taken = options_of(settings), {"model", "videos"}
+    for function in functions:
+        for name, parameter in inspect.signature(function).parameters.items():
+            if name in options and parameter.default is not inspect.Parameter.empty:
+                assert parameter.default == options[name], (function, name)
+            taken.add(name)
+    assert set(options) - taken == of_the_terminal
+    with_model = inspect.signature(predict_with).parameters
+    assert inspect.signature(ExportedModel.predict).parameters.keys() - {"self"} == with_model.keys() - {"model"}
+    for name in ("batch_size", "workers", "top", "segments", "clips", "crops"):
+        assert inspect.signature(ExportedModel.predict).parameters[name].default == with_model[name].default
+        assert inspect.signature(predict).parameters[name].default == with_model[name].default

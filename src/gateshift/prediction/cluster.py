@@ -1,7 +1,7 @@
-"""Score a list of videos that is too long for one process, by Ray Data: on all cores, all GPUs, or a cluster.
+"""Classify very many videos by Ray Data: on all cores or GPUs of this machine, or on a cluster.
 
-Each worker has a model, and processes that decode. What it says of a part of the list comes back as text, which the
-one process that the user started writes: so no video is in the results twice, whatever was killed on the way.
+Each worker has a model, and processes that decode. Records come back as text and are written by the driver alone, so no
+video is in the results twice, whatever was killed on the way.
 """
 
 from __future__ import annotations
