@@ -17,7 +17,7 @@ from gateshift.data.video.files import open_video
 from gateshift.evaluation.result import Evaluation
 from gateshift.evaluation.scores import Scores, load_scores, save_scores
 from gateshift.files import atomic_write, fitting_name, partial_path, write_text
-from gateshift.prediction.timeline import write_timeline
+from gateshift.prediction.timeline_files import write_timeline
 
 
 def long_name(number: int, suffix: str) -> str:
@@ -82,7 +82,7 @@ def test_whatever_is_written_takes_a_name_of_255_bytes(
     scores = Scores(("x", "y"), np.array([0, 1]), np.eye(2, dtype=np.float32), ("close", "open"), "p")
     save_scores(scores, tmp_path / f"{250 * 'a'}.npz")  # .json beside it is longer
     assert load_scores(tmp_path / f"{250 * 'a'}.npz").ids == ("x", "y")
-    write_timeline([], named(".srt"), video=tmp_path)
+    write_timeline([], named(".srt"), video="a.mp4")
     Evaluation(scores, "model").report(named(".html"))
     write_quarantine(named(".csv"), [])
     write_text(named(".txt"), "a\r\nb\n")

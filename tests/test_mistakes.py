@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from conftest import as_typed
 
 import gateshift as gs
 from gateshift.cli.main import main
@@ -108,7 +109,7 @@ def test_a_mistake_ends_in_one_clear_line_and_exit_code_2(
     assert stop.value.code == 2
     lines = [line for line in capfd.readouterr().err.splitlines() if line.startswith("gateshift:")]
     assert len(lines) == 1
-    assert message in lines[0]
+    assert message in as_typed(lines[0])
     assert [path for path in before if not path.exists()] == []
 
 

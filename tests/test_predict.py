@@ -1,5 +1,7 @@
 """Predictions from Python: whatever a video is given as, one or many, from one thread or several."""
 
+import dataclasses
+import inspect
 import io
 import json
 import subprocess
@@ -19,15 +21,23 @@ import torch
 from streaming_data import trained
 
 import gateshift as gs
+from gateshift.cli.main import main
 from gateshift.data.clips.dataset import read_views
 from gateshift.data.clips.views import EvalProtocol, merge_views
 from gateshift.data.video.files import open_video
 from gateshift.errors import GateShiftWarning, ModelError, SettingsError, VideoError
+from gateshift.exporting.export import export
+from gateshift.exporting.loading import ExportedModel
+from gateshift.exporting.settings import ExportSettings
 from gateshift.model.classifier import VideoClassifier
 from gateshift.prediction import predict as predict_module
+from gateshift.prediction.cluster import predict_on_ray
 from gateshift.prediction.inputs import open_input
 from gateshift.prediction.predict import Prediction, predict, predict_with
 from gateshift.prediction.scoring import VideoScorer, fast_form
+from gateshift.prediction.settings import PredictSettings
+from gateshift.prediction.timeline import find_events
+from gateshift.prediction.video_stream import stream_video
 
 SIZE_PX = 32
 
@@ -283,6 +293,28 @@ def test_paths_and_folders_are_predicted_by_the_path_of_a_model(
         predict(model, "rtsp://door")
 
 
+def test_the_command_line_prints_the_records_of_python(
+    model: VideoClassifier, clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gs.save_model(model, tmp_path / "model.safetensors")
+    videos = [str(clip), str(tmp_path / "none.mp4"), *[str(clip)] * 3]
+    words = ["predict", str(tmp_path / "model.safetensors"), *videos, "--json", "--top", "2", "--clips", "2"]
+    for batching in ([], ["--batch-size", "2", "--workers", "2"]):
+        with pytest.raises(SystemExit) as stop:
+            main([*words, *batching])
+        assert stop.value.code == 2
+        printed = capsys.readouterr()
+        records = [json.loads(line) for line in printed.out.splitlines()]
+        for record, row in zip(records, predict(model, videos, top=2, clips=2), strict=True):
+            expected = row.to_dict()
+            for one, other in zip(record.pop("top"), expected.pop("top"), strict=True):
+                assert one["class"] == other["class"]
+                assert one["probability"] == pytest.approx(other["probability"], abs=1e-6)
+            assert record == expected
+        (line,) = printed.err.splitlines()  # and no bar, where no terminal is
+        assert line.endswith("none.mp4: there is no such file; check the path")
+
+
 def test_predicting_imports_nothing_that_it_does_not_use(model: VideoClassifier, clip: Path, tmp_path: Path) -> None:
     gs.save_model(model, tmp_path / "model.safetensors")
     program = (
@@ -319,3 +351,42 @@ def test_a_prediction_says_what_json_says(model: VideoClassifier, frames: np.nda
     assert (found.top[0][1], found.top[1][1]) == tuple(found.probabilities.topk(2).values.tolist())
     assert record["error"] is None and record["video"] == found.video
     assert predict_module.Prediction is Prediction and VideoScorer(model).protocol == EvalProtocol(4)
+
+
+def options_of(settings: type[Any]) -> dict[str, Any]:
+    """Defaults of a verb's options by name, those of nested settings too."""
+    found: dict[str, Any] = {}
+    for option in dataclasses.fields(settings):
+        if option.default_factory is not dataclasses.MISSING:
+            found |= options_of(option.default_factory)  # type: ignore[arg-type]
+        else:
+            found[option.name] = option.default
+    return found
+
+
+@pytest.mark.parametrize(
+    ("settings", "functions", "of_the_terminal"),
+    [
+        (
+            PredictSettings,
+            (predict, stream_video, find_events, predict_on_ray),
+            {"json", "stream", "timeline", "engine"},
+        ),
+        (ExportSettings, (export,), set()),
+    ],
+)
+def test_what_the_command_line_takes_python_takes_with_the_same_defaults(
+    settings: type[Any], functions: tuple[Callable[..., Any], ...], of_the_terminal: set[str]
+) -> None:
+    options, taken = options_of(settings), {"model", "videos"}
+    for function in functions:
+        for name, parameter in inspect.signature(function).parameters.items():
+            if name in options and parameter.default is not inspect.Parameter.empty:
+                assert parameter.default == options[name], (function, name)
+            taken.add(name)
+    assert set(options) - taken == of_the_terminal
+    with_model = inspect.signature(predict_with).parameters
+    assert inspect.signature(ExportedModel.predict).parameters.keys() - {"self"} == with_model.keys() - {"model"}
+    for name in ("batch_size", "workers", "top", "segments", "clips", "crops"):
+        assert inspect.signature(ExportedModel.predict).parameters[name].default == with_model[name].default
+        assert inspect.signature(predict).parameters[name].default == with_model[name].default

@@ -1,4 +1,4 @@
-"""Quantise an OpenVINO network to int8 after training, by NNCF, calibrated on clips."""
+"""Quantize an OpenVINO network to int8 after training, by NNCF, calibrated on clips."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Score a list of videos that is too long for one process, by Ray Data: on all cores, all GPUs, or a cluster.
+"""Classify very many videos by Ray Data: on all cores or GPUs of this machine, or on a cluster.
 
-Each worker has a model, and processes that decode. What it says of a part of the list comes back as text, which the
-one process that the user started writes: so no video is in the results twice, whatever was killed on the way.
+Each worker has a model, and processes that decode. Records come back as text and are written by the driver alone, so no
+video is in the results twice, whatever was killed on the way.
 """
 
 from __future__ import annotations
@@ -89,10 +89,7 @@ def predict_on_ray(
             Relative paths start at this process's folder; files lie under the same path on every machine.
         out: The job's folder. Only this process writes in it.
         classes: A file with names for the class numbers of a released checkpoint, one a line.
-        top: How many classes to name.
-        segments: T, frames per clip; by default as in training.
-        clips: Clips per video; by default as the model says.
-        crops: Crops per clip, 1, 3, 5 or 10; by default as the model says.
+        top: How many classes to name; this, ``segments``, ``clips`` and ``crops`` are as in ``predict_with``.
         timeout: How long fetching and decoding one video may take, in seconds.
         progress: Called with the number of videos that are done and of all; first with those of before.
 

@@ -65,10 +65,7 @@ class VideoScorer:
 
     Args:
         model: In eval mode.
-        top: How many classes a prediction names.
-        segments: T, frames per clip; by default as in training.
-        clips: Clips per video; by default as the model says.
-        crops: Crops per clip, 1, 3, 5 or 10; by default as the model says.
+        top: How many classes a prediction names. This and what follows is as in ``predict_with``.
 
     Attributes:
         config: Of the model.
