@@ -103,8 +103,8 @@ def test_a_page_tells_the_figures() -> None:
     assert found is not None
     assert f"Top-1 accuracy{100 * metrics.top1:.1f} %" in text
     assert "8 segments × 1 clips × 1 crops" in text
-    assert f"Right here{found.figures.both_right.sum()}{found.figures.gained.sum()}" in text
-    assert f"p = {found.figures.p_value:.3g}" in text
+    assert f"Right here{found.both_right.sum()}{found.gained.sum()}" in text
+    assert f"p = {found.p_value:.3g}" in text
     assert "15 bins of equal width" in text
 
 

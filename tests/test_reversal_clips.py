@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from gateshift.demo.reversal_clips import PAIRS, _write_mp4, draw_clip, write_reversal_clips
+from gateshift.demo.reversal_clips import PAIRS, draw_clip, write_mp4, write_reversal_clips
 from gateshift.demo.scenes import MAX_FRAMES, MIN_FRAMES
 from gateshift.errors import SettingsError
 
@@ -176,7 +176,7 @@ def test_every_frame_is_a_key_frame(folder: Path) -> None:
 @pytest.mark.parametrize("codec", ["libx264", "mpeg4"])
 def test_the_encoded_picture_is_close_to_the_drawn_one(tmp_path: Path, codec: str) -> None:
     frames = drawn("pick up", 2)
-    _write_mp4(tmp_path / "clip.mp4", frames, codec=codec)  # type: ignore[arg-type]
+    write_mp4(tmp_path / "clip.mp4", frames, codec=codec)  # type: ignore[arg-type]
     assert np.abs(decoded(tmp_path / "clip.mp4") - frames.astype(float)).mean() < 6
 
 
@@ -184,7 +184,7 @@ def test_the_encoded_picture_is_close_to_the_drawn_one(tmp_path: Path, codec: st
 def test_coding_does_not_tell_the_first_frame_from_the_last(tmp_path: Path, codec: str) -> None:
     frames = drawn("move left", 2)
     for name, ordered in (("forward", frames), ("backward", np.ascontiguousarray(frames[::-1]))):
-        _write_mp4(tmp_path / f"{name}.mp4", ordered, codec=codec)  # type: ignore[arg-type]
+        write_mp4(tmp_path / f"{name}.mp4", ordered, codec=codec)  # type: ignore[arg-type]
     np.testing.assert_array_equal(decoded(tmp_path / "forward.mp4"), decoded(tmp_path / "backward.mp4")[::-1])
 
 

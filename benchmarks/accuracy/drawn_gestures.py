@@ -26,7 +26,7 @@ from reversal_pairs import write_table
 from gateshift.data.lists.manifest import CLASSES_FILE, REVERSAL_FILE, read_manifest
 from gateshift.data.video.files import open_video
 from gateshift.demo.pictures import texture
-from gateshift.demo.reversal_clips import _write_mp4 as write_mp4
+from gateshift.demo.reversal_clips import write_mp4
 
 SIZE_PX = (128, 96)  # width, height
 PATH_SIZE = (640, 480)

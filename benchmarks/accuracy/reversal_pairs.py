@@ -26,7 +26,7 @@ from PIL import Image, ImageDraw
 from gateshift.data.lists.manifest import CLASSES_FILE, REVERSAL_FILE
 from gateshift.demo.pictures import Canvas, Rng, paste, texture, textured_object
 from gateshift.demo.reversal_clips import PAIRS as DEMO_PAIRS
-from gateshift.demo.reversal_clips import _write_mp4 as write_mp4
+from gateshift.demo.reversal_clips import write_mp4
 from gateshift.demo.scenes import SCENES, Scene
 
 # Without the demo's turns, which networks this small hardly learn in minutes: see README.md.

@@ -68,9 +68,16 @@ def write_reversal_clips(
     _check_no_other_clips(folder, set(clips))
     for name in ("train.csv", "val.csv", "classes.txt"):  # of an earlier set, until the new one is whole
         (folder / name).unlink(missing_ok=True)
+    drawn: dict[tuple[int, int, int], NDArray[np.uint8]] = {}  # clips whose reversal is yet to be written
     for path, (label, key) in clips.items():
-        rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
-        _write_mp4(folder / path, draw_clip(label, rng=rng, size_px=size_px))
+        if key in drawn:
+            frames = np.ascontiguousarray(drawn.pop(key)[::-1])
+        else:
+            rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
+            frames = draw_clip(label, rng=rng, size_px=size_px)
+            if not path.startswith("train/"):
+                drawn[key] = frames
+        write_mp4(folder / path, frames)
     write_text(folder / "classes.txt", "".join(f"{name}\n" for name in _NAMES))
     for split in ("train", "val"):
         text = io.StringIO()
@@ -143,7 +150,7 @@ def _check_no_other_clips(folder: Path, planned: set[str]) -> None:
         )
 
 
-def _write_mp4(path: Path, frames: NDArray[np.uint8], *, codec: Literal["libx264", "mpeg4"] | None = None) -> None:
+def write_mp4(path: Path, frames: NDArray[np.uint8], *, codec: Literal["libx264", "mpeg4"] | None = None) -> None:
     """Encode so that a frame's quality does not depend on its place in the video.
 
     Every frame is a key frame at one fixed quantizer. A quality target (crf) would not do: its rate

@@ -3,61 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gateshift.errors import ScoresError
-from gateshift.evaluation.metrics import Metrics
-from gateshift.evaluation.report_figures import Ints
 from gateshift.evaluation.scores import Scores, align
 
-
-@dataclass(frozen=True, eq=False)
-class Comparison:
-    """Two models on the same videos. The masks are of the videos: [videos].
-
-    Attributes:
-        gained: Right here alone.
-        lost: Right there alone.
-        both_right: Right in both.
-        both_wrong: Wrong in both.
-        swapped: Wrong in both, with different answers.
-        p_value: Of McNemar's exact test: how often a fair coin, thrown for each video that one model alone has
-            right, would land at least as unevenly.
-    """
-
-    gained: NDArray[np.bool_]
-    lost: NDArray[np.bool_]
-    both_right: NDArray[np.bool_]
-    both_wrong: NDArray[np.bool_]
-    swapped: NDArray[np.bool_]
-    p_value: float
-
-
-def compare(answers: Ints, others: Ints, labels: Ints) -> Comparison:
-    """Compare the answers of this model and of another one: each [videos], as ``labels``."""
-    here, there = answers == labels, others == labels
-    gained, lost, both_wrong = here & ~there, there & ~here, ~here & ~there
-    p_value = mcnemar(gained.sum(), lost.sum())
-    return Comparison(gained, lost, here & there, both_wrong, both_wrong & (answers != others), p_value)
-
-
-def mcnemar(first_alone: int, second_alone: int) -> float:
-    """P value of McNemar's exact test, two-sided, from the videos that one model alone has right.
-
-    >>> mcnemar(5, 0)
-    0.0625
-    """
-    from scipy.stats import binomtest
-
-    total = int(first_alone) + int(second_alone)
-    return float(binomtest(int(first_alone), total).pvalue) if total else 1.0
+Mask = NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
 class Change:
-    """One video that two models do not both have right or answer alike."""
+    """One video that two models do not both classify correctly or alike."""
 
     video_id: str
     label: str
@@ -66,31 +25,68 @@ class Change:
 
 
 @dataclass(frozen=True, eq=False)
-class Pairing:
-    """Two models on the videos that both were tested on.
+class Comparison:
+    """Two models on the videos that both were tested on. Masks are of these videos: bool [videos].
 
     Attributes:
         here: Scores of this model.
         there: Scores of the other one, in the same order.
         left_out: Videos that only one of both has.
-        figures: What changed.
     """
 
     here: Scores
     there: Scores
-    left_out: int
-    figures: Comparison
+    left_out: int = 0
+
+    @cached_property
+    def _right(self) -> tuple[Mask, Mask]:
+        here, there = (each.logits.argmax(1) == self.here.labels for each in (self.here, self.there))
+        return here, there
+
+    @property
+    def gained(self) -> Mask:
+        """Right here alone."""
+        return self._right[0] & ~self._right[1]
+
+    @property
+    def lost(self) -> Mask:
+        """Right there alone."""
+        return self._right[1] & ~self._right[0]
+
+    @property
+    def both_right(self) -> Mask:
+        """Right in both."""
+        return self._right[0] & self._right[1]
+
+    @property
+    def both_wrong(self) -> Mask:
+        """Wrong in both."""
+        return ~(self._right[0] | self._right[1])
+
+    @property
+    def swapped(self) -> Mask:
+        """Wrong in both, with different answers."""
+        return self.both_wrong & (self.here.logits.argmax(1) != self.there.logits.argmax(1))
+
+    @property
+    def p_value(self) -> float:
+        """Of McNemar's exact test, two-sided.
+
+        How often a fair coin, thrown for each video that one model alone has right, lands at least as unevenly.
+        """
+        return mcnemar(self.gained.sum(), self.lost.sum())
 
     @property
     def groups(self) -> tuple[tuple[str, list[Change]], ...]:
         """The videos that changed, group by group."""
         masks = {
-            "Right here alone": self.figures.gained,
-            "Right there alone": self.figures.lost,
-            "Wrong in both, with different answers": self.figures.swapped,
+            "Right here alone": self.gained,
+            "Right there alone": self.lost,
+            "Wrong in both, with different answers": self.swapped,
         }
-        rows = {name: np.flatnonzero(mask).tolist() for name, mask in masks.items()}
-        return tuple((name, [self._change(row) for row in rows[name]]) for name in rows)
+        return tuple(
+            (name, [self._change(row) for row in np.flatnonzero(mask).tolist()]) for name, mask in masks.items()
+        )
 
     def _change(self, row: int) -> Change:
         names = self.here.classes
@@ -98,19 +94,18 @@ class Pairing:
         return Change(self.here.ids[row], names[self.here.labels[row]], here, there)
 
     def __str__(self) -> str:
-        counts, top1 = self.figures, Metrics.of(self.there.logits, self.there.labels).top1
         return (
-            f"top-1 {top1:.2%} ({self.there.protocol}); {counts.gained.sum()} videos right here "
-            f"alone, {counts.lost.sum()} there alone; McNemar's exact test: p = {counts.p_value:.3g}"
+            f"top-1 {self._right[1].mean():.2%} ({self.there.protocol}); {self.gained.sum()} videos right here "
+            f"alone, {self.lost.sum()} there alone; McNemar's exact test: p = {self.p_value:.3g}"
         )
 
 
-def pair(scores: Scores, other: Scores, *, names: tuple[str, str]) -> Pairing:
+def compare(scores: Scores, other: Scores, *, names: tuple[str, str] = ("this model", "the other one")) -> Comparison:
     """Compare two models on the videos that both were tested on.
 
     Args:
         scores: Of this model.
-        other: Of the other one.
+        other: Of the other one, its videos and classes in any order.
         names: What an error calls the two.
 
     Raises:
@@ -125,6 +120,16 @@ def pair(scores: Scores, other: Scores, *, names: tuple[str, str]) -> Pairing:
         )
     here = scores.select(shared)
     there = align(other.select(shared), here, names=(names[1], names[0]))
-    left_out = len(known ^ set(scores.ids))
-    found = compare(here.logits.argmax(1), there.logits.argmax(1), here.labels)
-    return Pairing(here, there, left_out, found)
+    return Comparison(here, there, left_out=len(known ^ set(scores.ids)))
+
+
+def mcnemar(first_alone: int, second_alone: int) -> float:
+    """P value of McNemar's exact test, two-sided, from the videos that one model alone has right.
+
+    >>> mcnemar(5, 0)
+    0.0625
+    """
+    from scipy.stats import binomtest
+
+    total = int(first_alone) + int(second_alone)
+    return float(binomtest(int(first_alone), total).pvalue) if total else 1.0

@@ -24,7 +24,7 @@ from gateshift.files import check_writable, write_text
 from gateshift.version import __version__
 
 if TYPE_CHECKING:
-    from gateshift.evaluation.comparison import Pairing
+    from gateshift.evaluation.comparison import Comparison
     from gateshift.evaluation.confidence import ConfidenceThreshold
 
 MOST_LABELLED_CLASSES = 30  # in a confusion matrix whose rows are named
@@ -72,15 +72,15 @@ class Evaluation:
         return () if manifest is None else (*manifest.notes, *manifest.describe_numbers(train=False))
 
     @cached_property
-    def comparison(self) -> Pairing | None:
+    def comparison(self) -> Comparison | None:
         """This model beside the other one, if there is one.
 
         Raises:
             ScoresError: If they share no video, or are of different classes or labels.
         """
-        from gateshift.evaluation.comparison import pair
+        from gateshift.evaluation.comparison import compare
 
-        return None if self.other is None else pair(self.scores, self.other, names=(self.model, self.other_name))
+        return None if self.other is None else compare(self.scores, self.other, names=(self.model, self.other_name))
 
     def fit_threshold(self, accuracy: float) -> ConfidenceThreshold:
         """The lowest probability from which this share of the answers is correct, such as 0.95.
