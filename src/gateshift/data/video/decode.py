@@ -86,11 +86,12 @@ class FrameDecoder:
         index: What is known of its packets and frames.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, index_folder: Path | None = None) -> None:
         """Open and index a file.
 
         Args:
             path: An existing file.
+            index_folder: As for ``open_video``.
 
         Raises:
             VideoError: If the file is not a video that FFmpeg can decode, is cut off or has no frames.
@@ -100,7 +101,7 @@ class FrameDecoder:
         self._wanted: frozenset[int] = frozenset()  # frames that it must give
         self._last_wanted = -1
         self._last_place: int | None = None  # of the packets that it may take; None before the first call
-        source, self.index = CACHE.open(path)
+        source, self.index = CACHE.open(path, index_folder)
         self._source: PacketSource | None = source
         self.size_px, self.pixel_aspect = source.size_px, source.pixel_aspect
         self._is_skippable = source.codec_name in _CODECS_TO_SKIP_IN
