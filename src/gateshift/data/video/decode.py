@@ -175,7 +175,7 @@ class FrameDecoder:
         try:
             frame = self._find(number)
         except _WrongOrderError:
-            self._last_place = _NEVER
+            self._last_place, self._wanted = _NEVER, frozenset()
             self.index = correct_index(self.index, self._opened())
             frame = self._find(number)
         if frame is None:
@@ -286,12 +286,8 @@ class FrameDecoder:
 
         Where times are not sure, others may be due before it, which cannot be decoded after a seek.
         """
-        if (
-            self.index.is_checked
-            or self._order.is_sure
-            or run.start == 0
-            or run.reached > self._order.first_from(run.start)
-        ):
+        is_certain = self.index.is_checked or self._order.is_sure or run.start == 0
+        if is_certain or run.reached > self._order.first_from(run.start):
             return True
         following = next(run.frames, None)
         if following is None:
