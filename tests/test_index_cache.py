@@ -291,3 +291,61 @@ def test_an_order_that_decoding_corrected_is_found_once(
             found.append(video.read([101, 102, 103]))
     assert torch.equal(*found)
     assert len(decoded) == 1
+
+
+def read_by_another_process(path: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> torch.Tensor:
+    """Read a clip with nothing but the folder of indices kept."""
+    monkeypatch.setattr("gateshift.data.video.decode.CACHE", IndexCache())
+    with open_video(path, start_s=CLIP_S[0], end_s=CLIP_S[1], index_folder=folder) as video:
+        return video.read(range(video.num_frames))
+
+
+@pytest.mark.parametrize("name", CODINGS)
+def test_processes_share_a_folder_of_indices(
+    name: str, recording: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, demuxed: list[int]
+) -> None:
+    monkeypatch.setattr(index_cache, "LONG_PACKETS", NUM_FRAMES)
+    expected = read_clip(recording(name))
+    folder = tmp_path / "new" / "indices"
+    assert torch.equal(read_by_another_process(recording(name), folder, monkeypatch), expected)
+    assert len(list(folder.iterdir())) == 1
+    demuxed.clear()
+    assert torch.equal(read_by_another_process(recording(name), folder, monkeypatch), expected)
+    assert len(demuxed) < 60
+
+
+@pytest.mark.parametrize("wrong", ["video replaced", "cut off", "damaged", "other file", "of another version"])
+def test_an_index_on_disk_that_does_not_fit_is_not_used(
+    wrong: str, recording: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, demuxed: list[int]
+) -> None:
+    monkeypatch.setattr(index_cache, "LONG_PACKETS", NUM_FRAMES)
+    path = Path(shutil.copy2(recording("b_frames.mp4"), tmp_path / "a.mp4"))
+    read_by_another_process(path, tmp_path / "indices", monkeypatch)
+    (stored,) = (tmp_path / "indices").iterdir()
+    data = stored.read_bytes()
+    if wrong == "video replaced":
+        Path(shutil.copy2(recording("uneven.mp4"), tmp_path / "b.mp4")).replace(path)
+    elif wrong == "of another version":
+        monkeypatch.setattr(index_cache, "_FORMAT", 2)
+    else:
+        middle = len(data) // 2
+        bad = {"cut off": data[:middle], "damaged": data[:middle] + b"wrong" + data[middle + 5 :], "other file": b"no"}
+        stored.write_bytes(bad[wrong])
+    expected = read_clip(path)
+    demuxed.clear()
+    for is_first in (True, False):  # it is written again
+        assert torch.equal(read_by_another_process(path, tmp_path / "indices", monkeypatch), expected)
+        assert (len(demuxed) >= NUM_FRAMES) == is_first
+        demuxed.clear()
+
+
+def test_a_folder_that_cannot_be_written_to_and_short_videos_leave_no_index(
+    recording: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = read_clip(recording("b_frames.mp4"))
+    assert torch.equal(read_by_another_process(recording("b_frames.mp4"), tmp_path / "short", monkeypatch), expected)
+    assert not (tmp_path / "short").exists()
+    monkeypatch.setattr(index_cache, "LONG_PACKETS", NUM_FRAMES)
+    (tmp_path / "file").touch()
+    assert torch.equal(read_by_another_process(recording("b_frames.mp4"), tmp_path / "file", monkeypatch), expected)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file"]

@@ -163,7 +163,7 @@ def test_whole_files_are_kept_and_others_are_packed_again(
 def test_packing_goes_on_after_it_was_killed(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], write_video: Callable
 ) -> None:
-    noise = np.random.default_rng(0).integers(0, 255, (150, 120, 160, 3), dtype=np.uint8)
+    noise = np.random.default_rng(0).integers(0, 255, (75, 120, 160, 3), dtype=np.uint8)
     write_video(root / "open" / "slow.mp4", noise, options={"preset": "ultrafast"})
     for number in range(8):
         shutil.copy(root / "open" / "slow.mp4", root / "open" / f"slow{number}.mp4")

@@ -86,11 +86,12 @@ class FrameDecoder:
         index: What is known of its packets and frames.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, index_folder: Path | None = None) -> None:
         """Open and index a file.
 
         Args:
             path: An existing file.
+            index_folder: As for ``open_video``.
 
         Raises:
             VideoError: If the file is not a video that FFmpeg can decode, is cut off or has no frames.
@@ -100,7 +101,7 @@ class FrameDecoder:
         self._wanted: frozenset[int] = frozenset()  # frames that it must give
         self._last_wanted = -1
         self._last_place: int | None = None  # of the packets that it may take; None before the first call
-        source, self.index = CACHE.open(path)
+        source, self.index = CACHE.open(path, index_folder)
         self._source: PacketSource | None = source
         self.size_px, self.pixel_aspect = source.size_px, source.pixel_aspect
         self._is_skippable = source.codec_name in _CODECS_TO_SKIP_IN
@@ -174,7 +175,7 @@ class FrameDecoder:
         try:
             frame = self._find(number)
         except _WrongOrderError:
-            self._last_place = _NEVER
+            self._last_place, self._wanted = _NEVER, frozenset()
             self.index = correct_index(self.index, self._opened())
             frame = self._find(number)
         if frame is None:
@@ -285,12 +286,8 @@ class FrameDecoder:
 
         Where times are not sure, others may be due before it, which cannot be decoded after a seek.
         """
-        if (
-            self.index.is_checked
-            or self._order.is_sure
-            or run.start == 0
-            or run.reached > self._order.first_from(run.start)
-        ):
+        is_certain = self.index.is_checked or self._order.is_sure or run.start == 0
+        if is_certain or run.reached > self._order.first_from(run.start):
             return True
         following = next(run.frames, None)
         if following is None:

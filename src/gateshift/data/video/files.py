@@ -44,6 +44,7 @@ def open_video(
     end_s: float | None = None,
     num_frames: int | None = None,
     square_pixels: bool = False,
+    index_folder: str | PathLike[str] | None = None,
 ) -> Video:
     """Open a video file, or images as a video.
 
@@ -56,6 +57,9 @@ def open_video(
         num_frames: Of the frames left by then, keep only the first ones, this many.
         square_pixels: Resize frames whose pixels are not square, as of DVDs and camcorders, so that they are. Otherwise
             they are given as they are stored, and look squashed.
+        index_folder: A folder in which the indices of long recordings are kept for other processes, such as the workers
+            of a loader; by default, each process indexes each file once. Indices of files that have changed since are
+            not used. It is created if need be; where it cannot be written to, nothing is kept.
 
     Returns:
         The video. Its frame numbers count the frames that were kept.
@@ -71,7 +75,14 @@ def open_video(
     # Unlike Path.is_dir, it says no where permission is denied.
     is_folder, is_packed = os.path.isdir(path), path.suffix.lower() == PACKED_SUFFIX  # noqa: PTH112
     if not is_folder and not is_packed:
-        return VideoFile(path, start_s=start_s, end_s=end_s, num_frames=num_frames, square_pixels=square_pixels)
+        return VideoFile(
+            path,
+            start_s=start_s,
+            end_s=end_s,
+            num_frames=num_frames,
+            square_pixels=square_pixels,
+            index_folder=index_folder,
+        )
     if start_s is not None or end_s is not None:
         raise VideoError(
             f"{path}: start_s={start_s} and end_s={end_s} were given for a {'folder' if is_folder else 'zip'} of "
@@ -121,12 +132,13 @@ class VideoFile(Video):
         end_s: float | None = None,
         num_frames: int | None = None,
         square_pixels: bool = False,
+        index_folder: str | PathLike[str] | None = None,
     ) -> None:
         """Open and index the file; arguments and errors are those of ``open_video``."""
         super().__init__(path)
         _check_file(self._path)
         self._to_rgb = VideoReformatter()
-        self._decoder = FrameDecoder(self._path)
+        self._decoder = FrameDecoder(self._path, index_folder=None if index_folder is None else Path(index_folder))
         try:
             self.pixel_aspect, self._stored_size = self._decoder.pixel_aspect, self._decoder.size_px
             self._aspect = self.pixel_aspect if square_pixels else Fraction(1)

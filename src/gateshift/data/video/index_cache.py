@@ -1,19 +1,21 @@
 """The index of a video file: made by one pass over its packets, and kept for the clips that follow.
 
-A recording of which many clips are listed is indexed once in each process. What is kept is bound to the state of the
-file, so that one that was replaced, edited or cut off is indexed anew.
+A recording of which many clips are listed is indexed once in each process, or once for all processes that share a
+folder of indices. What is kept is bound to the state of the file, so that one that was replaced, edited or cut off is
+indexed anew.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
+import threading
 import time
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from threading import Lock
 from typing import NamedTuple, cast
 
 import av
@@ -37,6 +39,7 @@ MAX_BYTES = 128 << 20  # of all indices of a process; an hour at 25 frames a sec
 MAX_OPEN = 8  # recordings that stay open
 # To open an mp4 takes longer the longer it lasts, as its header lists all frames; from here on it stays open.
 LONG_PACKETS = 5_000
+_FORMAT = 1  # of an index on disk
 _OVERHEAD_BYTES = 4_096  # of an index, beside its arrays
 # Two changes within a tick of the disk's clock give one time: what was changed just now may change unseen.
 _SETTLED_NS = 100_000_000
@@ -48,13 +51,12 @@ class FileState(NamedTuple):
     size: int
     modified_ns: int
     inode: int
-    device: int
 
     @classmethod
     def of(cls, path: Path) -> FileState:
         """The state of an existing file now."""
         status = path.stat()
-        return cls(status.st_size, status.st_mtime_ns, status.st_ino, status.st_dev)
+        return cls(status.st_size, status.st_mtime_ns, status.st_ino)
 
 
 @dataclass
@@ -104,11 +106,15 @@ class IndexCache:
 
     def start_anew(self) -> None:
         """Be ready in a forked process: there, open files share their position, and a lock may be held for ever."""
-        self._lock = Lock()
+        self._lock = threading.Lock()
         self._sources: OrderedDict[str, tuple[FileState, PacketSource]] = OrderedDict()
 
-    def open(self, path: Path) -> tuple[PacketSource, FileIndex]:
+    def open(self, path: Path, folder: Path | None = None) -> tuple[PacketSource, FileIndex]:
         """Open a file for one reader, and index it unless that was done.
+
+        Args:
+            path: The file.
+            folder: Where the indices of long recordings are kept for other processes.
 
         Raises:
             VideoError: If it cannot be read, is cut off or has no frames.
@@ -130,6 +136,11 @@ class IndexCache:
         source = source or PacketSource(path)
         if index is not None and is_known:
             return source, index
+        stored = None if folder is None else folder / f"{hashlib.sha256(os.fsencode(key)).hexdigest()[:32]}.npz"
+        index = None if stored is None else read_index(stored, state)
+        if index is not None:
+            self._keep(key, index)
+            return source, index
         try:
             with readable(path):
                 index = index_file(source, path, state)
@@ -138,6 +149,8 @@ class IndexCache:
             raise
         if now_ns - state.modified_ns > _SETTLED_NS:
             self._keep(key, index)
+            if stored is not None and len(index.table) >= LONG_PACKETS:
+                write_index(stored, index)
         return source, index
 
     def give_back(self, path: Path, source: PacketSource, index: FileIndex) -> None:
@@ -210,6 +223,42 @@ def correct_index(index: FileIndex, source: PacketSource) -> FileIndex:
                 order = order_as_decoded(source, index.table)
         index.corrected = _with_times(FileIndex(index.state, index.table, order, is_checked=True), source)
     return index.corrected
+
+
+def read_index(path: Path, state: FileState) -> FileIndex | None:
+    """An index that was written by :func:`write_index`; None if there is none for this state of the video file."""
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            arrays = dict(stored)
+        if arrays["head"].item() != str((_FORMAT, *state)):
+            return None
+        table = PacketTable(**{each.name: arrays[f"table.{each.name}"] for each in fields(PacketTable)})
+        is_sure, is_counted, is_checked, has_times = arrays["flags"].tolist()
+        parts = {each.name: arrays[f"order.{each.name}"] for each in fields(FrameOrder) if "is_" not in each.name}
+        order = FrameOrder(**parts, is_sure=is_sure, is_counted=is_counted)
+    except Exception:  # whatever else the file is, the video is indexed anew
+        return None
+    return FileIndex(state, table, order, is_checked, arrays.get("times_s"), has_times)
+
+
+def write_index(path: Path, index: FileIndex) -> None:
+    """Write an index for other processes, whole or not at all; where nothing can be written, none is kept."""
+    order = index.order
+    arrays = {f"table.{each.name}": getattr(index.table, each.name) for each in fields(index.table)}
+    arrays |= {f"order.{each.name}": getattr(order, each.name) for each in fields(order) if "is_" not in each.name}
+    arrays["head"] = np.array(str((_FORMAT, *index.state)))
+    arrays["flags"] = np.array([order.is_sure, order.is_counted, index.is_checked, index.has_times])
+    if index.times_s is not None:
+        arrays["times_s"] = index.times_s
+    # Workers may write the same index at once, each to a name of its own.
+    partial = path.with_name(f".partial-{os.getpid()}-{threading.get_ident()}-{path.name}")
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            np.savez(partial, **arrays)
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
 
 
 def order_as_decoded(source: PacketSource, table: PacketTable) -> FrameOrder:
