@@ -143,7 +143,7 @@ def check_several(classes: Sequence[str], source: Path) -> None:
 
 def describe_one_class(source: Path, name: str) -> str:
     """The error for a list or folder of a single class, with what may have been meant."""
-    said = f"{source}: one class alone, {name!r}"
+    said = f"{source}: only one class, {name!r}"
     if not source.is_dir():
         return (
             f"{said}, and a training needs two to tell apart; list videos of another class too, or set "

@@ -232,7 +232,7 @@ def read_manifest(
 
 
 def read_videos(source: str | PathLike[str], *, root: str | PathLike[str] | None = None) -> Manifest:
-    """Read a list for its videos, whatever form its labels have."""
+    """Read a list only for its videos; its labels may have any form."""
     return read_manifest(source, root=root, multi_label=_is_csv(Path(source)))
 
 
