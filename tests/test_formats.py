@@ -140,9 +140,9 @@ def test_options_are_for_one_data_set(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="three kinds of classes; set `task` to verb, noun or action"):
         read_annotations(PrepareSettings("epic-kitchens-100", tmp_path, tmp_path))
     for dataset, options, message in (
-        ("kinetics", {"task": "verb"}, "`task` verb with kinetics; it is for epic-kitchens-100 alone"),
-        ("kinetics", {"edition": "v1"}, "`edition` v1 with kinetics; it is for diving48 alone"),
-        ("jester", {"group_pattern": "P"}, "`group_pattern` P with jester; it is for folder alone"),
+        ("kinetics", {"task": "verb"}, "`task` verb with kinetics; it is only for epic-kitchens-100"),
+        ("kinetics", {"edition": "v1"}, "`edition` v1 with kinetics; it is only for diving48"),
+        ("jester", {"group_pattern": "P"}, "`group_pattern` P with jester; it is only for folder"),
         ("kinetic", {}, "`dataset` 'kinetic'; choose one of something-v1, "),
         ("diving48", {"edition": "v3"}, "`edition` 'v3'; choose one of v1, v2"),
     ):

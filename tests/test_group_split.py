@@ -179,4 +179,4 @@ def test_a_data_set_with_lists_of_its_own_has_no_groups(tmp_path: Path, capsys: 
     with pytest.raises(SystemExit) as stop:
         main(words)
     assert stop.value.code == 2
-    assert re.search("(--|`)group.pattern`? P with kinetics; it is for folder alone", capsys.readouterr().err)
+    assert re.search("(--|`)group.pattern`? P with kinetics; it is only for folder", capsys.readouterr().err)

@@ -209,7 +209,7 @@ def test_one_class_alone_names_the_level_below(
     root = lay(*in_classes("clips/"))
     model = tmp_path / "model.safetensors"
     gs.save_model(gs.create_model("test_resnet", classes=["close", "open"], num_segments=2), model)
-    said = f"{root}: one class alone, 'clips'; it holds the folders close, open: if these are the classes, give"
+    said = f"{root}: only one class, 'clips'; it holds the folders close, open: if these are the classes, give"
     for arguments in (
         ("prepare", "folder", root, "--out", tmp_path / "lists"),
         ("train", root, root, "--out", tmp_path / "run", *SMALL),
@@ -228,7 +228,7 @@ def test_one_class_alone_is_an_error_for_lists_but_not_for_several_labels(
     (tmp_path / "list.csv").write_text("path,label\ndata/a.mp4,open\ndata/b.mp4,open\n")
     train = ("train", tmp_path / "list.csv", tmp_path / "list.csv", "--out", tmp_path / "run", *SMALL)
     assert run(*train) == 2
-    assert "list.csv: one class alone, 'open', and a training needs two to tell apart" in capsys.readouterr().err
+    assert "list.csv: only one class, 'open', and a training needs two to tell apart" in capsys.readouterr().err
     (tmp_path / "list.csv").write_text("path,label\ndata/a.mp4,open\ndata/b.mp4,\n")
     assert run(*train, "--multi-label") == 0
 

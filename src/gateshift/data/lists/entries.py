@@ -51,7 +51,6 @@ class Entries(Sequence[Entry]):
         self._code_of: dict[str | int, int] = {}  # where a label stands in ``labels``
         self._codes = array("i")
         self._paths = _Texts()
-        # The columns below end after the last entry that has something in them.
         self._parts = _Texts()
         self._times_s = array("d")  # start and end of each, NaN for None
         self._num_frames = array("i")  # 0 for None
@@ -76,21 +75,14 @@ class Entries(Sequence[Entry]):
             end_s: As in ``Entry``.
             num_frames: As in ``Entry``; at least 1.
         """
-        place = len(self)
         code = self._code_of.setdefault(label, len(self.labels))
         if code == len(self.labels):
             self.labels.append(label)
         self._codes.append(code)
         self._paths.append(path)
-        if part:
-            self._parts.extend_to(place)
-            self._parts.append(part)
-        if start_s is not None or end_s is not None:
-            self._times_s.extend([math.nan] * (2 * place - len(self._times_s)))
-            self._times_s.extend(math.nan if time is None else time for time in (start_s, end_s))
-        if num_frames is not None:
-            self._num_frames.extend([0] * (place - len(self._num_frames)))
-            self._num_frames.append(num_frames)
+        self._parts.append(part)
+        self._times_s.extend(math.nan if time is None else time for time in (start_s, end_s))
+        self._num_frames.append(num_frames or 0)
 
     def __len__(self) -> int:
         return len(self._codes)
@@ -106,14 +98,14 @@ class Entries(Sequence[Entry]):
             return tuple(self[each] for each in range(len(self))[place])
         place = range(len(self))[place]  # counts from the end, or raises, as a tuple does
         path = self._paths[place]
-        start_s, end_s = self._times_s[2 * place : 2 * place + 2] or (math.nan, math.nan)
+        start_s, end_s = self._times_s[2 * place : 2 * place + 2]
         return Entry(
             video_id=path + self._parts[place],
             path=self._base / path,
             label=self.label(place),
             start_s=None if math.isnan(start_s) else start_s,
             end_s=None if math.isnan(end_s) else end_s,
-            num_frames=(self._num_frames[place] or None) if place < len(self._num_frames) else None,
+            num_frames=self._num_frames[place] or None,
         )
 
     def __eq__(self, other: object) -> bool:
@@ -148,14 +140,8 @@ class Entries(Sequence[Entry]):
             path, absolute = self._paths[place], os.path.abspath(entry.path)  # noqa: PTH100 - links stay as they are
             own = {entry.video_id, path, str(entry.path), absolute, absolute + self._parts[place]}
             if not own.intersection(names):
-                kept.add(
-                    path,
-                    entry.label,
-                    part=self._parts[place],
-                    start_s=entry.start_s,
-                    end_s=entry.end_s,
-                    num_frames=entry.num_frames,
-                )
+                part, start_s, end_s = self._parts[place], entry.start_s, entry.end_s
+                kept.add(path, entry.label, part=part, start_s=start_s, end_s=end_s, num_frames=entry.num_frames)
         return kept
 
     def map_labels(self, index_of: Sequence[int]) -> list[int]:
@@ -164,7 +150,7 @@ class Entries(Sequence[Entry]):
 
 
 class _Texts:
-    """Texts in one block of bytes; every place after the last has an empty one."""
+    """Texts in one block of bytes."""
 
     def __init__(self) -> None:
         self._bytes = bytearray()
@@ -174,12 +160,6 @@ class _Texts:
         self._bytes += text.encode("utf-8", "surrogatepass")  # file names may not be valid UTF-8
         self._ends.append(len(self._bytes))
 
-    def extend_to(self, length: int) -> None:
-        """Add empty texts."""
-        self._ends.extend([len(self._bytes)] * (length - len(self._ends)))
-
     def __getitem__(self, place: int) -> str:
-        if place >= len(self._ends):
-            return ""
         start = self._ends[place - 1] if place else 0
         return self._bytes[start : self._ends[place]].decode("utf-8", "surrogatepass")

@@ -31,6 +31,15 @@ def first_of(classes: Sequence[str]) -> str:
     return f"{', '.join(classes[:5])}{', ...' if len(classes) > 5 else ''}"
 
 
+def unknown_label(
+    source: Path, label: str | int, video_id: str, classes: Sequence[str], hint: str = "correct the list or the classes"
+) -> ManifestError:
+    """The error for a label that is none of the classes."""
+    return ManifestError(
+        f"{source}: label {label!r} of {video_id} is none of the {len(classes)} classes ({first_of(classes)}); {hint}"
+    )
+
+
 def label_rows(entries: Entries, classes: Sequence[str], source: Path) -> NDArray[np.int64]:
     """Which of the classes each entry has: [N, K] of 0 and 1.
 
@@ -49,10 +58,7 @@ def label_rows(entries: Entries, classes: Sequence[str], source: Path) -> NDArra
         for name in names_in(entries.labels[code]):
             if name not in known:
                 video = entries[int(np.flatnonzero(codes == code)[0])].video_id
-                raise ManifestError(
-                    f"{source}: label {name!r} of {video} is none of the {len(classes)} classes ({first_of(classes)}); "
-                    "correct the list or the classes"
-                )
+                raise unknown_label(source, name, video, classes)
             rows[code, known[name]] = 1
     targets = rows[codes]
     if not targets.any():
@@ -143,7 +149,7 @@ def check_several(classes: Sequence[str], source: Path) -> None:
 
 def describe_one_class(source: Path, name: str) -> str:
     """The error for a list or folder of a single class, with what may have been meant."""
-    said = f"{source}: one class alone, {name!r}"
+    said = f"{source}: only one class, {name!r}"
     if not source.is_dir():
         return (
             f"{said}, and a training needs two to tell apart; list videos of another class too, or set "

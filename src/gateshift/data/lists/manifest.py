@@ -32,10 +32,10 @@ from gateshift.data.lists.labels import (
     check_separators,
     describe_numbers,
     describe_one_class,
-    first_of,
     hint_for_number,
     label_rows,
     names_in,
+    unknown_label,
 )
 from gateshift.data.lists.splits import folders_of
 from gateshift.data.lists.tables import listed_path, open_text, read_pairs, read_table, read_text
@@ -150,10 +150,7 @@ class Manifest:
                 hint += ", or set `multi_label=True` if a video has several labels"
             elif self.source.is_dir() and folders_in(self.source / entry.label):
                 hint = describe_one_class(self.source, entry.label)
-            raise ManifestError(
-                f"{self.source}: label {entry.label!r} of {entry.video_id} is none of the {len(classes)} classes "
-                f"({first_of(classes)}); {hint}"
-            )
+            raise unknown_label(self.source, entry.label, entry.video_id, classes, hint)
         return indices
 
     def targets(self, classes: Sequence[str]) -> NDArray[np.int64]:
@@ -232,7 +229,7 @@ def read_manifest(
 
 
 def read_videos(source: str | PathLike[str], *, root: str | PathLike[str] | None = None) -> Manifest:
-    """Read a list for its videos, whatever form its labels have."""
+    """Read a list only for its videos; its labels may have any form."""
     return read_manifest(source, root=root, multi_label=_is_csv(Path(source)))
 
 

@@ -1,4 +1,4 @@
-"""The two lists of a data set, and what the folders of each may be called."""
+"""The two lists of a data set, and the possible names of their folders."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Literal
 
 Split = Literal["train", "val"]
-# What the folder of a list may be called, whatever its capitals; the likeliest first.
+# Possible names of the folder of a list, upper or lower case; the likeliest first.
 SPLIT_FOLDERS: Mapping[Split, tuple[str, ...]] = {
     "train": ("train", "training"),
     "val": ("val", "valid", "validate", "validation", "test", "testing"),

@@ -1,4 +1,4 @@
-"""Text files and tables that users write, read with a one-line error for whatever is wrong with them."""
+"""Text files and tables that users write, read with a one-line error for anything wrong with them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Annotation files: what they list, and reading one, with a one-line error for whatever is wrong with it."""
+"""Annotation files: what they list, and reading one, with a one-line error for anything wrong with it."""
 
 from __future__ import annotations
 

@@ -212,7 +212,7 @@ def _count_frames(videos: Iterable[FoundVideo], workers: int, progress: Progress
             return [VideoError(f"{path}: is the video of {ids}; keep one of them, or give each its own")] * len(parts)
         try:
             return find_frames(path, parts)
-        except Exception as error:  # whatever a damaged file brings about is a row of the report
+        except Exception as error:  # a damaged file may raise anything; it is a row of the report
             return [error] * len(parts)
 
     for video, frames in _work_through("counting frames", videos, find, workers, progress):

@@ -96,7 +96,7 @@ class PrepareSettings:
             ("group_pattern", self.group_pattern, "folder"),
         ):
             if given is not None and self.dataset != dataset:
-                raise SettingsError(f"`{name}` {given} with {self.dataset}; it is for {dataset} alone; leave it out")
+                raise SettingsError(f"`{name}` {given} with {self.dataset}; it is only for {dataset}; leave it out")
         if not 0 < self.val_share < 1:
             raise SettingsError(f"`val_share` {self.val_share}; it must be above 0 and below 1; try 0.2")
         if self.workers is not None and self.workers < 1:

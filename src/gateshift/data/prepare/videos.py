@@ -72,7 +72,7 @@ def locate_videos(items: Iterable[Item], root: Path) -> list[FoundVideo]:
 
 
 def _names_in(folder: Path) -> dict[str, str]:
-    """What lies in a folder, by its name and, for a video in whatever container, by its name without suffix."""
+    """The contents of a folder by name, and its videos also by their name without suffix, as containers vary."""
     try:
         names = sorted(name for name in os.listdir(folder) if not name.startswith("."))  # noqa: PTH208 - is faster
     except (FileNotFoundError, NotADirectoryError):
