@@ -292,11 +292,16 @@ def follow(
     monkeypatch.setattr(name, followed)
 
 
+@pytest.fixture(scope="module")
+def a_video(tmp_path_factory: pytest.TempPathFactory, write_video: Callable, counting_frames: Callable) -> Path:
+    return Path(write_video(tmp_path_factory.mktemp("video") / "any.mp4", counting_frames(6)))
+
+
 @pytest.fixture
-def flawed(tmp_path: Path, write_video: Callable, counting_frames: Callable) -> Path:
+def flawed(tmp_path: Path, a_video: Path) -> Path:
     """Lists of six videos to learn from, of which the first two cannot be read, and one to validate on."""
-    for number in range(7):
-        write_video(tmp_path / f"{number}.mp4", counting_frames(6))
+    for number in range(2, 7):
+        shutil.copy(a_video, tmp_path / f"{number}.mp4")
     for number in range(2):
         (tmp_path / f"{number}.mp4").write_bytes(b"no video")
     (tmp_path / "train.csv").write_text("path,label\n" + "".join(f"{n}.mp4,{'ab'[n % 2]}\n" for n in range(6)))
