@@ -123,7 +123,7 @@ def test_data_slower_than_the_model_is_the_bottleneck_and_what_helps_is_said() -
     found = find_bottleneck(LoaderRate(0.8, workers=1, packed=False), TIMED, batch_size=2)
     assert str(found) == (
         "data: 0.8 videos/s with 1 worker; a training step takes 2 videos/s: the data is the bottleneck, 2.5 times "
-        "(read packed frames: gateshift prepare --pack); inference takes up to 20 (deployed, OpenVINO)"
+        "(read packed frames: prepare the list with `pack=256`); inference takes up to 20 (deployed, OpenVINO)"
     )
 
 

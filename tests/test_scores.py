@@ -106,7 +106,7 @@ def test_save_then_load_keeps_everything(tmp_path: Path) -> None:
 
 def test_a_file_that_is_no_scores_file_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "a.npz"
-    with pytest.raises(ScoresError, match="no such scores file; write one with gateshift test --scores"):
+    with pytest.raises(ScoresError, match="no such scores file; write one by a test with `scores="):
         load_scores(path)
     save_scores(random_scores(1), path)
     whole = path.read_bytes()

@@ -80,7 +80,7 @@ def test_too_many_open_files_are_told(tmp_path: Path) -> None:
         for file in opened:
             file.close()
     said = explain_system_error(error.value)
-    assert said == f"{tmp_path / 'file'}: too many open files; raise the limit (ulimit -n), or take fewer --workers"
+    assert said == f"{tmp_path / 'file'}: too many open files; raise the limit (ulimit -n), or take fewer `workers`"
 
 
 def test_an_error_of_another_kind_is_told_in_its_own_words() -> None:

@@ -9,23 +9,46 @@ from typing import TYPE_CHECKING, Any
 from gateshift.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from gateshift.bench.benchmark import Benchmark, benchmark
+    from gateshift.bench.inspect import NetworkReport, inspect
+    from gateshift.data.check.scan import ScanReport, scan
+    from gateshift.data.prepare.prepare import Prepared, prepare
+    from gateshift.demo.demo import DemoResult, run_demo
     from gateshift.errors import GateShiftError
+    from gateshift.evaluation.evaluate import ensemble, evaluate
+    from gateshift.evaluation.result import Evaluation
     from gateshift.explanation.evidence import evidence_map
+    from gateshift.explanation.explain import ExplainResult, explain
     from gateshift.explanation.gate_maps import gate_maps, gate_openness
     from gateshift.exported.runtime import Runtime
+    from gateshift.exporting.export import ExportResult, export
     from gateshift.model.classifier import VideoClassifier, create_model
     from gateshift.model.config import ModelConfig
     from gateshift.model.io import load_model, save_model
     from gateshift.model.surgery.insert import InsertReport, insert_temporal, remove_temporal, set_num_frames
     from gateshift.model.temporal.functional import gate_shift, gate_shift_fuse, temporal_shift
     from gateshift.model.temporal.modules import GateShift, GateShiftFuse, TemporalShift
-    from gateshift.prediction.stream import Stream
+    from gateshift.prediction.predict import predict
+    from gateshift.prediction.scoring import Prediction
+    from gateshift.prediction.stream import Answer, Stream
+    from gateshift.prediction.timeline import find_events
+    from gateshift.prediction.video_stream import stream_video
+    from gateshift.web.app import Server, serve
 
 # Where each public name is: the imports above, for a running program. tests/test_public_names.py compares the two.
 _MODULES = {
+    "gateshift.bench.benchmark": ("Benchmark", "benchmark"),
+    "gateshift.bench.inspect": ("NetworkReport", "inspect"),
+    "gateshift.data.check.scan": ("ScanReport", "scan"),
+    "gateshift.data.prepare.prepare": ("Prepared", "prepare"),
+    "gateshift.demo.demo": ("DemoResult", "run_demo"),
     "gateshift.errors": ("GateShiftError",),
+    "gateshift.evaluation.evaluate": ("ensemble", "evaluate"),
+    "gateshift.evaluation.result": ("Evaluation",),
     "gateshift.explanation.evidence": ("evidence_map",),
+    "gateshift.explanation.explain": ("ExplainResult", "explain"),
     "gateshift.explanation.gate_maps": ("gate_maps", "gate_openness"),
+    "gateshift.exporting.export": ("ExportResult", "export"),
     "gateshift.exported.runtime": ("Runtime",),
     "gateshift.model.classifier": ("VideoClassifier", "create_model"),
     "gateshift.model.config": ("ModelConfig",),
@@ -33,31 +56,60 @@ _MODULES = {
     "gateshift.model.surgery.insert": ("InsertReport", "insert_temporal", "remove_temporal", "set_num_frames"),
     "gateshift.model.temporal.functional": ("gate_shift", "gate_shift_fuse", "temporal_shift"),
     "gateshift.model.temporal.modules": ("GateShift", "GateShiftFuse", "TemporalShift"),
-    "gateshift.prediction.stream": ("Stream",),
+    "gateshift.prediction.predict": ("predict",),
+    "gateshift.prediction.scoring": ("Prediction",),
+    "gateshift.prediction.stream": ("Answer", "Stream"),
+    "gateshift.prediction.timeline": ("find_events",),
+    "gateshift.prediction.video_stream": ("stream_video",),
+    "gateshift.web.app": ("Server", "serve"),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
+    "Answer",
+    "Benchmark",
+    "DemoResult",
+    "Evaluation",
+    "ExplainResult",
+    "ExportResult",
     "GateShift",
     "GateShiftError",
     "GateShiftFuse",
     "InsertReport",
     "ModelConfig",
+    "NetworkReport",
+    "Prediction",
+    "Prepared",
     "Runtime",
+    "ScanReport",
+    "Server",
     "Stream",
     "TemporalShift",
     "VideoClassifier",
+    "benchmark",
     "create_model",
+    "ensemble",
+    "evaluate",
     "evidence_map",
+    "explain",
+    "export",
+    "find_events",
     "gate_maps",
     "gate_openness",
     "gate_shift",
     "gate_shift_fuse",
     "insert_temporal",
+    "inspect",
     "load_model",
+    "predict",
+    "prepare",
     "remove_temporal",
+    "run_demo",
     "save_model",
+    "scan",
+    "serve",
     "set_num_frames",
+    "stream_video",
     "temporal_shift",
 ]
 

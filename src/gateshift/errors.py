@@ -23,12 +23,12 @@ _SYSTEM_ERRORS = {
     errno.ENOSPC: "no space left on the disk; make room on it",
     errno.EDQUOT: "no space left in your share of the disk; make room in it, or ask for more",
     errno.EFBIG: "the file is too large for its file system; give a path on another one",
-    errno.EMFILE: "too many open files; raise the limit (ulimit -n), or take fewer --workers",
+    errno.EMFILE: "too many open files; raise the limit (ulimit -n), or take fewer `workers`",
     errno.ENFILE: "too many open files on this machine; end other programs",
     errno.ENAMETOOLONG: "the name is too long; shorten it",
     errno.ELOOP: "its links lead in a circle; correct them",
     errno.EIO: "the disk or its connection fails; check it, and try again",
-    errno.ENOMEM: "the machine has no memory left; end other programs, or take fewer --workers",
+    errno.ENOMEM: "the machine has no memory left; end other programs, or take fewer `workers`",
     errno.EADDRINUSE: "the address is in use; choose another port",
 }
 

@@ -68,7 +68,7 @@ def check_writable(
         if file.is_dir():
             raise SettingsError(f"{option} {path}: {file} is a folder; choose another name")
         if file.exists() and not overwrite:
-            raise SettingsError(f"{option} {path}: {file} exists; choose another name, or add --overwrite")
+            raise SettingsError(f"{option} {path}: {file} exists; choose another name, or add `overwrite=True`")
     if not os.access(path.parent, os.W_OK):
         raise SettingsError(f"{option} {path}: {path.parent} cannot be written to; choose another folder")
 

@@ -67,6 +67,8 @@ def make_bar(console: Console) -> Progress:
 @contextmanager
 def count_bar(task: str, unit: str) -> Iterator[Callable[[int, int], None]]:
     """A bar on standard error for a function that takes ``progress``: called with how many are done, and of all."""
+    from rich.console import Console
+
     bar = make_bar(Console(stderr=True))
     number = bar.add_task(task, total=None, note="")
 

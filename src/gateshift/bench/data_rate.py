@@ -83,7 +83,7 @@ class Bottleneck:
             return ""
         if self.data.packed:
             return " (load with more workers if there are cores, or pack the frames smaller)"
-        return " (read packed frames: gateshift prepare --pack)"
+        return " (read packed frames: prepare the list with `pack=256`)"
 
 
 def measure_loader(

@@ -41,10 +41,10 @@ class Scores:
         if self.logits.shape != (videos, classes) or self.labels.shape not in ((videos,), (videos, classes)):
             raise ScoresError(
                 f"{videos} ids, {classes} classes, labels {self.labels.shape} and logits {self.logits.shape} "
-                "do not fit each other; write the file again with gateshift test --scores"
+                "do not fit each other; write the file again by a test with `scores`"
             )
         if len(set(self.ids)) != videos:
-            raise ScoresError("a video id stands twice; write the file again with gateshift test --scores")
+            raise ScoresError("a video id stands twice; write the file again by a test with `scores`")
         if not videos or not np.isfinite(self.logits).all():
             raise ScoresError(f"{videos} videos, or a logit that is not a finite number; test the model again")
         if not (self.labels.min() >= 0 and self.labels.max() < (2 if self.multi_label else classes)):
@@ -95,7 +95,7 @@ def load_scores(path: Path) -> Scores:
         ScoresError: If it is missing, damaged or not a scores file.
     """
     if not path.is_file():
-        raise ScoresError(f"{path}: no such scores file; write one with gateshift test --scores {path}")
+        raise ScoresError(f"{path}: no such scores file; write one by a test with `scores={path}`")
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             found = {name: arrays[name] for name in FIELDS}

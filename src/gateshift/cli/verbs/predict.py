@@ -17,7 +17,7 @@ from rich.table import Table
 
 from gateshift.errors import VideoError
 from gateshift.prediction.settings import PredictSettings
-from gateshift.terminal import count_bar, print_line
+from gateshift.terminal import count_bar, print_line, print_note
 
 if TYPE_CHECKING:
     from gateshift.model.config import ModelConfig
@@ -62,7 +62,7 @@ def _predict_videos(settings: PredictSettings) -> int:
         ):
             num_failed += prediction.error is not None
             if prediction.error is not None:
-                sys.stderr.write(f"gateshift: {prediction.error}\n")
+                print_note(prediction.error)
             if settings.json:
                 _print_record(prediction.to_dict(), records)
             else:
@@ -130,7 +130,7 @@ def _stream(settings: PredictSettings) -> int:
         return _tell_failure(settings, error)
     finally:
         if report.frames:
-            sys.stderr.write(f"gateshift: {report}\n")
+            print_note(str(report))
     return 0
 
 
@@ -179,7 +179,7 @@ def _timeline(settings: PredictSettings, out: Path) -> int:
             _print_record({"video": video, **vars(event), "error": None}, sys.stdout)
     if not settings.json:
         Console(markup=False).print(table)
-    sys.stderr.write(f"gateshift: {len(events)} events: {out}\n")
+    print_note(f"{len(events)} events: {out}")
     return 0
 
 
@@ -207,5 +207,5 @@ def _tell_failure(settings: PredictSettings, error: VideoError) -> int:
     """Say that a source cannot be read, or read on; one video has failed."""
     if settings.json:
         _print_record({"video": settings.videos[0], "top": [], "error": str(error)}, sys.stdout)
-    sys.stderr.write(f"gateshift: {error}\n")
+    print_note(str(error))
     return 1

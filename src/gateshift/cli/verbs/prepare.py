@@ -6,7 +6,6 @@ What runs is imported inside, so that --help does not wait for torch.
 from __future__ import annotations
 
 import shlex
-import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
@@ -16,7 +15,7 @@ from rich.progress import TaskID
 from rich.table import Table
 
 from gateshift.data.prepare.settings import PrepareSettings
-from gateshift.terminal import make_bar, print_line
+from gateshift.terminal import make_bar, print_line, print_note
 
 if TYPE_CHECKING:
     from gateshift.data.prepare.videos import UnusableVideo
@@ -33,7 +32,7 @@ def run_prepare(settings: PrepareSettings) -> None:
             done = prepare(**vars(settings), progress=_draw_bar(until_done))
     except MissingVideosError as error:
         _print_left_out(error.left_out)
-        sys.stderr.write(f"gateshift: {error}\n")
+        print_note(str(error))
         raise SystemExit(1) from None
     _print_left_out(done.left_out)
     for note in done.notes:
