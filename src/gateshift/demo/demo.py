@@ -26,7 +26,7 @@ from gateshift.files import write_text
 from gateshift.model.io import load_model
 from gateshift.prediction.predict import predict
 from gateshift.recipes.options import ModelOptions, OptimOptions
-from gateshift.training.loop import train
+from gateshift.training.loop import run_training
 from gateshift.training.reporter import Reporter
 from gateshift.training.settings import TrainSettings
 
@@ -61,12 +61,12 @@ def demo(settings: DemoSettings, reporter: Reporter, console: Console) -> dict[s
     for temporal in NAMES:
         training_settings(settings, temporal).check()
     clips = settings.out / "clips"
-    reporter.say(f"drawing clips into {clips} ...")
+    reporter.log(f"drawing clips into {clips} ...")
     write_reversal_clips(clips, seed=settings.seed)
     outcomes = {}
     for temporal in NAMES:
-        reporter.say(f"training {NAMES[temporal]} ...")
-        train(training_settings(settings, temporal), reporter)
+        reporter.log(f"training {NAMES[temporal]} ...")
+        run_training(training_settings(settings, temporal), reporter)
         outcomes[temporal] = _test(settings, temporal)
     _show_confusions(outcomes, console)
     _summarise(settings, outcomes, console)
