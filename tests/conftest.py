@@ -61,6 +61,14 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def trained(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A training of two epochs on these clips, 4 frames of 32 px (a TrainResult): only to be read."""
+    from trainings import train_small
+
+    return train_small(clips, tmp_path_factory.mktemp("runs") / "my run", segments=4, epochs=2)
+
+
+@pytest.fixture(scope="session")
 def write_video() -> WriteVideo:
     """Encode frames, uint8 [T, H, W, 3]; ``times``, in milliseconds, replaces the even spacing of ``fps``."""
 

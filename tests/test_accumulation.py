@@ -17,8 +17,8 @@ from gateshift.devices import create_accelerator
 from gateshift.errors import SettingsError
 from gateshift.recipes.options import AugmentOptions, ModelOptions, OptimOptions, SkewOptions
 from gateshift.recipes.recipe import load_recipe, recipe_names
-from gateshift.training.loop import train
-from gateshift.training.losses import Loss, balancing_weights
+from gateshift.training.loop import run_training
+from gateshift.training.losses import Loss
 from gateshift.training.optimizer import TrainingStep
 from gateshift.training.settings import TrainSettings
 
@@ -46,7 +46,7 @@ def settings_for(clips: Path, out: Path, *, batch_size: int, accumulate: int, **
 
 
 def weights_of(settings: TrainSettings) -> dict[str, torch.Tensor]:
-    return load_file(train(settings).last)
+    return load_file(run_training(settings).last)
 
 
 def assert_close(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
@@ -172,7 +172,7 @@ def train_as(rank: int, port: int, settings: TrainSettings) -> None:
         RANK=str(rank), LOCAL_RANK=str(rank), WORLD_SIZE="2", LOCAL_WORLD_SIZE="2", MASTER_ADDR="127.0.0.1"
     )
     os.environ["MASTER_PORT"] = str(port)
-    train(settings)
+    run_training(settings)
 
 
 @pytest.mark.slow
@@ -195,23 +195,15 @@ def test_two_processes_move_the_weights_as_one_batch_in_one_process_does(clips: 
     assert_close(load_file(tmp_path / "two" / "last.safetensors"), at_once)
 
 
-def test_class_weights_count_by_videos() -> None:
-    """The mean of a batch is over its videos, not over their weights, so that parts of it can be added up."""
-    loss = Loss(class_weights=balancing_weights(torch.tensor([0, 0, 0, 1]).numpy(), 2))
-    logits, labels = torch.randn(4, 2), torch.tensor([0, 0, 0, 1])
-    parts = torch.stack([loss(logits[i : i + 1], labels[i : i + 1]) for i in range(4)])
-    torch.testing.assert_close(loss(logits, labels), parts.mean())
-
-
 def test_a_run_begun_before_there_was_a_choice_goes_on_in_the_way_it_began(clips: Path, tmp_path: Path) -> None:
     settings = settings_for(clips, tmp_path / "run", batch_size=2, accumulate=2)
     settings = dataclasses.replace(settings, optim=dataclasses.replace(settings.optim, accumulation="release"))
-    folder = train(settings)
+    folder = run_training(settings)
     begun = json.loads(folder.settings.read_text())
     del begun["accumulation"]
     folder.settings.write_text(json.dumps(begun))
-    train(dataclasses.replace(settings, resume=True))
+    run_training(dataclasses.replace(settings, resume=True))
     folder.settings.write_text(json.dumps(begun))
     settings = dataclasses.replace(settings, optim=dataclasses.replace(settings.optim, accumulation="exact"))
-    with pytest.raises(SettingsError, match="--resume with accumulation 'exact', but the run has 'release'"):
-        train(dataclasses.replace(settings, resume=True))
+    with pytest.raises(SettingsError, match="`resume` with accumulation 'exact', but the run has 'release'"):
+        run_training(dataclasses.replace(settings, resume=True))

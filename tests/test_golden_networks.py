@@ -32,8 +32,9 @@ from gateshift.model.classifier import VideoClassifier
 from gateshift.model.io import load_model
 from gateshift.model.released import rename_backbone
 from gateshift.model.temporal.modules import GateShift
+from gateshift.training.batch_norms import freeze_batch_norms
 from gateshift.training.losses import Loss
-from gateshift.training.optimizer import TrainingStep, freeze_batch_norms, trained_parameters
+from gateshift.training.optimizer import TrainingStep, trained_parameters
 
 FORWARD = MANIFEST["forward"]
 GATED = [name for name, case in FORWARD.items() if case["gsm"]]

@@ -152,7 +152,7 @@ def test_the_loss_is_the_sum_of_a_yes_or_no_for_each_class(smoothing: float, gam
             total -= wanted * (1 - said) ** gamma * np.log(said) + (1 - wanted) * said**gamma * np.log(1 - said)
     loss = Loss(smoothing, gamma, multi_label=True)
     assert float(loss(logits, targets)) == pytest.approx(total / 4, rel=1e-9)
-    assert float(loss.count_right(torch.tensor([[1.0, -1, 2]]), torch.tensor([[1.0, 0, 0]]))) == pytest.approx(2 / 3)
+    assert float(loss.num_correct(torch.tensor([[1.0, -1, 2]]), torch.tensor([[1.0, 0, 0]]))) == pytest.approx(2 / 3)
 
 
 def slow_average_precision(scores: np.ndarray, labels: np.ndarray) -> float:

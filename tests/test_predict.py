@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from gateshift.exporting.loading import ExportedModel
 from streaming_data import trained
 
 import gateshift as gs
@@ -27,7 +28,6 @@ from gateshift.data.clips.views import EvalProtocol, merge_views
 from gateshift.data.video.files import open_video
 from gateshift.errors import GateShiftWarning, ModelError, SettingsError, VideoError
 from gateshift.exporting.export import export
-from gateshift.exporting.loading import ExportedModel
 from gateshift.exporting.settings import ExportSettings
 from gateshift.model.classifier import VideoClassifier
 from gateshift.prediction import predict as predict_module

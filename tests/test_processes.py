@@ -251,6 +251,6 @@ def test_a_process_that_dies_ends_the_training_that_went_on_and_is_named(
         os.kill(victim, signal.SIGKILL)
         code = running.wait(timeout=60)  # those that wait for it would wait for half an hour
     said = (tmp_path / "said.txt").read_text()
-    assert "going on from " in said
+    assert "resuming from " in said
     assert code != 0
     assert f"Signal 9 (SIGKILL) received by PID {victim}" in said

@@ -72,7 +72,7 @@ def test_a_published_row_trains_and_tests_from_the_official_layout(
         ]
     )
     said = capsys.readouterr().err
-    assert "learning rate 0.000625 for 2 videos between two updates: 0.01 x 2/32" in said
+    assert "learning rate 0.000625 for 2 videos per optimizer step: 0.01 x 2/32" in said
     config = gs.load_model(out / "best.safetensors").config
     assert (config.backbone, config.temporal) == (recipe.model["backbone"], recipe.model["temporal"])
     assert list(config.classes) == recipe.class_names()
@@ -164,7 +164,7 @@ def test_a_recipe_of_ones_own_takes_every_kind_of_option(tmp_path: Path) -> None
 
     (tmp_path / "own.toml").write_text(
         '[model]\nbackbone = "test_resnet"\ninterleave = false\nsegments = 3\n[optim]\npartial_bn = true\nlr = 1\n'
-        '[augment]\nmirror_pairs = ["a=b", "c=d"]\nbrightness = 0.2\n[test]\nclips = 2\ncrops = 3\n'
+        '[augment]\nmirror_pairs = ["a=b", "c=d"]\ncolor_jitter = 0.2\n[test]\nclips = 2\ncrops = 3\n'
     )
     own = str(tmp_path / "own.toml")
     (words,) = put_recipe(["train", "a", "b", "--out", "c", f"--recipe={own}"]).values()

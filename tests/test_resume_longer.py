@@ -8,30 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_stops import StopAt, assert_same_run
+from trainings import Log, StopAt, assert_same_run
 
 from gateshift.errors import GateShiftError, SettingsError, StoppedError
 from gateshift.recipes.options import ModelOptions, OptimOptions
-from gateshift.training.loop import train
-from gateshift.training.optimizer import learning_rate
-from gateshift.training.reporter import Silent
+from gateshift.training.loop import run_training
 from gateshift.training.run_folder import RunFolder
+from gateshift.training.schedule import epoch_rate
 from gateshift.training.settings import TrainSettings
-
-
-class Told(Silent):
-    """Remembers what it is told."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def say(self, text: str) -> None:
-        self.lines.append(text)
 
 
 def settings_for(clips: Path, out: Path, *, epochs: int, warmup_epochs: int = 0, **changes: Any) -> TrainSettings:
     """10 videos, 3 batches an epoch."""
-    schedule = changes.pop("schedule", "epochs")
+    schedule = changes.pop("schedule", "cosine-epoch")
     return TrainSettings(
         train=clips / "train.csv",
         val=clips / "val.csv",
@@ -45,7 +34,7 @@ def settings_for(clips: Path, out: Path, *, epochs: int, warmup_epochs: int = 0,
 def stop_after(batches: int, settings: TrainSettings) -> None:
     stopping = StopAt(batches)
     with pytest.raises(StoppedError):
-        train(settings, stopping, stopping.request)
+        run_training(settings, stopping, stopping.request)
 
 
 def rates(folder: RunFolder) -> list[float]:
@@ -55,66 +44,68 @@ def rates(folder: RunFolder) -> list[float]:
 @pytest.fixture(scope="module")
 def whole(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of one epoch."""
-    return train(settings_for(clips, tmp_path_factory.mktemp("whole") / "run", epochs=1)).path
+    return run_training(settings_for(clips, tmp_path_factory.mktemp("whole") / "run", epochs=1)).path
 
 
-@pytest.mark.parametrize("schedule", ["epochs", "one-cycle"])
+@pytest.mark.parametrize("schedule", ["cosine-epoch", "cosine-step"])
 def test_a_run_goes_on_with_more_epochs_while_its_rates_are_the_same(
     clips: Path, tmp_path: Path, schedule: str
 ) -> None:
-    whole = train(settings_for(clips, tmp_path / "whole", epochs=4, warmup_epochs=2, schedule=schedule))
+    whole = run_training(settings_for(clips, tmp_path / "whole", epochs=4, warmup_epochs=2, schedule=schedule))
     stop_after(5, settings_for(clips, tmp_path / "run", epochs=3, warmup_epochs=2, schedule=schedule))
-    told = Told()
+    told = Log()
     longer = settings_for(clips, tmp_path / "run", epochs=4, warmup_epochs=2, schedule=schedule, resume=True)
-    train(longer, told)
-    assert any("4 epochs in place of 3" in line for line in told.lines)
+    run_training(longer, told)
+    assert any("4 epochs instead of 3" in line for line in told.lines)
     assert_same_run(tmp_path / "run", whole.path)
     assert json.loads(RunFolder(tmp_path / "run").settings.read_text())["epochs"] == 4
 
 
 def test_one_whose_rate_has_fallen_says_what_to_do_and_is_left_as_it_was(clips: Path, tmp_path: Path) -> None:
-    folder = train(settings_for(clips, tmp_path / "run", epochs=2))
+    folder = run_training(settings_for(clips, tmp_path / "run", epochs=2))
     before = folder.settings.read_text()
-    with pytest.raises(SettingsError, match=r"--epochs 4.*planned over 2.*add --extend"):
-        train(settings_for(clips, tmp_path / "run", epochs=4, resume=True))
+    with pytest.raises(SettingsError, match=r"`epochs` 4.*planned for 2 epochs.*add `extend=True`"):
+        run_training(settings_for(clips, tmp_path / "run", epochs=4, resume=True))
     assert folder.settings.read_text() == before
-    train(settings_for(clips, tmp_path / "run", epochs=2, resume=True))  # nothing is left to do, and nothing broken
+    run_training(
+        settings_for(clips, tmp_path / "run", epochs=2, resume=True)
+    )  # nothing is left to do, and nothing broken
 
 
 def test_an_extended_run_has_the_rates_of_the_longer_one_from_there_on(clips: Path, tmp_path: Path) -> None:
-    train(settings_for(clips, tmp_path / "run", epochs=2))
-    told = Told()
-    folder = train(settings_for(clips, tmp_path / "run", epochs=5, resume=True, extend=True), told)
+    run_training(settings_for(clips, tmp_path / "run", epochs=2))
+    told = Log()
+    folder = run_training(settings_for(clips, tmp_path / "run", epochs=5, resume=True, extend=True), told)
     (line,) = (line for line in told.lines if "extended from 2 to 5 epochs after epoch 2" in line)
-    assert "the learning rate is 0.00655 from here, that of a run of 5 epochs, where it was 0.005" in line
-    planned = [learning_rate(e, peak=0.01, warmup_epochs=0, num_epochs=2) for e in range(2)]
-    planned += [learning_rate(e, peak=0.01, warmup_epochs=0, num_epochs=5) for e in range(2, 5)]
+    assert "the learning rate rises from 0.005 to 0.00655, the schedule of a run of 5 epochs" in line
+    planned = [epoch_rate(e, peak=0.01, warmup_epochs=0, num_epochs=2) for e in range(2)]
+    planned += [epoch_rate(e, peak=0.01, warmup_epochs=0, num_epochs=5) for e in range(2, 5)]
     assert rates(folder) == pytest.approx(planned)
     assert json.loads(folder.settings.read_text())["extended"] == [{"epochs": 2, "to": 5, "at": "after epoch 2"}]
 
 
-@pytest.mark.parametrize("schedule", ["epochs", "one-cycle"])
+@pytest.mark.parametrize("schedule", ["cosine-epoch", "cosine-step"])
 def test_an_extended_run_that_is_stopped_ends_as_if_it_had_not_been(clips: Path, tmp_path: Path, schedule: str) -> None:
     longer = settings_for(clips, tmp_path / "whole", epochs=4, schedule=schedule, resume=True, extend=True)
     stopped = dataclasses.replace(longer, out=tmp_path / "run")
     for settings in (longer, stopped):
         stop_after(5, dataclasses.replace(settings_for(clips, settings.out, epochs=2, schedule=schedule)))
-    train(longer)
+    run_training(longer)
     stop_after(4, stopped)
-    train(stopped)  # the same command again
+    run_training(stopped)  # the same command again
     assert_same_run(tmp_path / "run", tmp_path / "whole")
     extended = json.loads(RunFolder(tmp_path / "run").settings.read_text())["extended"]
     assert extended == [{"epochs": 2, "to": 4, "at": "after batch 2 of epoch 2"}]
-    train(dataclasses.replace(stopped, extend=False))  # it is a run of 4 epochs now
+    run_training(dataclasses.replace(stopped, extend=False))  # it is a run of 4 epochs now
     assert json.loads(RunFolder(tmp_path / "run").settings.read_text())["extended"] == extended
 
 
 def test_fewer_epochs_and_an_extension_of_nothing_are_refused(clips: Path, tmp_path: Path) -> None:
-    train(settings_for(clips, tmp_path / "run", epochs=2))
-    with pytest.raises(GateShiftError, match="--resume with epochs 1, but the run has 2"):
-        train(settings_for(clips, tmp_path / "run", epochs=1, resume=True, extend=True))
-    with pytest.raises(SettingsError, match="--extend goes with --resume"):
-        train(settings_for(clips, tmp_path / "other", epochs=2, extend=True))
+    run_training(settings_for(clips, tmp_path / "run", epochs=2))
+    with pytest.raises(GateShiftError, match="`resume` with epochs 1, but the run has 2"):
+        run_training(settings_for(clips, tmp_path / "run", epochs=1, resume=True, extend=True))
+    with pytest.raises(SettingsError, match="`extend` needs `resume`"):
+        run_training(settings_for(clips, tmp_path / "other", epochs=2, extend=True))
 
 
 def test_a_list_by_another_path_is_the_same_list(
@@ -130,9 +121,9 @@ def test_a_list_by_another_path_is_the_same_list(
     again = dataclasses.replace(begun, root=Path("link"), resume=True)
     stop_after(1, dataclasses.replace(again, train=Path("clips/train.csv")))
     (own / "copy.csv").write_text((clips / "train.csv").read_text())
-    with pytest.raises(SettingsError, match="--resume with train .*copy.csv"):
-        train(dataclasses.replace(again, train=own / "copy.csv"))
-    train(dataclasses.replace(again, train=Path("link/newest.csv")))
+    with pytest.raises(SettingsError, match="`resume` with train .*copy.csv"):
+        run_training(dataclasses.replace(again, train=own / "copy.csv"))
+    run_training(dataclasses.replace(again, train=Path("link/newest.csv")))
     assert_same_run(tmp_path / "run", whole)
 
 
@@ -146,7 +137,7 @@ def test_a_start_by_another_path_is_the_same_start(
     stop_after(1, dataclasses.replace(settings, model=start))
     monkeypatch.chdir("/")
     start = dataclasses.replace(start, start=Path(os.path.relpath(whole / "last.safetensors", "/")))
-    train(dataclasses.replace(settings, model=start, recipe=str(tmp_path / "own.toml"), resume=True))
+    run_training(dataclasses.replace(settings, model=start, recipe=str(tmp_path / "own.toml"), resume=True))
 
 
 def test_the_log_is_read_as_it_was_written(tmp_path: Path) -> None:
@@ -169,13 +160,13 @@ def test_a_run_of_the_two_logs_of_before_goes_on_and_keeps_its_epochs(clips: Pat
     begun = settings_for(clips, tmp_path / "run", epochs=2)
     stop_after(4, begun)
     (tmp_path / "run" / "log.jsonl").write_text(json.dumps(RunFolder(tmp_path / "run").read_log()[0]) + "\n")
-    whole = train(settings_for(clips, tmp_path / "whole", epochs=2))
-    train(dataclasses.replace(begun, resume="auto"))
+    whole = run_training(settings_for(clips, tmp_path / "whole", epochs=2))
+    run_training(dataclasses.replace(begun, resume="auto"))
     assert_same_run(tmp_path / "run", whole.path)
     shutil.rmtree(tmp_path / "run" / "state")
     shutil.rmtree(tmp_path / "run" / "state.old")
     with pytest.raises(SettingsError, match="exists; choose another folder"):
-        train(dataclasses.replace(begun, resume="auto"))  # it is finished
+        run_training(dataclasses.replace(begun, resume="auto"))  # it is finished
 
 
 @pytest.mark.parametrize("text", ["loss\n0.5\n", "epoch;loss\n1;0.5\n", "epoch,loss\n1,high\n", "epoch\n1,2\n"])
@@ -184,4 +175,4 @@ def test_a_log_that_was_changed_is_told_before_the_run_goes_on(clips: Path, tmp_
     stop_after(1, begun)
     RunFolder(tmp_path / "run").table.write_text(text)
     with pytest.raises(SettingsError, match=r"log.csv: not as the training wrote it; restore it, or move it away"):
-        train(dataclasses.replace(begun, resume=True))
+        run_training(dataclasses.replace(begun, resume=True))

@@ -1,48 +1,29 @@
-"""The command line on real encoded video: train, test, predict, ensemble, resume."""
+"""The verbs on real encoded video: train, test, predict, ensemble."""
 
-import csv
-import dataclasses
 import json
-import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from trainings import SMALL, read_csv
 
 import gateshift as gs
 from gateshift.cli.main import main
 from gateshift.data.video.files import open_video
 from gateshift.evaluation.scores import load_scores
-from gateshift.recipes.options import ModelOptions, OptimOptions
-from gateshift.training.loop import train
-from gateshift.training.reporter import Silent
 from gateshift.training.run_folder import RunFolder
-from gateshift.training.settings import TrainSettings
-
-SMALL = ["--backbone", "test_resnet", "--size", "32", "--segments", "4", "--batch-size", "4", "--workers", "0"]
 
 
 @pytest.fixture(scope="module")
 def trained(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of two epochs by the command line."""
     out = tmp_path_factory.mktemp("runs") / "run"
+    words = [word for name, value in SMALL.items() for word in (f"--{name.replace('_', '-')}", str(value))]
     lists = [str(clips / "train.csv"), str(clips / "val.csv")]
-    main(["train", *lists, "--out", str(out), *SMALL, "--epochs", "2", "--warmup-epochs", "1"])
+    main(["train", *lists, "--out", str(out), *words, "--segments", "4", "--epochs", "2", "--warmup-epochs", "1"])
     return out
-
-
-def read_csv(path: Path) -> list[dict[str, str]]:
-    return list(csv.DictReader(path.read_text().splitlines()))
-
-
-def logged(folder: RunFolder) -> list[dict[str, float]]:
-    """The rows of a run's log, without how long they took."""
-    return [{name: value for name, value in row.items() if name != "seconds"} for row in folder.read_log()]
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
@@ -176,93 +157,6 @@ def test_predict_prints_a_table(trained: Path, clips: Path, capsys: pytest.Captu
     printed = run(capsys, "predict", trained / "best.safetensors", clips / "unseen" / "cover.mp4", "--top", 2)
     assert "4 segments × 1 clips × 1 crops" in printed
     assert printed.count("0.") == 2
-
-
-def settings_for(clips: Path, out: Path, *, epochs: int = 3, resume: bool = False) -> TrainSettings:
-    return TrainSettings(
-        train=clips / "train.csv",
-        val=clips / "val.csv",
-        out=out,
-        model=ModelOptions(backbone="test_resnet", segments=2, size=32),
-        optim=OptimOptions(epochs=epochs, warmup_epochs=0, batch_size=4, accumulate=2),
-        workers=0,
-        resume=resume,
-    )
-
-
-class StopAfter(Silent):
-    """Stops a training as Ctrl-C would, in the middle of an epoch."""
-
-    def __init__(self, epoch: int) -> None:
-        self.stop_in = epoch
-
-    @contextmanager
-    def epoch(self, number: int, num_epochs: int, num_batches: int) -> Iterator[Callable[..., None]]:  # noqa: ARG002
-        def tell(**_: float) -> None:
-            if number == self.stop_in:
-                raise KeyboardInterrupt
-
-        yield tell
-
-
-def test_a_stopped_training_ends_with_the_weights_of_one_never_stopped(clips: Path, tmp_path: Path) -> None:
-    whole = train(settings_for(clips, tmp_path / "whole"))
-    with pytest.raises(KeyboardInterrupt):
-        train(settings_for(clips, tmp_path / "stopped"), StopAfter(2))
-    resumed = train(settings_for(clips, tmp_path / "stopped", resume=True))
-    first, second = load_file(whole.last), load_file(resumed.last)
-    assert all(torch.equal(first[key], second[key]) for key in first)
-    assert logged(whole) == logged(resumed)
-
-
-def test_a_run_killed_between_two_renames_still_resumes(clips: Path, tmp_path: Path) -> None:
-    folder = train(settings_for(clips, tmp_path / "run", epochs=1))
-    shutil.rmtree(folder.path / "state.old", ignore_errors=True)
-    folder.state.rename(folder.path / "state.old")
-    train(settings_for(clips, tmp_path / "run", epochs=1, resume=True))
-
-
-def test_resuming_with_other_classes_or_settings_is_refused(clips: Path, tmp_path: Path) -> None:
-    shutil.copytree(clips, tmp_path / "clips")
-    train(settings_for(tmp_path / "clips", tmp_path / "run", epochs=1))
-    with pytest.raises(gs.GateShiftError, match="--resume with seed 1, but the run has 0"):
-        train(dataclasses.replace(settings_for(tmp_path / "clips", tmp_path / "run", epochs=1, resume=True), seed=1))
-    names = (tmp_path / "clips" / "classes.txt").read_text().splitlines()
-    (tmp_path / "clips" / "classes.txt").write_text("\n".join(reversed(names)))
-    with pytest.raises(gs.GateShiftError, match="--resume with classes"):
-        train(settings_for(tmp_path / "clips", tmp_path / "run", epochs=1, resume=True))
-
-
-def test_resuming_with_other_mirrored_classes_is_refused(clips: Path, tmp_path: Path) -> None:
-    shutil.copytree(clips, tmp_path / "clips")
-    train(settings_for(tmp_path / "clips", tmp_path / "run", epochs=1))
-    (tmp_path / "clips" / "mirror_pairs.csv").write_text("class,mirrored\n")
-    with pytest.raises(gs.GateShiftError, match="--resume with mirrored_classes"):
-        train(settings_for(tmp_path / "clips", tmp_path / "run", epochs=1, resume=True))
-
-
-def test_a_damaged_state_is_one_line(clips: Path, tmp_path: Path) -> None:
-    folder = train(settings_for(clips, tmp_path / "run", epochs=1))
-    for state in (folder.state, folder.path / "state.old"):
-        for path in state.glob("*"):
-            path.write_bytes(b"damaged")
-    with pytest.raises(gs.GateShiftError, match="state is damaged; start a new run"):
-        train(settings_for(clips, tmp_path / "run", epochs=1, resume=True))
-
-
-def test_validation_can_be_rarer_and_changes_no_weight(clips: Path, tmp_path: Path) -> None:
-    often, rarely = settings_for(clips, tmp_path / "often"), settings_for(clips, tmp_path / "rarely")
-    rarely = dataclasses.replace(rarely, optim=dataclasses.replace(rarely.optim, validate_every=2))
-    first, second = (train(settings) for settings in (often, rarely))
-    assert [row["val_top1"] != "" for row in read_csv(second.table)] == [False, True, True]
-    a, b = load_file(first.last), load_file(second.last)
-    assert all(torch.equal(a[key], b[key]) for key in a)
-
-
-def test_the_same_seed_gives_the_same_weights(clips: Path, tmp_path: Path) -> None:
-    first, second = (train(settings_for(clips, tmp_path / name, epochs=1)).last for name in "ab")
-    a, b = load_file(first), load_file(second)
-    assert all(torch.equal(a[key], b[key]) for key in a)
 
 
 def test_the_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:

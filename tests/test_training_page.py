@@ -10,20 +10,16 @@ import torch
 from PIL import Image
 
 import gateshift as gs
-from gateshift.cli.main import main
 from gateshift.data.lists.manifest import read_manifest
 from gateshift.training import progress_page as training_page
 from gateshift.training.progress_page import draw_batch, draw_curves, watched_clips, write_training_page
 from gateshift.training.run_folder import RunFolder
+from gateshift.training.train import TrainResult
 
-WORDS = "--backbone test_resnet --size 64 --segments 3 --epochs 2 --warmup-epochs 0 --batch-size 4 --workers 0"
 
-
-@pytest.fixture(scope="module")
-def run(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
-    out = tmp_path_factory.mktemp("runs") / "my run"
-    main(["train", str(clips / "train.csv"), str(clips / "val.csv"), "--out", str(out), *WORDS.split()])
-    return RunFolder(out)
+@pytest.fixture
+def run(trained: TrainResult) -> RunFolder:
+    return RunFolder(trained.folder)
 
 
 def test_a_training_leaves_a_page_with_its_curves_first_batch_epochs_and_labels(run: RunFolder) -> None:
@@ -39,7 +35,7 @@ def test_a_training_leaves_a_page_with_its_curves_first_batch_epochs_and_labels(
 
 def test_the_log_says_how_far_gates_are_open_on_clips_that_stay_the_same(run: RunFolder, clips: Path) -> None:
     model = gs.load_model(run.last)
-    watched = watched_clips(model, read_manifest(clips / "val.csv"), 3)
+    watched = watched_clips(model, read_manifest(clips / "val.csv"), 4)
     assert watched is not None
     with run.table.open(newline="") as file:
         rows = list(csv.DictReader(file))

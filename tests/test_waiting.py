@@ -17,7 +17,7 @@ from gateshift.devices import create_accelerator
 from gateshift.errors import SettingsError
 from gateshift.evaluation.scoring import score_videos
 from gateshift.recipes.options import ModelOptions, OptimOptions
-from gateshift.training.loop import train
+from gateshift.training.loop import run_training
 from gateshift.training.settings import TrainSettings
 
 
@@ -47,15 +47,15 @@ def test_more_steps_read_no_more_numbers(clips: Path, tmp_path: Path, monkeypatc
     counts = []
     for number, batch_size in enumerate((5, 5, 2, 1)):
         with Readings() as readings:
-            train(settings_for(clips, tmp_path / str(number), batch_size=batch_size))
+            run_training(settings_for(clips, tmp_path / str(number), batch_size=batch_size))
         counts.append(readings.count)
     assert counts[1] == counts[2] == counts[3]  # the first has also read what is kept for the others
 
 
 @pytest.mark.parametrize("minutes", [0.0, 1000.0])
 def test_a_loss_that_is_no_number_is_found_before_it_is_saved(clips: Path, tmp_path: Path, minutes: float) -> None:
-    with pytest.raises(SettingsError, match=r"the loss became (nan|inf) in epoch 1; start again with a lower --lr"):
-        train(settings_for(clips, tmp_path / "run", batch_size=2, lr=1e30, save_minutes=minutes))
+    with pytest.raises(SettingsError, match=r"the loss became (nan|inf) in epoch 1; start again with a lower `lr`"):
+        run_training(settings_for(clips, tmp_path / "run", batch_size=2, lr=1e30, save_minutes=minutes))
     for state in (tmp_path / "run").glob("state*/model.safetensors"):
         assert all(bool(value.isfinite().all()) for value in load_file(state).values())
     assert not (tmp_path / "run" / "last.safetensors").exists()

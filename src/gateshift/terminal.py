@@ -35,7 +35,7 @@ class ConsoleReporter:
     def __init__(self, console: Console) -> None:
         self.console = console
 
-    def say(self, text: str) -> None:
+    def log(self, text: str) -> None:
         """Print a line."""
         self.console.print(_reword(text), highlight=False, soft_wrap=True, markup=False)
 
@@ -45,10 +45,10 @@ class ConsoleReporter:
         with make_bar(self.console) as bar:
             task = bar.add_task(f"epoch {number + 1}/{num_epochs}", total=num_batches, note="")
 
-            def tell(*, loss: float, accuracy: float) -> None:
+            def update(*, loss: float, accuracy: float) -> None:
                 bar.update(task, advance=1, note=f"loss {loss:.3f}  accuracy {accuracy:.1%}")
 
-            yield tell
+            yield update
 
 
 def make_bar(console: Console) -> Progress:

@@ -22,7 +22,7 @@ from gateshift.explanation.gate_maps import gate_maps, most_varied
 from gateshift.files import write_text
 from gateshift.model.io import load_model
 from gateshift.recipes.options import ModelOptions, OptimOptions
-from gateshift.training.loop import train
+from gateshift.training.loop import run_training
 from gateshift.training.reporter import Reporter, Silent
 from gateshift.training.settings import TrainSettings
 
@@ -71,17 +71,17 @@ def run_demo(
     settings = {temporal: training_settings(out, temporal, seed=seed, workers=workers) for temporal in NAMES}
     for each in settings.values():
         each.check()
-    reporter.say(f"drawing clips into {out / 'clips'} ...")
+    reporter.log(f"drawing clips into {out / 'clips'} ...")
     write_reversal_clips(out / "clips", seed=seed)
     evaluations, pairs = {}, {}
     for temporal, name in NAMES.items():
-        reporter.say(f"training {name} ...")
-        train(settings[temporal], reporter)
+        reporter.log(f"training {name} ...")
+        run_training(settings[temporal], reporter)
         # The last weights: nothing was chosen by looking at these clips.
         found = evaluate(out / temporal / "last.safetensors", out / "clips" / "val.csv", batch_size=16, workers=workers)
         found.save(out / f"{temporal}.npz")
         evaluations[temporal], pairs[temporal] = found, _within_pairs(found)
-        reporter.say(f"{name}, unseen clips, {found}; the right way round in its pair: {pairs[temporal]:.1%}")
+        reporter.log(f"{name}, unseen clips, {found}; the right way round in its pair: {pairs[temporal]:.1%}")
     summary = {
         temporal: {
             "top1": found.accuracies()["top1"],

@@ -1,4 +1,4 @@
-"""What published networks cost, without their temporal modules and with them."""
+"""Parameters and multiply-adds of the published networks, without and with their temporal modules."""
 
 from __future__ import annotations
 

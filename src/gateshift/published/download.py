@@ -1,9 +1,10 @@
-"""Fetch the models that the papers' releases publish, check them, and make them bundles of ours."""
+"""Download the published models of the papers, check them, and convert them to files of ours."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from gateshift.data.lists.class_pairs import find_mirror_pairs
@@ -13,73 +14,86 @@ from gateshift.model.classifier import VideoClassifier
 from gateshift.model.config import ModelConfig
 from gateshift.model.io import load_model, save_model
 from gateshift.model.released import find_state, only_tensors
-from gateshift.recipes.recipe import Recipe, Released, load_recipe, recipe_names
+from gateshift.recipes.recipe import Recipe, Released, list_recipes, load_recipe, recipe_names
 
-OnBytes = Callable[[int, int | None], None]
 TIMEOUT_S = 60
 RETRIES = 3
 
 
-def find_downloads(names: tuple[str, ...]) -> list[Recipe]:
-    """The recipes with a published checkpoint that are meant by names; one of parts stands for its parts.
+def find_downloads(names: Sequence[str], *, url: str | None = None) -> list[Recipe]:
+    """The recipes with a published checkpoint; one of several models stands for its parts.
 
     Raises:
-        SettingsError: If no name is given, or one has nothing to download.
+        SettingsError: If no name is given, one has nothing to download, or ``url`` is given for several.
     """
     if not names:
-        known = ", ".join(name for name in recipe_names() if load_recipe(name).released)
+        known = ", ".join(recipe.name for recipe in list_recipes() if recipe.released)
         raise SettingsError(f"no model named; name one or more of {known}")
     found: dict[str, Recipe] = {}
     for name in names:
         recipe = load_recipe(name)
         for part in map(load_recipe, recipe.parts) if recipe.parts else [recipe]:
             if part.released is None:
-                raise SettingsError(f"{part.name}: has no published model; choose of {', '.join(recipe_names())}")
+                raise SettingsError(f"{part.name}: has no published model; choose from {', '.join(recipe_names())}")
             found[part.name] = part
+    if url is not None and len(found) > 1:
+        raise SettingsError(f"`url` is the address of one model, and {len(found)} are named; name one")
     return list(found.values())
 
 
-def download(recipe: Recipe, folder: Path, *, url: str | None = None, on_bytes: OnBytes | None = None) -> Path:
-    """Fetch a row's published checkpoint and convert it; what is there already is not fetched again.
+def download(
+    name: str,
+    out: str | os.PathLike[str] = "models",
+    *,
+    url: str | None = None,
+    on_bytes: Callable[[int, int | None], None] | None = None,
+) -> Path:
+    """Download the published checkpoint of a recipe and convert it; an existing file is not downloaded again.
 
-    The checkpoint stays in the folder under its published name, as other rows may share it. A fetch that was
-    interrupted goes on where it stopped when it is called again.
+    The checkpoint stays in the folder under its published name, as several recipes may share it. An interrupted
+    download is resumed by the next call.
 
     Args:
-        recipe: A row with a published checkpoint.
-        folder: Where to write; made if need be.
-        url: Where to fetch from instead of the release's place on Google Drive.
-        on_bytes: Called with how many bytes there are so far, and of how many if that is known.
+        name: A recipe with a published checkpoint, see :func:`gateshift.recipes.recipe.list_recipes`.
+        out: Folder to write; made if need be.
+        url: Address to download from, instead of the release's place on Google Drive.
+        on_bytes: Called with the number of bytes so far, and the total if it is known.
 
     Returns:
-        ``folder/NAME.safetensors``: a whole model with class names and test protocol.
+        ``out/NAME.safetensors``: a whole model with class names and test protocol.
 
     Raises:
-        ModelError: If the file cannot be fetched, or is not the published one.
+        SettingsError: If there is no such recipe, or it has no checkpoint of its own.
+        ModelError: If the file cannot be downloaded, or is not the published one.
     """
+    recipe, *others = find_downloads([name])
     released = recipe.released
-    if released is None:
-        raise ModelError(f"{recipe.name}: has no published model")
+    if others or released is None:
+        parts = ", ".join(each.name for each in (recipe, *others))
+        raise SettingsError(f"{name}: a recipe of several models; download each of {parts}")
+    folder = Path(out)
     folder.mkdir(parents=True, exist_ok=True)
     source = folder / released.file
-    fetched = not source.exists()
-    if fetched:
+    is_new = not source.exists()
+    if is_new:
         _fetch(released, source, url, on_bytes)
     try:
-        model, config = _check(recipe, released, source)
+        model, config = _load_published(recipe, released, source)
     except ModelError as error:
-        if fetched:
+        if is_new:
             source.unlink()
-        done = "it was removed" if fetched else "remove it"
+        advice = "it was removed" if is_new else "remove it"
         raise ModelError(
-            f"{error}; {done}: put the file of {recipe.name} at {source}, or name its address by --url"
+            f"{error}; {advice}: put the file of {name} at {source}, or give its address by `url`"
         ) from None
     target = folder / f"{recipe.name}.safetensors"
     save_model(model, target, config=config)
     return target
 
 
-def _fetch(released: Released, source: Path, url: str | None, on_bytes: OnBytes | None) -> None:
+def _fetch(
+    released: Released, source: Path, url: str | None, on_bytes: Callable[[int, int | None], None] | None
+) -> None:
     """Write ``source``, which appears when it is whole; until then its bytes are kept beside it."""
     import gdown
 
@@ -99,13 +113,13 @@ def _fetch(released: Released, source: Path, url: str | None, on_bytes: OnBytes 
         reason = " ".join(str(error).split())
         where = f"Google Drive file {released.google_drive}" if url is None else url
         raise ModelError(
-            f"{where} cannot be fetched: {reason}. Run this again to go on; "
-            f"or get the file by other means and put it at {source}, or name another address by --url"
+            f"{where} cannot be downloaded: {reason}. Try again to resume; "
+            f"or get the file by other means and put it at {source}, or give another address by `url`"
         ) from error
 
 
-def _check(recipe: Recipe, released: Released, source: Path) -> tuple[VideoClassifier, ModelConfig]:
-    """Load a checkpoint and see that it is the published one; say its class names and protocol.
+def _load_published(recipe: Recipe, released: Released, source: Path) -> tuple[VideoClassifier, ModelConfig]:
+    """Load a checkpoint, check that it is the published one, and say its class names and protocol.
 
     Raises:
         ModelError: If it is damaged, or of another network.

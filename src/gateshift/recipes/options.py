@@ -1,25 +1,111 @@
-"""What a recipe can say of a training: options of the network, the optimizer, the clips and the classes.
+"""Options of a training that a recipe can hold: those of the network, the optimizer, the clips and the classes.
 
 Nothing heavy is imported here, so that ``gateshift --help`` is quick.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+import dataclasses
+import difflib
+import os
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from numbers import Integral, Real
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from types import UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from tyro.conf import UseAppendAction, arg
+from tyro.constructors import PrimitiveConstructorSpec
 
 from gateshift.data.choices import CROP_SCALES, Mirroring
+from gateshift.errors import GateShiftWarning, SettingsError
 
 Accumulation = Literal["exact", "release"]
-Options = TypeVar("Options", bound="_Options")
+Schedule = Literal["cosine-epoch", "cosine-step"]
+Options = TypeVar("Options", bound="RecipeOptions")
+
+# Former names of options and their values, still read from recipes, settings.json and Python.
+OLD_NAMES = {"brightness": "color_jitter", "smallest_crop": "min_crop_scale"}
+OLD_VALUES = {"schedule": {"epochs": "cosine-epoch", "one-cycle": "cosine-step"}}
+_KINDS: dict[Any, str] = {
+    int: "a whole number",
+    float: "a number",
+    bool: "true or false",
+    str: "a text",
+    Path: "a path",
+    tuple[str, ...]: "a list of texts",
+}
+_CONVERT: dict[Any, Callable[[Any], Any]] = {str: os.fspath, Path: Path, int: int, float: float, tuple[str, ...]: tuple}
 
 
-class _Options:
-    """Options that know which of them were given, so that a recipe can stand for the others."""
+def rename_old(options: Mapping[str, Any], *, warn: bool = True) -> dict[str, Any]:
+    """The same options by their present names; a warning says each new name."""
+    renamed: dict[str, Any] = {}
+    for old, value in options.items():
+        name = OLD_NAMES.get(old, old)
+        renamed[name] = OLD_VALUES.get(name, {}).get(value, value) if isinstance(value, str) else value
+        if warn and name != old:
+            warnings.warn(f"`{old}` is called `{name}` now", GateShiftWarning, stacklevel=3)
+        if warn and renamed[name] is not value:
+            warnings.warn(f"`{name}={value}` is called `{name}={renamed[name]}` now", GateShiftWarning, stacklevel=3)
+    return renamed
+
+
+def as_type(value: Any, hint: Any) -> Any:
+    """A value as an option of this type holds it, such as a text as a path.
+
+    Raises:
+        TypeError: If it is of another type. Its text says what it must be.
+    """
+    kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    for kind in kinds:
+        if kind is type(None):
+            fits = value is None
+        elif get_origin(kind) is Literal:
+            fits = isinstance(value, str) and value in get_args(kind)
+        elif kind == tuple[str, ...]:
+            fits = isinstance(value, list | tuple) and all(isinstance(each, str) for each in value)
+        elif kind in (str, Path):
+            fits = isinstance(value, str | os.PathLike)
+        else:
+            fits = isinstance(value, {int: Integral, float: Real}.get(kind, kind))
+            fits &= isinstance(value, bool) == (kind is bool)
+        if fits:
+            return _CONVERT[kind](value) if kind in _CONVERT else value
+    texts = (_KINDS.get(kind) or f"one of {', '.join(get_args(kind))}" for kind in kinds if kind is not type(None))
+    raise TypeError(" or ".join(texts))
+
+
+def option_types(options: type[Any]) -> dict[str, Any]:
+    """The type of each field of a class of options."""
+    hints = get_type_hints(options)
+    return {item.name: hints[item.name] for item in dataclasses.fields(options)}
+
+
+def convert_fields(options: Any) -> None:
+    """Convert each field of a frozen dataclass of options to its type, such as texts to paths.
+
+    Raises:
+        SettingsError: If a value is of another type.
+    """
+    for name, hint in option_types(type(options)).items():
+        value = rename_old({name: getattr(options, name)})[name]
+        try:
+            object.__setattr__(options, name, as_type(value, hint))
+        except TypeError as wanted:
+            raise SettingsError(f"`{name}` {value!r}; it is {wanted}; correct it") from None
+
+
+def suggest(name: str, known: Iterable[str], quote: str = "") -> str:
+    """What to do about an unknown name: the nearest one, or all of them."""
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {quote}{close[0]}{quote}?" if close else f"choose from {', '.join(sorted(known))}"
+
+
+class RecipeOptions:
+    """Options that know which of them were given, so that a recipe can replace the defaults of the others."""
 
     _given: frozenset[str]
 
@@ -29,156 +115,179 @@ class _Options:
         object.__setattr__(options, "_given", frozenset((*names[: len(values)], *named)))
         return options
 
+    def __post_init__(self) -> None:
+        convert_fields(self)
+
     def filled(self: Options, others: Mapping[str, Any]) -> Options:
         """The same options, with these in place of defaults."""
         missing = {name: value for name, value in others.items() if name not in self._given}
-        return replace(self, **missing) if missing else self  # type: ignore[type-var]
+        return dataclasses.replace(self, **missing) if missing else self  # type: ignore[type-var]
+
+
+_SCHEDULE = PrimitiveConstructorSpec(  # so that the old values may be typed, and are not shown
+    nargs=1,
+    metavar=f"{{{','.join(get_args(Schedule))}}}",
+    instance_from_str=lambda words: _read_schedule(words[0]),
+    is_instance=lambda value: isinstance(value, str),
+    str_from_instance=lambda value: [value],
+)
+
+
+def _read_schedule(word: str) -> str:
+    known = get_args(Schedule)
+    if word not in (*known, *OLD_VALUES["schedule"]):
+        raise ValueError(f"choose from {', '.join(known)}")
+    return word
 
 
 @dataclass(frozen=True)
-class ModelOptions(_Options):
+class ModelOptions(RecipeOptions):
     """The network."""
 
     backbone: str = "bninception"
-    """bninception, inceptionv3 (the papers' networks), any timm name, such as resnet50, or torchvision/NAME."""
+    """bninception or inceptionv3 (the papers' networks), any timm name, such as resnet50, or torchvision/NAME."""
     temporal: str = "gsm"
-    """Temporal module: gsm (gate-shift), gsf (gate-shift-fuse), tsm (temporal shift), or none (frames are only
-    averaged)."""
+    """Temporal module: gsm (gate-shift), gsf (gate-shift-fuse), tsm (temporal shift), or none (average of frames)."""
     num_sites: int | None = None
-    """How many of the backbone's sites get a module: the last ones, as gateshift inspect lists them. By default all; 0
-    is --temporal none."""
+    """Number of sites of the backbone that get a temporal module, counted from the last; gateshift inspect lists them.
+    All by default; 0 is --temporal none."""
     ratio: float | None = None
-    """Share of the channels at each site that go through the module, rounded up to a multiple of 4. By default all,
-    and a quarter for gates in RegNets and ConvNeXts."""
+    """Fraction of the channels at each site that pass through the module, rounded up to a multiple of 4. Default: all,
+    but a quarter for gates in RegNets and ConvNeXts."""
     segments: int = 8
-    """Frames that are taken from each video, one from each of as many equal parts."""
+    """Frames per clip: one from each of this many equal parts of the video."""
     weights: str | None = None
-    """ImageNet start: "imagenet" (timm's own), or path or URL of a weight file."""
+    """Pretrained weights: "imagenet" (timm's own), or path or URL of a weight file."""
     start: Path | None = None
-    """Start from a trained model of the same network: backbone, temporal modules, and the classifier's part of the
-    classes that both have. To go on with other videos or other classes; a stopped training goes on with --resume."""
+    """Fine-tune a trained model of the same network: backbone, temporal modules, and the classifier rows of the
+    classes that both have. To continue a stopped training, use --resume."""
     size: int | None = None
-    """Side of the input square in pixels; the backbone's own by default (224, inceptionv3 229)."""
+    """Side of the square input in pixels; default: the backbone's own (224, inceptionv3 229)."""
     whole_frame: bool = False
-    """Show the network whole frames, made square, in place of squares cut out of them: where what matters comes near
-    the edges of the picture. Random crops are then shares of height and width."""
+    """Squash whole frames to a square instead of cropping a square: for actions near the edges of the picture.
+    Random crops are then fractions of height and width."""
     keep_squashed: bool = False
-    """Take frames whose pixels are not square, as of DVDs and camcorders, as they are stored, as the released code
-    does. Otherwise they are resized first, so that they look as players show them."""
+    """Use frames with non-square pixels (DVDs, camcorders) as stored, like the released code. By default they are
+    resized to their display shape first."""
     interleave: bool | None = None
-    """Whether gate-shift mixes channels; by default as in the family's published networks."""
+    """Whether gate-shift interleaves channels; default: as in the published networks of the backbone's family."""
     causal: bool = False
-    """Let the temporal modules look only back, for streams without delay."""
+    """Temporal modules use past frames only, for streams without delay."""
     dropout: float = 0.5
-    """Probability of dropping a feature before the classifier."""
+    """Dropout probability before the classifier."""
     drop_path: float = 0.0
-    """Stochastic depth: probability that a frame skips the last residual branch, less for earlier ones. For long
-    trainings of deep networks on little data: 0.1 to 0.3. Most of timm's networks have it."""
+    """Stochastic depth: drop probability of the last residual branch, decreasing towards the first. For long trainings
+    of deep networks on little data: 0.1 to 0.3. Most timm networks support it."""
 
 
 @dataclass(frozen=True)
-class OptimOptions(_Options):
-    """The training. The defaults are the papers' recipe."""
+class OptimOptions(RecipeOptions):
+    """Optimization. The defaults are the papers'."""
 
     epochs: int = 60
     """Passes over the training videos."""
     warmup_epochs: int = 10
-    """Epochs of linear warm-up; a cosine follows."""
+    """Epochs of linear warm-up, before the cosine decay."""
     gates_warmup_epochs: int | None = None
-    """Epochs of warm-up of the temporal modules; None: as of the rest. Give more where gates are unsteady at first."""
-    schedule: Literal["epochs", "one-cycle"] = "epochs"
-    """When the learning rate changes: after each epoch, as in the papers, or after each update (one-cycle), which
-    suits trainings of few epochs."""
+    """Warm-up epochs of the temporal modules; default: --warmup-epochs. Raise it if the gates are unstable at first."""
+    schedule: Annotated[Schedule, _SCHEDULE] = "cosine-epoch"
+    """Learning rate: warm-up and cosine decay, updated after each epoch (cosine-epoch, as in the papers) or after each
+    optimizer step (cosine-step, better for short trainings)."""
     batch_size: int = 8
-    """Videos of one forward pass, over all devices together."""
+    """Videos per forward pass, over all devices."""
     accumulate: int = 1
-    """Passes whose gradients are added up before the weights change."""
+    """Forward passes per optimizer step: their gradients are accumulated."""
     accumulation: Accumulation = "exact"
-    """How they are added up: exact is the update of one batch of the same videos, its norm clipped once. release is the
-    papers' code: each pass is divided by accumulate, also where an epoch ends with fewer, and the norm of what is
-    gathered is clipped after every pass."""
+    """exact: the update of one large batch, gradient norm clipped once. release: the papers' code, which divides each
+    pass by --accumulate even in an incomplete last group, and clips after every pass."""
     optimizer: Literal["sgd", "adamw"] = "sgd"
-    """sgd (the papers', momentum 0.9) or adamw."""
+    """sgd (as in the papers, momentum 0.9) or adamw."""
     lr: float = 0.01
     """Peak learning rate."""
     lr_batch: int | None = None
-    """Videos between two updates that lr is meant for: lr is scaled by the real number, batch-size x accumulate,
-    over this. None: lr as it is."""
+    """Linear scaling: videos per optimizer step that --lr is meant for. The learning rate is multiplied by
+    batch-size x accumulate / lr-batch. Default: no scaling."""
     new_layers_lr: float = 1.0
-    """Learning rate of the temporal modules and the classifier, as a multiple of lr; 2 to 5 helps where
-    the backbone starts from ImageNet or the training is short."""
+    """Learning rate of the temporal modules and the classifier, relative to --lr; 2 to 5 helps with a pretrained
+    backbone or a short training."""
     gates_lr: float | None = None
-    """Learning rate of the gates' convolutions, as a multiple of lr; None: new-layers-lr. With adamw they have hundreds
-    of inputs that all move at once: 0.02 keeps them from being nearly open after an epoch, and so for good."""
+    """Learning rate of the gates' convolutions, relative to --lr; default: --new-layers-lr. With adamw, 0.02 keeps
+    the gates from saturating within an epoch, from which they do not recover."""
     layer_decay: float = 1.0
-    """Learning rate of each layer of the backbone as a multiple of that of the next; 0.7 to 0.9 keeps what a
-    pretrained backbone knows, mostly with adamw."""
+    """Layer-wise decay: learning rate of each backbone layer relative to the next; 0.7 to 0.9 preserves a pretrained
+    backbone, mostly with adamw."""
     freeze_epochs: int = 0
-    """Epochs at the start in which only the temporal modules and the classifier learn, for a pretrained backbone
+    """First epochs with a frozen backbone: only temporal modules and classifier are trained. For a pretrained backbone
     and little data: 1 to 5."""
     ema: float = 0.0
-    """Validate and save a moving average of the weights, of which each update keeps this share: 0.99 for hundreds of
-    updates in all, 0.999 for thousands, 0.9998 for more."""
+    """Decay of an exponential moving average of the weights, which is then validated and saved: 0.99 for hundreds of
+    steps in total, 0.999 for thousands, 0.9998 for more."""
     weight_decay: float = 5e-4
-    """Weight decay of every parameter."""
+    """Weight decay, of every parameter."""
     clip_norm: float = 20.0
-    """Largest norm of the gradients of an update."""
+    """Maximum gradient norm."""
     label_smoothing: float = 0.0
-    """Share of the target spread over all classes."""
+    """Label smoothing: fraction of the target that is spread over all classes."""
     validate_every: int = 1
-    """Validate after every so many epochs, and after the last."""
+    """Epochs between validations; the last epoch is always validated."""
     partial_bn: bool = False
     """Freeze all batch norms but the first (TSN's partial batch norm)."""
 
     @property
     def peak_lr(self) -> float:
-        """The peak learning rate at the real number of videos between two updates."""
+        """The peak learning rate at the actual number of videos per optimizer step."""
         if self.lr_batch is None:
             return self.lr
         return self.lr * self.batch_size * self.accumulate / self.lr_batch
 
 
 @dataclass(frozen=True)
-class AugmentOptions(_Options):
-    """How training clips are varied, beside random frames and multi-scale crops."""
+class AugmentOptions(RecipeOptions):
+    """Data augmentation, in addition to random frames and multi-scale crops."""
 
     mirror: Mirroring = "all"
-    """Mirror half the clips: of all classes, of the classes that swap alone, or none.
-    A class that names a side and has no counterpart, or that is a bare number, is never mirrored."""
+    """Flip half the clips horizontally: of all classes, only of classes that swap (pairs), or none. A class that names
+    a side and has no counterpart, or is a bare number, is never flipped."""
     mirror_pairs: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="'A=B'")] = ()
-    """Two classes that swap in a mirror; repeat for more. By default found by the words
-    left and right, clockwise and counterclockwise or anticlockwise, cw and ccw."""
-    smallest_crop: float = CROP_SCALES[-1]
-    """Smallest side of the random crops, as a share of the frame's short side: 0.66 as in the papers, up to 1 where
-    what matters comes near the edges of the picture, or is small in it."""
-    brightness: float = 0.0
-    """Largest relative change of brightness and contrast, such as 0.3."""
+    """Two classes that swap when flipped; repeatable. Default: found by the words left and right, clockwise and
+    counterclockwise or anticlockwise, cw and ccw."""
+    min_crop_scale: float = CROP_SCALES[-1]
+    """Smallest random crop, relative to the frame's short side: 0.66 as in the papers, up to 1 for actions that are
+    small or near the edges of the picture."""
+    color_jitter: float = 0.0
+    """Maximum relative change of brightness and contrast, such as 0.3."""
     reverse: bool = False
-    """Play half the clips backwards, with the label that they then have: of the pairs of classes in a
-    reversal_pairs.csv (class,reversed) beside TRAIN. Classes in no pair are never reversed."""
+    """Play half the clips backwards and change their label accordingly, for the class pairs in reversal_pairs.csv
+    (class,reversed) beside TRAIN. Classes in no pair are never reversed."""
     reversal_pairs: Annotated[UseAppendAction[tuple[str, ...]], arg(metavar="'A=B'")] = ()
-    """Two classes that are each other played backwards, or A=A for one that looks the same; repeat for more. Turns
-    --reverse on and takes the file's place."""
+    """Two classes that are each other's reversal, or A=A for one that looks the same backwards; repeatable. Implies
+    --reverse and replaces the file."""
     rand_augment: int = 0
-    """Magnitude, up to 30, of two random changes of colours or geometry of each clip (RandAugment): 7 to 15 for long
-    trainings on little data."""
+    """Magnitude, up to 30, of RandAugment with two operations per clip: 7 to 15 for long trainings on little data."""
     erasing: float = 0.0
-    """Probability that a rectangle of a clip is greyed out, such as 0.25."""
+    """Probability of random erasing: a rectangle of the clip becomes gray. Such as 0.25."""
     mixup: float = 0.0
-    """Mix the clips of a batch in pairs, by shares that a Beta distribution of this alpha gives: 0.2 to 0.8."""
+    """Mixup alpha: 0.2 to 0.8."""
     cutmix: float = 0.0
-    """Put a rectangle of one clip into another, as large as a Beta distribution of this alpha says: 1. With --mixup,
-    each batch takes one of the two."""
+    """CutMix alpha: 1. With --mixup, each batch uses one of the two."""
 
 
 @dataclass(frozen=True)
-class SkewOptions(_Options):
-    """Classes that have very different numbers of videos. Take one of the first two."""
+class SkewOptions(RecipeOptions):
+    """Class imbalance; --balanced and --class-weights are exclusive."""
 
     balanced: bool = False
-    """Show every class equally often: in each epoch as many videos as before, of rare classes the same several
-    times."""
+    """Sample every class equally often; an epoch keeps its number of videos."""
     class_weights: bool = False
-    """Weigh the loss of each video so that every class counts the same in all."""
+    """Weight the loss so that every class has the same total weight."""
     focal_gamma: float = 0.0
-    """Discount videos that the network is already sure of (focal loss), by this power: 1 to 3, 2 in its paper."""
+    """Focal loss: exponent that down-weights videos which are already classified with confidence; 1 to 3, 2 in its
+    paper."""
+
+
+TABLES: dict[str, type[RecipeOptions]] = {
+    "model": ModelOptions,
+    "optim": OptimOptions,
+    "augment": AugmentOptions,
+    "skew": SkewOptions,
+}

@@ -1,4 +1,4 @@
-"""How a training goes, as pictures and a page that needs no other file, written anew after every epoch."""
+"""The progress of a training as pictures and a self-contained page, rewritten after every epoch."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ VALIDATION = {
     "val_mean_ap": "validation, mAP",
     "val_f1": "validation, F1",
 }
-MOST_CLIPS, MOST_FRAMES = 8, 8  # of a contact sheet
+MAX_CLIPS, MAX_FRAMES = 8, 8  # of a contact sheet
 WATCHED_VIDEOS = 8
 
 Rows = Sequence[Mapping[str, float]]
 
 
-def watched_clips(model: VideoClassifier, validation: Manifest, num_segments: int) -> Tensor | None:
-    """A few validation clips, from all over the list, to watch gates on: [B, T, 3, H, W]; None if none can be read."""
+def watched_clips(model: VideoClassifier, val_list: Manifest, num_segments: int) -> Tensor | None:
+    """Validation clips, evenly from the list, to measure gates on: [B, T, 3, H, W]; None if none is readable."""
     config = model.config
     views = ViewDataset(
-        validation,
+        val_list,
         EvalProtocol(num_segments),
         size_px=config.size_px,
         resize_px=config.resize_px,
@@ -49,7 +49,7 @@ def watched_clips(model: VideoClassifier, validation: Manifest, num_segments: in
 
 
 def openness_row(model: VideoClassifier, clips: Tensor | None) -> dict[str, float]:
-    """How far each layer's gates are open on these clips, 0..1, mean of both directions, by the log's name of it."""
+    """The mean absolute gate of each layer on these clips, 0..1, by its name in the log."""
     if clips is None:
         return {}
     model.eval()
@@ -59,18 +59,20 @@ def openness_row(model: VideoClassifier, clips: Tensor | None) -> dict[str, floa
 
 
 def draw_batch(clips: Tensor, labels: Sequence[str], path: Path) -> None:
-    """Draw the first clips of a batch as the network gets them, a row for each: does the input look right?
+    """Draw the first clips of a batch, one per row, to check the network's input.
 
     Args:
         clips: [B, T, 3, H, W], uint8 or float in 0..1.
         labels: B texts.
         path: The PNG to write.
     """
-    pixels = clips[:MOST_CLIPS, :MOST_FRAMES].detach().cpu()
+    pixels = clips[:MAX_CLIPS, :MAX_FRAMES].detach().cpu()
     if pixels.dtype == torch.uint8:
         pixels = pixels.float() / 255
     num_clips, num_frames, _, height, width = pixels.shape
     figure = new_figure(1.1 * num_frames + 0.3, 1.1 * num_clips * height / width + 0.25 * num_clips)
+    figure.set_layout_engine(None)
+    figure.subplots_adjust(left=0.01, right=0.99, bottom=0.01, top=1 - 0.2 / figure.get_figheight(), hspace=0.25)
     for axis, clip, label in zip(figure.subplots(num_clips, squeeze=False)[:, 0], pixels, labels, strict=False):
         axis.imshow(clip.permute(2, 0, 3, 1).reshape(height, num_frames * width, 3).numpy())  # side by side
         axis.set_title(printable(label), loc="left", fontsize=8, pad=2, parse_math=False)
@@ -79,10 +81,10 @@ def draw_batch(clips: Tensor, labels: Sequence[str], path: Path) -> None:
 
 
 def draw_curves(rows: Rows, path: Path) -> None:
-    """Draw loss, accuracies, learning rate and how far gates are open, over epochs.
+    """Draw loss, accuracies, learning rate and mean absolute gates over epochs.
 
     Args:
-        rows: Of the log, one for each epoch; not empty.
+        rows: Of the log, one per epoch; not empty.
         path: The PNG to write.
     """
     layers = [name for name in rows[-1] if name.startswith(GATE)]
@@ -96,50 +98,53 @@ def draw_curves(rows: Rows, path: Path) -> None:
     }
     if layers:
         panels["mean absolute gate"] = {name: name.removeprefix(GATE) for name in layers}
-    figure = new_figure(9.0, 3.2 * ((len(panels) + 1) // 2))
-    axes = figure.subplots((len(panels) + 1) // 2, 2).flat
+    num_rows = (len(panels) + 1) // 2
+    figure = new_figure(9.0, 3.2 * num_rows)
+    figure.set_layout_engine(None)  # constrained layout takes most of the time
+    figure.subplots_adjust(left=0.07, right=0.98, bottom=0.16 / num_rows, top=1 - 0.1 / num_rows, hspace=0.4)
+    axes = figure.subplots(num_rows, 2).flat
     for axis, (title, curves) in zip(axes, panels.items(), strict=False):
         for number, (name, label) in enumerate(curves.items()):
             points = [(row["epoch"], row[name]) for row in rows if name in row]
-            colour = _shade(number / max(len(curves) - 1, 1)) if len(curves) > 3 else None
-            axis.plot(*zip(*points, strict=True), label=label, color=colour, marker=".", markersize=4)
+            color = _shade(number / max(len(curves) - 1, 1)) if len(curves) > 3 else None
+            axis.plot(*zip(*points, strict=True), label=label, color=color, marker=".", markersize=4)
         axis.set_title(title, fontsize=10)
         axis.set_xlabel("epoch", fontsize=8)
         axis.tick_params(labelsize=8)
         axis.xaxis.get_major_locator().set_params(integer=True)
         if len(curves) > 1:
             axis.legend(fontsize=6 if len(curves) > 3 else 8, frameon=False, ncols=1 + len(curves) // 12)
-    for axis in list(axes):  # what is left over
+    for axis in list(axes):  # unused ones
         axis.set_axis_off()
     save_png(figure, path)
 
 
-def _shade(share: float) -> tuple[float, float, float, float]:
-    """A colour for a layer: dark for the first, light for the last."""
+def _shade(depth: float) -> tuple[float, float, float, float]:
+    """A color for a layer: dark for the first, 0, and light for the last, 1."""
     import matplotlib
 
-    red, green, blue, alpha = matplotlib.colormaps["viridis"](0.9 * share)
+    red, green, blue, alpha = matplotlib.colormaps["viridis"](0.9 * depth)
     return red, green, blue, alpha
 
 
-def write_training_page(folder: RunFolder, classes: Sequence[str], learned: Manifest, validation: Manifest) -> None:
-    """Write ``curves.png`` and ``training.html`` from the log of a run, with how many videos each class has."""
+def write_training_page(folder: RunFolder, classes: Sequence[str], train_list: Manifest, val_list: Manifest) -> None:
+    """Write ``curves.png`` and ``training.html`` from the log of a run, with the number of videos per class."""
     rows = folder.read_log()
     draw_curves(rows, folder.curves)
     columns = [name for name in dict.fromkeys(name for row in rows for name in row) if not name.startswith(GATE)]
-    counts = [_count_videos(manifest, classes) for manifest in (learned, validation)]
+    counts = [_count_videos(manifest, classes) for manifest in (train_list, val_list)]
     sections = [Section("Curves", files=[folder.curves])]
     if folder.first_batch.is_file():
-        text = "Clips as the network gets them, a row for each; of mixed ones, the label of the larger part."
+        text = "Clips as the network gets them, one per row; mixed clips have the label of the larger part."
         sections.append(Section("First batch", [text], [folder.first_batch]))
     if any(name.startswith(GATE) for name in rows[-1]):
-        text = f"Gates are watched on up to {WATCHED_VIDEOS} validation clips: 0 is closed, 1 sends everything along."
+        text = f"Gates are measured on up to {WATCHED_VIDEOS} validation clips: 0 is closed, 1 shifts everything."
         sections[0] = Section("Curves", [text], [folder.curves])
     sections += [
         Section("Epochs", columns=columns, rows=[[_show(row.get(name)) for name in columns] for row in rows]),
         Section(
             "Videos",
-            columns=("class", "to learn from", "to validate on"),
+            columns=("class", "training", "validation"),
             rows=[(name, *map(str, both)) for name, *both in zip(classes, *counts, strict=True)],
         ),
     ]
@@ -147,7 +152,7 @@ def write_training_page(folder: RunFolder, classes: Sequence[str], learned: Mani
 
 
 def _count_videos(manifest: Manifest, classes: Sequence[str]) -> list[int]:
-    """How many videos show each class."""
+    """The number of videos of each class."""
     targets = manifest.targets(classes)
     return (targets.sum(0) if targets.ndim == 2 else np.bincount(targets, minlength=len(classes))).tolist()
 

@@ -1,4 +1,4 @@
-"""Who is told how a training goes."""
+"""Progress of a training, line by line and batch by batch."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from typing import Protocol
 
 
 class Reporter(Protocol):
-    """Who is told how the training goes; the command line draws a progress bar with it."""
+    """Receives the progress of a training; the command line draws a progress bar with it."""
 
-    def say(self, text: str) -> None:
+    def log(self, text: str) -> None:
         """One line about the run."""
 
     def epoch(self, number: int, num_epochs: int, num_batches: int) -> AbstractContextManager[Callable[..., None]]:
-        """Enter an epoch; what it gives is called after each batch with ``loss`` and ``accuracy`` as last read."""
+        """Enter an epoch, numbered from 0. The result is called after each batch with ``loss`` and ``accuracy``."""
 
 
 class Silent:
-    """Tells nobody."""
+    """Reports nothing."""
 
-    def say(self, text: str) -> None:
+    def log(self, text: str) -> None:
         """Nothing."""
 
     def epoch(self, number: int, num_epochs: int, num_batches: int) -> AbstractContextManager[Callable[..., None]]:  # noqa: ARG002

@@ -1,4 +1,4 @@
-"""How far a training has come, when it saves that, and how it stops."""
+"""How far a training has come, when that is saved, and how it is stopped."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from gateshift.training.run_folder import RunFolder
 
 @dataclass
 class EpochSoFar:
-    """The part of an epoch that is done.
+    """The finished part of an epoch.
 
     Attributes:
-        taken: Batches that the loader gave, bad ones too.
-        batches: Batches that were learned from.
-        updates: Times that the weights changed.
+        taken: Batches that the loader gave, unreadable ones too.
+        batches: Batches that were trained on.
+        updates: Optimizer steps.
         loss: Sum of the losses of all videos.
-        hits: Videos whose class was found; where a video may have several, each counts by the share of right answers.
-        videos: Videos that were learned from.
-        seconds: Time that this took, over all programs that took part.
+        hits: Correctly classified videos; with several labels per video, each counts by its fraction of correct ones.
+        videos: Videos that were trained on.
+        seconds: Time that this took, interruptions excluded.
     """
 
     taken: int = 0
@@ -42,10 +42,6 @@ class EpochSoFar:
     videos: float = 0.0
     seconds: float = 0.0
 
-    def forget_counts(self) -> None:
-        """Count losses, hits and videos from 0 again."""
-        self.loss = self.hits = self.videos = 0.0
-
     @property
     def mean_loss(self) -> float:
         """Of the videos so far."""
@@ -53,45 +49,52 @@ class EpochSoFar:
 
     @property
     def accuracy(self) -> float:
-        """Share of the videos so far whose class was found, or of right answers, in 0..1."""
+        """Of the videos so far, in 0..1."""
         return self.hits / self.videos
+
+    def over_processes(self, accelerator: Accelerator) -> EpochSoFar:
+        """The sum over all processes, which must call this at the same time."""
+        sums = torch.tensor([self.loss, self.hits, self.videos], device=accelerator.device, dtype=torch.float32)
+        loss, hits, videos = accelerator.reduce(sums, "sum").tolist()
+        return dataclasses.replace(self, loss=loss, hits=hits, videos=videos)
 
 
 class Progress:
     """How far a training has come; saved and restored with the weights.
 
     Attributes:
-        epoch: Epochs that are finished.
-        so_far: Of the epoch after these.
+        epoch: Finished epochs.
+        so_far: The epoch after these, as far as this process has come.
+        saved: What is saved of it: the sum over all processes.
         best_accuracy: Highest validation accuracy so far, in 0..1; -1 before the first.
-        validated_on: Digest of the videos that the best accuracy is of; empty before the first.
-        skipped: Why videos could not be read and were left out, by their place in the list.
+        validated_on: Digest of the validation videos of that accuracy; empty before the first.
+        skipped: Why videos were unreadable and skipped, by their index in the list.
     """
 
     def __init__(self) -> None:
         self.epoch = 0
-        self.so_far = EpochSoFar()
+        self.so_far = self.saved = EpochSoFar()
         self.best_accuracy = -1.0
         self.validated_on = ""
         self.skipped: dict[int, str] = {}
         self._unread: list[tuple[Tensor, int]] = []
 
     def count(self, loss: Tensor, hits: Tensor, videos: int) -> None:
-        """Add what came out of a batch to what came out of the epoch, once it is read: mean loss, and right answers."""
+        """Note the mean loss and the hits of a batch, to be added to the epoch's once they are read."""
         self._unread.append((torch.stack([loss.float(), hits.float()]), videos))
 
     def read(self) -> None:
-        """Read what was counted. Only this waits for the device, so that steps need not.
+        """Add what was noted. Only this waits for the device, so that steps need not.
 
         Raises:
-            SettingsError: If a loss is no finite number.
+            SettingsError: If a loss is not finite.
         """
         if not self._unread:
             return
         numbers = torch.stack([both for both, _ in self._unread]).tolist()
         for (loss, hits), (_, videos) in zip(numbers, self._unread, strict=True):
             if not math.isfinite(loss):
-                raise SettingsError(f"the loss became {loss} in epoch {self.epoch + 1}; start again with a lower --lr")
+                raise SettingsError(f"the loss became {loss} in epoch {self.epoch + 1}; start again with a lower `lr`")
             self.so_far.loss += loss * videos
             self.so_far.hits += hits
             self.so_far.videos += videos
@@ -99,14 +102,13 @@ class Progress:
 
     def state_dict(self) -> dict[str, Any]:
         """For accelerate's state saving."""
-        so_far = dataclasses.asdict(self.so_far)
         best = {"best_accuracy": self.best_accuracy, "validated_on": self.validated_on}
-        return {"epoch": self.epoch, "so_far": so_far, **best, "skipped": self.skipped}
+        return {"epoch": self.epoch, "so_far": dataclasses.asdict(self.saved), **best, "skipped": self.skipped}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """For accelerate's state saving."""
         self.epoch, self.best_accuracy = int(state["epoch"]), float(state["best_accuracy"])
-        self.validated_on = str(state.get("validated_on", ""))  # older states do not say
+        self.validated_on = str(state.get("validated_on", ""))  # missing in older states
         self.so_far = EpochSoFar(**state["so_far"])
         self.skipped = dict(state["skipped"])
 
@@ -118,10 +120,10 @@ class Progress:
 
 
 class StopRequest:
-    """Whether a training is to stop.
+    """Asks a training to save its state and stop.
 
     Attributes:
-        signal: The signal that asks for it; None until then.
+        signal: Set it to stop the training; the signal decides the exit code.
     """
 
     def __init__(self) -> None:
@@ -130,7 +132,7 @@ class StopRequest:
 
 @contextmanager
 def stop_signals() -> Iterator[StopRequest]:
-    """Note Ctrl-C, and SIGTERM, as schedulers send it. The second one of them does what it always does."""
+    """Turn Ctrl-C and SIGTERM, as schedulers send it, into a request. A second one has its usual effect."""
     request = StopRequest()
 
     def note(number: int, _frame: FrameType | None) -> None:
@@ -151,14 +153,14 @@ def stop_signals() -> Iterator[StopRequest]:
 
 
 class Checkpoints:
-    """Saves the state of a run every so many minutes, and when it is asked to stop.
+    """Saves the state of a run at intervals, and when it is asked to stop.
 
     Args:
         folder: Of the run.
-        accelerator: With everything that is saved.
+        accelerator: Holds everything that is saved.
         progress: How far the run has come.
-        minutes: From one save to the next.
-        stop: Whether the run is to stop.
+        minutes: Time between two saves.
+        stop: Asks the run to stop.
     """
 
     def __init__(
@@ -171,17 +173,17 @@ class Checkpoints:
         self._seconds_before = progress.so_far.seconds
 
     def after_epoch(self) -> None:
-        """Save, and count the time of the next epoch from now."""
+        """Save, and measure the time of the next epoch from now."""
         self._resumed_s, self._seconds_before = time.monotonic(), 0.0
         self.save()
 
     @property
     def epoch_seconds(self) -> float:
-        """Time that this epoch has taken."""
+        """Duration of this epoch so far."""
         return self._seconds_before + time.monotonic() - self._resumed_s
 
     def after_update(self) -> None:
-        """Save if it is time; between two updates there is nothing that a state does not hold.
+        """Save if it is time: right after an update, gradients are no part of the state.
 
         Raises:
             StoppedError: If the run is to stop; its state is saved then.
@@ -194,7 +196,7 @@ class Checkpoints:
             self._end(stop)
 
     def check_stop(self) -> None:
-        """Stop while validating, which changes nothing. Several processes, which wait for each other, go on to its end.
+        """Stop during validation, which changes nothing. Several processes wait for each other, and finish it.
 
         Raises:
             StoppedError: If the run is to stop; its state is saved then.
@@ -204,38 +206,31 @@ class Checkpoints:
             self._end(self._stop.signal)
 
     def save(self) -> None:
-        """Save the state of the run as it is, in every process.
+        """Save the state of the run, in every process.
 
         Raises:
-            SettingsError: If a loss became no number, so that nothing more is worth saving; or for want of space.
+            SettingsError: If a loss is not finite, so that there is nothing worth saving; or if the disk is full.
         """
-        self._progress.read()
-        own, accelerator = self._progress.so_far, self._accelerator
-        own.seconds = self.epoch_seconds
-        if accelerator.num_processes > 1:  # the first process writes what all have seen
-            self._progress.so_far = total(own, accelerator)
-        self._folder.save_state(accelerator)
-        self._progress.so_far = own
+        progress = self._progress
+        progress.read()
+        progress.so_far.seconds = self.epoch_seconds
+        # The first process writes the sum over all.
+        several = self._accelerator.num_processes > 1
+        progress.saved = progress.so_far.over_processes(self._accelerator) if several else progress.so_far
+        self._folder.save_state(self._accelerator)
         self._saved_s = time.monotonic()
 
     def _agree(self, is_due: bool) -> tuple[int, bool]:
-        """The signal that any process got, or 0, and whether the first one has to save."""
+        """The signal that any process got, or 0, and whether a save is due in the first one."""
         signal = int(self._stop.signal or 0)
         if self._accelerator.num_processes == 1:
             return signal, is_due
-        told = torch.tensor([signal, is_due], device=self._accelerator.device)
-        gathered = self._accelerator.gather(told).view(-1, 2)
+        own = torch.tensor([signal, is_due], device=self._accelerator.device)
+        gathered = self._accelerator.gather(own).view(-1, 2)
         return int(gathered[:, 0].max()), bool(gathered[0, 1])
 
     def _end(self, signal: int) -> None:
         raise StoppedError(
-            f"stopped {self._progress}, which {self._folder.state} holds; the same command with --resume goes on",
+            f"stopped {self._progress}, saved in {self._folder.state}; resume with the same command and `resume=True`",
             signal=signal,
         )
-
-
-def total(part: EpochSoFar, accelerator: Accelerator) -> EpochSoFar:
-    """What all processes have done of an epoch."""
-    sums = torch.tensor([part.loss, part.hits, part.videos], device=accelerator.device, dtype=torch.float32)
-    loss, hits, videos = accelerator.reduce(sums, "sum").tolist()
-    return EpochSoFar(part.taken, part.batches, part.updates, loss, hits, videos, part.seconds)

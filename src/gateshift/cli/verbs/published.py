@@ -1,4 +1,4 @@
-"""What ``recipes`` and ``download`` do with their settings, and print."""
+"""The verbs ``recipes`` and ``download``."""
 
 from __future__ import annotations
 
@@ -6,14 +6,13 @@ from rich.console import Console
 from rich.progress import Progress, TaskID
 from rich.table import Column, Table
 
-from gateshift.errors import SettingsError
 from gateshift.published.settings import DownloadSettings, RecipesSettings
 from gateshift.terminal import make_bar, print_line
 
 
 def run_recipes(settings: RecipesSettings) -> None:
     """Verb ``recipes``."""
-    from gateshift.recipes.recipe import load_recipe, read_recipe, recipe_names
+    from gateshift.recipes.recipe import list_recipes, read_recipe
 
     if settings.name is not None:
         print_line(read_recipe(settings.name).rstrip())
@@ -22,7 +21,7 @@ def run_recipes(settings: RecipesSettings) -> None:
         _print_costs()
         return
     table = Table(Column("recipe", no_wrap=True), "what", Column("top-1 %", justify="right", no_wrap=True))
-    for recipe in map(load_recipe, recipe_names()):
+    for recipe in list_recipes():
         published = "" if recipe.published is None else f"{recipe.published:.2f}"
         table.add_row(recipe.name, recipe.title, published)
     Console(markup=False).print(table)
@@ -30,11 +29,11 @@ def run_recipes(settings: RecipesSettings) -> None:
 
 def _print_costs() -> None:
     from gateshift.published.costs import recipe_costs
-    from gateshift.recipes.recipe import load_recipe, recipe_names
+    from gateshift.recipes.recipe import list_recipes
 
     columns = ("parameters, M", "with the module", "GMAC a frame", "with the module", "more")
     table = Table(Column("recipe", no_wrap=True), *(Column(name, justify="right") for name in columns))
-    for recipe in map(load_recipe, recipe_names()):
+    for recipe in list_recipes():
         if recipe.model:
             plain, full = recipe_costs(recipe)
             parameters = (f"{cost.parameters / 1e6:.3f}" for cost in (plain, full))
@@ -47,15 +46,12 @@ def run_download(settings: DownloadSettings) -> None:
     """Verb ``download``."""
     from gateshift.published.download import download, find_downloads
 
-    recipes = find_downloads(settings.names)
-    if settings.url is not None and len(recipes) > 1:
-        raise SettingsError(f"--url is the address of one model, and {len(recipes)} are named; name one")
-    for recipe in recipes:
+    for recipe in find_downloads(settings.names, url=settings.url):
         with make_bar(Console(stderr=True)) as bar:
             task = bar.add_task(recipe.name, total=None, note="")
 
-            def tell(done: int, total: int | None, *, bar: Progress = bar, task: TaskID = task) -> None:
+            def update(done: int, total: int | None, *, bar: Progress = bar, task: TaskID = task) -> None:
                 bar.update(task, completed=done, total=total, note=f"{done / 1e6:.1f} MB")
 
-            written = download(recipe, settings.out, url=settings.url, on_bytes=tell)
+            written = download(recipe.name, settings.out, url=settings.url, on_bytes=update)
         print_line(f"{recipe.title}: {written}")

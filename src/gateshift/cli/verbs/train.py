@@ -1,14 +1,13 @@
-"""What ``train`` does with its settings, and prints."""
+"""The verb ``train``."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
 from rich.console import Console
 
-from gateshift.terminal import ConsoleReporter, is_main_process
+from gateshift.terminal import ConsoleReporter, is_main_process, print_line
 from gateshift.training.settings import TrainSettings
 
 Parts = Mapping[str, Any]  # settings of a verb by the name of the recipe that they are for
@@ -16,20 +15,17 @@ Parts = Mapping[str, Any]  # settings of a verb by the name of the recipe that t
 
 def run_train(settings: TrainSettings) -> None:
     """Verb ``train``."""
-    from gateshift.training.loop import train
-    from gateshift.training.reporter import Silent
     from gateshift.training.state import stop_signals
+    from gateshift.training.train import train
 
-    console = Console(stderr=True)
+    reporter = ConsoleReporter(Console(stderr=True)) if is_main_process() else None
     with stop_signals() as stop:
-        folder = train(settings, ConsoleReporter(console) if is_main_process() else Silent(), stop)
+        result = train(**settings.options(), reporter=reporter, stop=stop)
     if is_main_process():
-        Console(soft_wrap=True).print(f"best model: {folder.best}", highlight=False, markup=False)
+        print_line(f"best model: {result.folder / 'best.safetensors'}")
 
 
 def run_train_parts(parts: Parts) -> None:
     """Verb ``train`` with a recipe of several models: each into a folder of its name."""
     for name, settings in parts.items():
-        out = settings.out / name
-        resume = settings.resume if settings.resume == "auto" else settings.resume and out.exists()
-        run_train(dataclasses.replace(settings, out=out, resume=resume))
+        run_train(settings.for_part(name))

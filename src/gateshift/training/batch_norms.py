@@ -1,6 +1,8 @@
-"""Whether every batch of a training is large enough for batch norms, which need two values of each channel."""
+"""Batch norms in training: which are frozen, and whether each batch is large enough for the others."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -8,17 +10,37 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from gateshift.errors import SettingsError
 from gateshift.model.classifier import VideoClassifier
+from gateshift.model.temporal.modules import TemporalModule
 from gateshift.training.settings import TrainSettings
 
 
+def batch_norms(model: nn.Module) -> Iterator[tuple[bool, nn.Module]]:
+    """Every batch norm of a model, with whether it is inside a temporal module."""
+    inside = {id(m) for gate in model.modules() if isinstance(gate, TemporalModule) for m in gate.modules()}
+    for module in model.modules():
+        if isinstance(module, _BatchNorm):
+            yield id(module) in inside, module
+
+
+def freeze_batch_norms(model: nn.Module) -> None:
+    """Partial batch norm of TSN: freeze statistics, scale and shift of all batch norms but the first.
+
+    Call it after every ``model.train()``. As in the release, batch norms inside temporal modules still normalize by
+    the batch; for their scale and shift see :func:`gateshift.training.optimizer.trained_parameters`.
+    """
+    backbone = [module for inside, module in batch_norms(model) if not inside]
+    for module in backbone[1:]:
+        module.eval().requires_grad_(False)
+
+
 def check_small_batches(model: VideoClassifier, settings: TrainSettings, *, num_videos: int, processes: int) -> None:
-    """Raise SettingsError if a batch norm that trains would see a single value of each channel in some batch.
+    """Raise SettingsError if some batch would give a trained batch norm a single value per channel.
 
     Args:
-        model: In train mode, with batch norms that do not train in eval mode; left as it was.
+        model: In train mode, its frozen batch norms in eval mode; left as it was.
         settings: Of the training.
-        num_videos: How many an epoch has.
-        processes: How many share each batch.
+        num_videos: Training videos of an epoch.
+        processes: Processes that share each batch.
     """
     batch_size, skip_bad = settings.optim.batch_size, settings.skip_bad
     smallest = smallest_batch(num_videos, batch_size, processes=processes, skip_bad=skip_bad)
@@ -29,24 +51,24 @@ def check_small_batches(model: VideoClassifier, settings: TrainSettings, *, num_
     elif smallest_batch(num_videos, batch_size, processes=processes, skip_bad=0) == 1:
         reason = f"the last batch of an epoch, of {num_videos} videos in batches of {batch_size}, has 1 video"
     else:
-        reason = f"--skip-bad {skip_bad} may leave 1 video in a batch"
+        reason = f"`skip_bad` {skip_bad} may leave 1 video in a batch"
     starved = _starved_norm(model, num_segments=settings.model.segments)
     if starved is not None:
         raise SettingsError(
-            f"{reason}, of which a batch norm ({starved}) sees 1 value of each channel, and it needs 2: "
-            "give another --batch-size, more --segments or a larger --size"
+            f"{reason}, so a batch norm ({starved}) gets 1 value per channel and needs 2; "
+            "change `batch_size`, or raise `segments` or `size`"
         )
 
 
 def smallest_batch(num_videos: int, batch_size: int, *, processes: int, skip_bad: int) -> int:
-    """Videos of the smallest batch of an epoch in one process; at most ``skip_bad`` of them may be left out."""
+    """Videos of the smallest batch of an epoch in one process, if up to ``skip_bad`` videos are skipped."""
     if processes > 1:  # the last batch is filled up
         return batch_size // processes
     return max(1, min(num_videos % batch_size or batch_size, num_videos) - skip_bad)
 
 
 def _starved_norm(model: VideoClassifier, *, num_segments: int) -> str | None:
-    """The first batch norm that trains and sees one value of each channel of a clip, by its name."""
+    """The name of the first trained batch norm that gets one value per channel from a clip."""
     starved: list[str] = []
     modes = {module: module.training for module in model.modules()}
     norms: dict[nn.Module, str] = {
@@ -60,7 +82,7 @@ def _starved_norm(model: VideoClassifier, *, num_segments: int) -> str | None:
     hooks = [norm.register_forward_pre_hook(note) for norm in norms]
     size_px, device = model.config.size_px, next(model.parameters()).device
     try:
-        model.eval()  # in which nothing is drawn, and no statistics change
+        model.eval()  # nothing random, no statistics changed
         with torch.no_grad():
             model(torch.zeros((1, num_segments, 3, size_px, size_px), dtype=torch.uint8, device=device))
     finally:

@@ -1,0 +1,140 @@
+"""Train a network by one call: lists and options in, the best model and its figures out."""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from gateshift.evaluation.metrics import Metrics, MultiLabelMetrics
+from gateshift.model.classifier import VideoClassifier
+from gateshift.model.io import load_model
+from gateshift.recipes.recipe import load_recipe
+from gateshift.training.loop import run_training
+from gateshift.training.reporter import Reporter
+from gateshift.training.run_folder import RunFolder
+from gateshift.training.settings import TrainSettings
+from gateshift.training.state import StopRequest
+
+StrPath = str | os.PathLike[str]
+_FIRST = (f"val_{Metrics.FIRST}", f"val_{MultiLabelMetrics.FIRST}")  # what the best epoch is chosen by
+
+
+@dataclass(frozen=True)
+class TrainMetrics:
+    """Figures of a training.
+
+    Attributes:
+        best_epoch: The epoch of the best model, from 1; 0 if ``log.csv`` was removed.
+        loss: Mean training loss of that epoch.
+        accuracy: Training accuracy of that epoch, in 0..1; with several labels per video, the fraction of correct ones.
+        validation: Validation figures of that epoch, in 0..1: ``top1``, ``top5`` and ``mean_class``, or ``mean_ap`` and
+            ``f1`` with several labels per video; on the center crop of one clip.
+        history: The row of ``log.csv`` of each epoch.
+    """
+
+    best_epoch: int
+    loss: float
+    accuracy: float
+    validation: dict[str, float]
+    history: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a training leaves behind.
+
+    Attributes:
+        folder: The folder of the run: ``best.safetensors``, ``last.safetensors``, ``log.csv``, ``training.html``, ...
+        metrics: Figures of the best epoch.
+    """
+
+    folder: Path
+    metrics: TrainMetrics
+
+    @cached_property
+    def model(self) -> VideoClassifier:
+        """The best model, in eval mode on the CPU; loaded when it is first asked for."""
+        return load_model(self.folder / "best.safetensors").eval()
+
+
+def train(
+    train: StrPath,
+    val: StrPath,
+    *,
+    out: StrPath,
+    recipe: StrPath | None = None,
+    reporter: Reporter | None = None,
+    stop: StopRequest | None = None,
+    **options: Any,
+) -> TrainResult:
+    """Train a network on labelled videos.
+
+    ::
+
+        result = train("lists/train.csv", "lists/val.csv", out="run", backbone="resnet50", epochs=20)
+        result.model.predict("clip.mp4")
+
+    Args:
+        train: Training videos: a CSV (``path,label[,start,end]``), a ``videofolder.txt`` list, or a folder with one
+            sub-folder per class.
+        val: Validation videos, likewise.
+        out: Folder to write; it must not exist, unless ``resume``.
+        recipe: Name of a published recipe, or path of a ``.toml`` file, for the defaults of ``options``. Its test
+            protocol is saved with the model.
+        reporter: Receives the progress; nothing is printed by default.
+        stop: Asks the training to save its state and stop; :func:`gateshift.training.state.stop_signals` gives one.
+        options: Any field of :class:`~gateshift.training.settings.TrainSettings`, and of its groups of options, by
+            name: ``backbone``, ``temporal``, ``epochs``, ``batch_size``, ``lr``, ``mirror_pairs``, ``workers``, ...
+
+    Returns:
+        The best model, its figures and the folder.
+
+    Raises:
+        GateShiftError: If options, lists, videos or weights cannot be used, or the disk is full.
+        StoppedError: If it was asked to stop; ``resume=True`` continues.
+    """
+    settings = TrainSettings.from_options(train, val, out=out, recipe=recipe, **options)
+    folder = run_training(settings, reporter, stop)
+    return TrainResult(folder.path, _metrics(folder))
+
+
+def train_parts(
+    train: StrPath,
+    val: StrPath,
+    *,
+    out: StrPath,
+    recipe: StrPath,
+    reporter: Reporter | None = None,
+    stop: StopRequest | None = None,
+    **options: Any,
+) -> dict[str, TrainResult]:
+    """Train every model of a recipe of several, each into the folder ``out/NAME``; see :func:`train`.
+
+    With ``resume=True`` models that were not started are started.
+
+    Returns:
+        The result of each model by the name of its recipe.
+    """
+    parts = load_recipe(recipe).parts or (os.fspath(recipe),)
+    settings = [TrainSettings.from_options(train, val, out=out, recipe=part, **options) for part in parts]
+    results = {}
+    for name, each in zip(parts, settings, strict=True):
+        folder = run_training(each.for_part(name), reporter, stop)
+        results[name] = TrainResult(folder.path, _metrics(folder))
+    return results
+
+
+def _metrics(folder: RunFolder) -> TrainMetrics:
+    """The figures of the epoch of ``best.safetensors``."""
+    rows = folder.read_log()
+    if not rows:
+        return TrainMetrics(0, math.nan, math.nan, {}, [])
+    marked = [row for row in rows if row.get("best")]
+    # Logs of older runs do not mark the best epoch.
+    best = marked[-1] if marked else max(rows, key=lambda row: max(row.get(name, -1.0) for name in _FIRST))
+    validation = {name.removeprefix("val_"): value for name, value in best.items() if name.startswith("val_")}
+    return TrainMetrics(best["epoch"], best["loss"], best["accuracy"], validation, rows)
