@@ -18,8 +18,10 @@ from golden_data import GOLDEN, golden_clips, relative_error, released_state, wr
 import gateshift as gs
 from gateshift.cli.main import main
 from gateshift.data.lists.class_pairs import find_mirror_pairs
+from gateshift.errors import ModelError, SettingsError
 from gateshift.evaluation.scores import load_scores
 from gateshift.published import download as download_module
+from gateshift.published.download import download, find_downloads
 from gateshift.recipes.recipe import load_recipe, recipe_names
 
 NAME = "gsm-bninception-8"
@@ -150,9 +152,11 @@ def test_a_model_is_fetched_interrupted_resumed_converted_and_tested(
 
 def test_what_is_there_is_not_fetched_again(server: FileServer, checkpoint: Path, tmp_path: Path) -> None:
     (tmp_path / load_recipe(NAME).released.file).write_bytes(checkpoint.read_bytes())
-    main(["download", NAME, "--out", str(tmp_path), "--url", server.url("nothing")])
-    assert server.ranges == []
-    assert (tmp_path / f"{NAME}.safetensors").is_file()
+    progress: list[tuple[int, int | None]] = []
+    written = download(NAME, tmp_path, url=server.url("nothing"), on_bytes=lambda *done: progress.append(done))
+    assert (server.ranges, progress) == ([], [])
+    assert written == tmp_path / f"{NAME}.safetensors"
+    assert written.is_file()
 
 
 @pytest.fixture
@@ -161,33 +165,21 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(download_module, "RETRIES", 0)
 
 
-def refusal(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
-    """The one line in which a command ends."""
-    with pytest.raises(SystemExit) as stop:
-        main([str(argument) for argument in arguments])
-    assert stop.value.code == 2
-    (line,) = capsys.readouterr().err.strip().splitlines()
-    return line
-
-
 @pytest.mark.usefixtures("impatient")
-def test_a_dead_link_says_where_else_to_put_the_file(
-    server: FileServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_dead_link_says_where_else_to_put_the_file(server: FileServer, tmp_path: Path) -> None:
     place = tmp_path / load_recipe(NAME).released.file
-    line = refusal(capsys, "download", NAME, "--out", tmp_path, "--url", server.url("gone"))
-    assert "404" in line
-    assert f"get the file by other means and put it at {place}" in line
-    assert "--url" in line
+    with pytest.raises(ModelError, match="404") as raised:
+        download(NAME, tmp_path, url=server.url("gone"))
+    assert f"get the file by other means and put it at {place}, or give another address by `url`" in str(raised.value)
     server.server.shutdown()
     server.server.server_close()
-    line = refusal(capsys, "download", NAME, "--out", tmp_path, "--url", server.url("gone"))
-    assert f"put it at {place}" in line
+    with pytest.raises(ModelError, match=f"put it at {re.escape(str(place))}"):
+        download(NAME, tmp_path, url=server.url("gone"))
 
 
 @pytest.mark.parametrize("fault", ["truncated", "page", "other network", "other classes"])
 def test_a_truncated_or_foreign_file_is_refused_and_not_kept(
-    fault: str, server: FileServer, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    fault: str, server: FileServer, checkpoint: Path, tmp_path: Path
 ) -> None:
     served = checkpoint.parent / f"{fault.replace(' ', '_')}.pth.tar"
     content = {"truncated": checkpoint.read_bytes()[:1_000_000], "page": b"<html>quota exceeded</html>"}
@@ -200,23 +192,38 @@ def test_a_truncated_or_foreign_file_is_refused_and_not_kept(
     else:
         write_checkpoint(served, released_state(CASE, num_classes=48))
         message = f"48 classes, 555 tensors, but {NAME} is bninception with gsm, 174 classes, 555 tensors"
-    line = refusal(capsys, "download", NAME, "--out", tmp_path, "--url", server.url(served.name))
-    assert message in line
+    with pytest.raises(ModelError, match=re.escape(message)) as raised:
+        download(NAME, tmp_path, url=server.url(served.name))
+    (line,) = str(raised.value).splitlines()
     assert "it was removed" in line
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_file_of_the_users_own_is_never_removed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_file_of_the_users_own_is_never_removed(tmp_path: Path) -> None:
     place = tmp_path / load_recipe(NAME).released.file
     place.write_bytes(b"something else")
-    assert "remove it: put the file of" in refusal(capsys, "download", NAME, "--out", tmp_path)
+    with pytest.raises(ModelError, match="remove it: put the file of"):
+        download(NAME, str(tmp_path))
     assert place.read_bytes() == b"something else"
 
 
-def test_one_address_is_for_one_model(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    line = refusal(capsys, "download", "gsm-inceptionv3-ensemble", "--url", "http://x", "--out", tmp_path)
-    assert "--url is the address of one model, and 4 are named" in line
-    assert "no model named; name one or more of" in refusal(capsys, "download")
+def test_one_address_and_one_call_are_for_one_model(tmp_path: Path) -> None:
+    assert len(find_downloads(["gsm-inceptionv3-ensemble", "gsm-inceptionv3-16"])) == 4
+    with pytest.raises(SettingsError, match="`url` is the address of one model, and 4 are named"):
+        find_downloads(["gsm-inceptionv3-ensemble"], url="http://x")
+    with pytest.raises(SettingsError, match="no model named; name one or more of"):
+        find_downloads([])
+    with pytest.raises(SettingsError, match="a recipe of several models; download each of gsm-inceptionv3-8x2, "):
+        download("gsm-inceptionv3-ensemble", tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_refused_is_one_line_of_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["download"])
+    assert stop.value.code == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert "no model named" in line
 
 
 def test_every_published_checkpoint_has_a_row_with_the_keys_of_the_released_networks() -> None:

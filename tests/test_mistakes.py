@@ -78,7 +78,7 @@ MISTAKES = {
     "one score file": ("ensemble one.npz", "an ensemble takes at least 2"),
     "corrupt bundle": ("predict corrupt.safetensors a.mp4", "corrupt.safetensors: not a readable model file"),
     "corrupt checkpoint": ("predict corrupt.pth.tar a.mp4", "corrupt.pth.tar: not a readable model file"),
-    "output exists": (TRAIN.replace("--out run", "--out exists"), "exists exists; choose another folder, or go on"),
+    "output exists": (TRAIN.replace("--out run", "--out exists"), "exists exists; choose another folder, or resume"),
     "scores exist": ("test model.safetensors good.csv --scores one.npz", "one.npz exists; choose another name"),
     "output below a file": (TRAIN.replace("--out run", "--out a.mp4/run"), "part of the path is a file, and no folder"),
     "rate": (TRAIN + " --lr inf", "--lr inf; it must be above 0 and finite"),

@@ -17,7 +17,7 @@ from gateshift.data.clips.dataset import Augmentation
 from gateshift.data.clips.mixing import Mixing
 from gateshift.data.lists.class_pairs import Pairs, may_mirror, mirror_map, reversal_map
 from gateshift.data.lists.manifest import read_manifest
-from gateshift.errors import ManifestError, ScoresError, SettingsError
+from gateshift.errors import GateShiftError, ManifestError, ScoresError, SettingsError
 from gateshift.evaluation.metrics import MultiLabelMetrics
 from gateshift.evaluation.scores import Scores, average, load_scores, save_scores
 from gateshift.prediction.timeline import merge_windows
@@ -25,6 +25,7 @@ from gateshift.prediction.windows import Thresholds
 from gateshift.recipes.options import AugmentOptions
 from gateshift.training.inputs import create_augmentation
 from gateshift.training.losses import Loss
+from gateshift.training.train import train
 
 CLASSES = ("left", "right", "wave")
 
@@ -89,7 +90,7 @@ def test_what_a_list_does_not_say_is_not_made_wrong() -> None:
     # A turn to the right has no label, and mirrored would be one to the left that is said to be none.
     assert not rule(("turn left", "wave"), ()).may_mirror.any()
     assert rule(CLASSES, (("left", "right"),)).may_mirror.all()
-    with pytest.raises(SettingsError, match="'wave' is in no pair"):
+    with pytest.raises(SettingsError, match="'wave' is in no reversal pair"):
         rule(CLASSES, (), (("left", "right"),))
     assert rule(CLASSES, (), (("left", "right"), ("wave", "wave"))).reversal_map is not None
 
@@ -253,7 +254,7 @@ def test_from_a_list_to_labels_on_the_command_line(
     lists: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = (
-        "--backbone test_resnet --size 32 --segments 4 --epochs 8 --warmup-epochs 1 --schedule one-cycle --workers 0"
+        "--backbone test_resnet --size 32 --segments 4 --epochs 8 --warmup-epochs 1 --schedule cosine-step --workers 0"
     )
     words += " --optimizer adamw --lr 0.004 --mirror none --dropout 0 --validate-every 8"
     train, val, run = str(lists / "train.csv"), str(lists / "val.csv"), tmp_path / "run"
@@ -281,21 +282,19 @@ def test_from_a_list_to_labels_on_the_command_line(
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("options", "message"),
     [
-        (["--multi-label", "--balanced"], "--multi-label and --balanced, which is for one class a video"),
-        (["--multi-label", "--class-weights"], "--multi-label and --class-weights, which is for one class a video"),
-        ([], "give both"),
+        ({"multi_label": True, "balanced": True}, "`multi_label` and `balanced`, which needs one class per video"),
+        ({"multi_label": True, "class_weights": True}, "`multi_label` and `class_weights`, which needs one class"),
+        ({}, "give both"),
     ],
 )
 def test_what_does_not_go_together_is_one_line(
-    lists: Path, tmp_path: Path, words: list[str], said: str, capsys: pytest.CaptureFixture[str]
+    lists: Path, tmp_path: Path, options: dict[str, bool], message: str
 ) -> None:
-    with pytest.raises(SystemExit) as stopped:
-        main(["train", str(lists / "train.csv"), str(lists / "val.csv"), "--out", str(tmp_path / "run"), *words])
-    assert stopped.value.code == 2
-    (line,) = capsys.readouterr().err.splitlines()
-    assert said in line
+    with pytest.raises(GateShiftError, match=message) as raised:
+        train(lists / "train.csv", lists / "val.csv", out=tmp_path / "run", **options)
+    assert len(str(raised.value).splitlines()) == 1
 
 
 def test_a_model_of_several_labels_has_no_report_and_an_unread_video_no_labels(

@@ -143,8 +143,7 @@ def load_one_recipe(name: str | os.PathLike[str]) -> Recipe:
     recipe = load_recipe(name)
     if recipe.parts:
         raise SettingsError(
-            f"`recipe` {name}: a recipe of several models; choose one of its parts, {', '.join(recipe.parts)}, "
-            "or train all by train_parts"
+            f"`recipe` {name}: a recipe of several models; choose one of its parts, {', '.join(recipe.parts)}"
         )
     return recipe
 

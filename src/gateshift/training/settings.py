@@ -117,7 +117,8 @@ class TrainSettings:
 
     def __post_init__(self) -> None:
         # A command line's defaults, made before its words are read, lack the options that must be given.
-        if not any(isinstance(value, type(tyro.MISSING)) for value in vars(self).values()):
+        missing = (type(tyro.MISSING), type(tyro.MISSING_NONPROP))
+        if not any(isinstance(value, missing) for value in vars(self).values()):
             convert_fields(self)
         if self.recipe is not None:
             from gateshift.recipes.recipe import load_one_recipe

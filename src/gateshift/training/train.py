@@ -84,7 +84,7 @@ def train(
         val: Validation videos, likewise.
         out: Folder to write; it must not exist, unless ``resume``.
         recipe: Name of a published recipe, or path of a ``.toml`` file, for the defaults of ``options``. Its test
-            protocol is saved with the model.
+            protocol is saved with the model. For one of several models see :func:`train_parts`.
         reporter: Receives the progress; nothing is printed by default.
         stop: Asks the training to save its state and stop; :func:`gateshift.training.state.stop_signals` gives one.
         options: Any field of :class:`~gateshift.training.settings.TrainSettings`, and of its groups of options, by
