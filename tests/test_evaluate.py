@@ -280,3 +280,8 @@ def test_an_ensemble_takes_files_scores_and_evaluations(
     assert last == f"ensemble of 2 ({found.scores.protocol}): {found.scores.metrics()}"
     with pytest.raises(GateShiftError, match="1 scores file; an ensemble takes at least 2"):
         ensemble([found])
+
+
+def test_a_bare_network_is_refused(clips: Path) -> None:
+    with pytest.raises(ModelError, match="`model` is a Linear; give a path, a VideoClassifier or an ExportedModel"):
+        evaluate(torch.nn.Linear(2, 2), clips / "val.csv", **SMALL)

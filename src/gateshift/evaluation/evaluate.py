@@ -9,6 +9,8 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from torch import nn
+
 from gateshift.data.choices import ShortVideos
 from gateshift.data.clips.views import EvalProtocol
 from gateshift.data.lists.manifest import Manifest, read_manifest, read_names
@@ -21,7 +23,7 @@ from gateshift.evaluation.scores import Scores, average, check_classes_and_video
 from gateshift.evaluation.scoring import score_videos
 from gateshift.evaluation.settings import Precision
 from gateshift.exported.formats import FORMAT_SUFFIXES
-from gateshift.exported.loading import ExportedModel, load_any
+from gateshift.exported.loading import load_any
 from gateshift.files import check_writable
 from gateshift.model.classifier import VideoClassifier
 from gateshift.model.config import ModelConfig
@@ -32,12 +34,11 @@ if TYPE_CHECKING:
     from accelerate import Accelerator
 
 AnyPath = str | PathLike[str]
-AnyModel = VideoClassifier | ExportedModel
 AnyScores = AnyPath | Scores | Evaluation
 
 
 def evaluate(
-    model: AnyPath | AnyModel,
+    model: AnyPath | nn.Module,
     videos: AnyPath | Manifest,
     *,
     recipe: str | None = None,
@@ -124,7 +125,7 @@ def evaluate(
         )
     for source, row in rows:
         loaded = test.load(source)
-        if loaded.config.multi_label:
+        if _config(loaded).multi_label:
             _check_one_label(source, one_label, is_part=len(rows) > 1)
         parts.append(test.run(loaded, _name(source), row))
     found = parts[0] if len(parts) == 1 else _average(parts, _name(model))
@@ -134,7 +135,7 @@ def evaluate(
     if len(parts) == 1:
         found = dataclasses.replace(found, threshold=_threshold(found, loaded, fit_threshold))
     if out is not None and is_main and found.threshold is not None:
-        _save_with_threshold(loaded, Path(out), found.threshold, test.choose_protocol(loaded.config, rows[0][1]))
+        _save_with_threshold(loaded, Path(out), found.threshold, test.choose_protocol(_config(loaded), rows[0][1]))
     if report is not None and is_main:
         found.report(report, overwrite=True)
     return found
@@ -181,14 +182,12 @@ class _Test:
     accelerator: Accelerator | None
     progress: Callable[[int, int], None] | None
 
-    def load(self, source: AnyPath | AnyModel) -> AnyModel:
+    def load(self, source: AnyPath | nn.Module) -> nn.Module:
         """A model with class names; one from a file is put where it runs."""
-        if isinstance(source, VideoClassifier | ExportedModel):
+        if isinstance(source, nn.Module):
             return source
-        model = load_any(Path(source), names=self.names)
-        if self.accelerator is not None:
-            return model.to(self.accelerator.device)
-        return put_on_device(model)
+        model: nn.Module = load_any(Path(source), names=self.names)
+        return put_on_device(model) if self.accelerator is None else model.to(self.accelerator.device)
 
     def choose_protocol(self, config: ModelConfig, recipe: str | None) -> EvalProtocol:
         """As asked, else as the recipe says, else as the model says."""
@@ -209,9 +208,9 @@ class _Test:
             check_classes_and_videos(self.other, classes=config.classes, ids=ids, names=named)
         return manifest
 
-    def run(self, model: AnyModel, name: str, recipe: str | None) -> Evaluation:
+    def run(self, model: nn.Module, name: str, recipe: str | None) -> Evaluation:
         """Test one model."""
-        manifest = self.read_list(model.config)
+        manifest = self.read_list(_config(model))
         done = 0
 
         def count(videos: int) -> None:
@@ -222,9 +221,9 @@ class _Test:
 
         found = score_videos(
             model,
-            model.config,
+            _config(model),
             manifest,
-            self.choose_protocol(model.config, recipe),
+            self.choose_protocol(_config(model), recipe),
             batch_size=self.batch_size,
             workers=self.workers,
             precision=self.precision,
@@ -235,7 +234,7 @@ class _Test:
         return Evaluation(found.scores, name, manifest, found.choices, found.skipped, self.other, self.other_name)
 
 
-def _find_models(model: AnyPath | AnyModel, recipe: str | None) -> list[tuple[AnyPath | AnyModel, str | None]]:
+def _find_models(model: AnyPath | nn.Module, recipe: str | None) -> list[tuple[AnyPath | nn.Module, str | None]]:
     """The models to test, each with the recipe of its protocol.
 
     Raises:
@@ -244,7 +243,7 @@ def _find_models(model: AnyPath | AnyModel, recipe: str | None) -> list[tuple[An
     parts = () if recipe is None else load_recipe(recipe).parts
     if not parts:
         return [(model, recipe)]
-    if isinstance(model, VideoClassifier | ExportedModel):
+    if isinstance(model, nn.Module):
         raise SettingsError(f"`recipe={recipe}` is of several models; give the folder that holds them")
     return [(find_part(Path(model), part), part) for part in parts]
 
@@ -274,8 +273,23 @@ def _read_other(compare: AnyScores) -> Scores:
     return other
 
 
-def _name(model: AnyPath | AnyModel) -> str:
-    return Evaluation.model if isinstance(model, VideoClassifier | ExportedModel) else str(model)
+def _config(model: nn.Module) -> ModelConfig:
+    """What a model says about itself.
+
+    Raises:
+        ModelError: If it says nothing.
+    """
+    config = getattr(model, "config", None)
+    if not isinstance(config, ModelConfig):
+        raise ModelError(
+            f"`model` is a {type(model).__name__}; give a path, a VideoClassifier or an ExportedModel; "
+            "VideoClassifier.wrap makes one of a network"
+        )
+    return config
+
+
+def _name(model: AnyPath | nn.Module) -> str:
+    return Evaluation.model if isinstance(model, nn.Module) else str(model)
 
 
 def _average(parts: Sequence[Evaluation], name: str) -> Evaluation:
@@ -288,7 +302,7 @@ def _average(parts: Sequence[Evaluation], name: str) -> Evaluation:
 
 
 def _check_outputs(
-    model: AnyPath | AnyModel,
+    model: AnyPath | nn.Module,
     *,
     scores: AnyPath | None,
     report: AnyPath | None,
@@ -309,15 +323,15 @@ def _check_outputs(
         raise SettingsError(
             f"`out` {out} without `fit_threshold`, which it is for; add `fit_threshold=0.95` or another accuracy"
         )
-    is_export = isinstance(model, ExportedModel)
-    if is_export or Path(_name(model)).suffix in FORMAT_SUFFIXES.values():
+    is_exported = isinstance(model, nn.Module) and not isinstance(model, VideoClassifier)
+    if is_exported or Path(_name(model)).suffix in FORMAT_SUFFIXES.values():
         raise SettingsError(
             f"`out` {out} of {_name(model)}, an exported file; give the model, and export what is written"
         )
     check_writable("`out`", Path(out), overwrite=overwrite, suffixes=[".safetensors"])
 
 
-def _check_one_label(source: AnyPath | AnyModel, wanted: Mapping[str, object], *, is_part: bool) -> None:
+def _check_one_label(source: AnyPath | nn.Module, wanted: Mapping[str, object], *, is_part: bool) -> None:
     """Raise SettingsError for what a model of several labels a video does not have."""
     if is_part:
         raise SettingsError(
@@ -332,9 +346,9 @@ def _check_one_label(source: AnyPath | AnyModel, wanted: Mapping[str, object], *
             )
 
 
-def _threshold(found: Evaluation, model: AnyModel, accuracy: float | None) -> ConfidenceThreshold | None:
+def _threshold(found: Evaluation, model: nn.Module, accuracy: float | None) -> ConfidenceThreshold | None:
     """A fitted threshold, or how the model does with its own."""
-    own = model.config.abstain_below
+    own = _config(model).abstain_below
     if accuracy is None:
         return None if own is None else measure_threshold(found.scores, own)
     try:
@@ -343,11 +357,11 @@ def _threshold(found: Evaluation, model: AnyModel, accuracy: float | None) -> Co
         raise SettingsError(f"{error} ({found})") from None
 
 
-def _save_with_threshold(model: AnyModel, path: Path, threshold: ConfidenceThreshold, protocol: EvalProtocol) -> None:
+def _save_with_threshold(model: nn.Module, path: Path, threshold: ConfidenceThreshold, protocol: EvalProtocol) -> None:
     """Write a model with a threshold and the protocol that it was fitted by: other views have other probabilities."""
     if isinstance(model, VideoClassifier):
         config = dataclasses.replace(
-            model.config,
+            _config(model),
             abstain_below=threshold.probability,
             num_segments=protocol.num_segments,
             num_clips=protocol.num_clips,
