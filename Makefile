@@ -10,7 +10,7 @@ export OMP_WAIT_POLICY := PASSIVE
 # What some tests need and pip cannot give: the ffmpeg program, a browser, and a server of camera streams. They are skipped without.
 SYSTEM_PACKAGES := ffmpeg chromium gir1.2-gst-rtsp-server-1.0 python3-gi gstreamer1.0-plugins-good
 
-.PHONY: demo test coverage check format docs architecture accuracy accuracy-quick clean system
+.PHONY: demo test coverage check format docs architecture notebook accuracy accuracy-quick clean system
 
 $(BIN)/gateshift: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -56,6 +56,10 @@ docs: $(BIN)/gateshift
 # The picture and the map of docs/architecture.md, from the sources as they are.
 architecture: $(BIN)/gateshift
 	$(BIN)/python docs/draw_architecture.py
+
+# docs/python.md as a notebook.
+notebook: $(BIN)/gateshift
+	$(BIN)/python docs/write_notebook.py
 
 # A table of benchmarks/accuracy: make accuracy TABLE=pairs, with PATHS and CLIPS for those that need them; see its README.
 TABLE ?= pairs
