@@ -81,15 +81,15 @@ def test_its_gradients_can_be_differentiated_again() -> None:
 
 @on_kernels
 @given(
-    num_frames=st.integers(1, 9),
+    num_frames=st.integers(1, 4),
     clips=st.integers(1, 2),
-    quarters=st.integers(1, 10),
-    size=st.tuples(st.integers(1, 7), st.integers(1, 7)),
+    quarters=st.integers(1, 5),
+    size=st.tuples(st.integers(1, 5), st.integers(1, 5)),
     interleave=st.booleans(),
     memory_format=st.sampled_from(FORMATS),
     dtype=st.sampled_from([torch.float32, torch.float64]),
 )
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None)
 def test_answers_and_gradients_are_those_of_the_twin(
     num_frames: int,
     clips: int,
@@ -115,15 +115,14 @@ def test_maps_of_more_than_one_tile_are_whole(memory_format: torch.memory_format
 
 
 @on_kernels
-@pytest.mark.parametrize("interleave", [False, True])
-@pytest.mark.parametrize("memory_format", FORMATS)
+@pytest.mark.parametrize(("memory_format", "interleave"), [(FORMATS[0], False), (FORMATS[1], True)])
 @pytest.mark.parametrize(("dtype", "step"), [(torch.bfloat16, 2**-7), (torch.float16, 2**-10)])
 def test_half_precision_rounds_once(
     dtype: torch.dtype, step: float, memory_format: torch.memory_format, interleave: bool
 ) -> None:
-    features, gate, upstream = inputs(3, 24, (5, 3), dtype=dtype)
+    features, gate, upstream = inputs(2, 24, (5, 3), dtype=dtype)
     features = features.to(memory_format=memory_format)
-    options = {"num_frames": 3, "interleave": interleave}
+    options = {"num_frames": 2, "interleave": interleave}
     found = answer_and_grads(fused_gate_shift, features, gate, upstream, **options)
     exact = answer_and_grads(gate_shift_in_steps, features.float(), gate.float(), upstream.float(), **options)
     for ours, theirs in zip(found, exact, strict=True):
@@ -154,7 +153,7 @@ def test_any_strides_are_read(interleave: bool) -> None:
 
 @on_kernels
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # of NumPy, which the interpreter computes with
-@pytest.mark.parametrize("num_frames", [1, 2, 5])
+@pytest.mark.parametrize("num_frames", [1, 3])
 def test_clips_never_mix(num_frames: int) -> None:
     features, gate, upstream = inputs(num_frames, 8, (3, 3), clips=3)
     options = {"num_frames": num_frames, "interleave": True}
@@ -169,8 +168,8 @@ def test_clips_never_mix(num_frames: int) -> None:
 
 @on_kernels
 def test_gradients_are_the_same_bits_every_time() -> None:
-    tensors = inputs(4, 32, (9, 7))
-    one, other = (answer_and_grads(fused_gate_shift, *tensors, num_frames=4, interleave=True) for _ in range(2))
+    tensors = inputs(2, 32, (5, 7))
+    one, other = (answer_and_grads(fused_gate_shift, *tensors, num_frames=2, interleave=True) for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
@@ -200,10 +199,11 @@ def test_a_module_with_them_compiles_as_one_graph(monkeypatch: pytest.MonkeyPatc
 
 
 @outside
-@pytest.mark.parametrize("interleave", [False, True])
-@pytest.mark.parametrize("channels_last", [False, True])
+@pytest.mark.parametrize(  # each pair of these once
+    ("element", "channels_last", "interleave"),
+    [("bf16", False, False), ("bf16", True, True), ("fp64", False, True), ("fp64", True, False)],
+)
 @pytest.mark.parametrize("kernel", [gate_kernels._forward_kernel, gate_kernels._backward_kernel])
-@pytest.mark.parametrize("element", ["bf16", "fp64"])
 def test_tritons_compiler_makes_gpu_programs_of_them(
     kernel, element: str, channels_last: bool, interleave: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
