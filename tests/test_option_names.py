@@ -61,7 +61,7 @@ def test_the_help_has_every_option_by_its_name(verb: str, capsys: pytest.Capture
 
 
 # Rooms whose messages still name options; a room leaves this list when they name arguments, and none may come back.
-WITH_OPTIONS = {"prediction", "published", "recipes", "training"}
+WITH_OPTIONS = {"prediction", "recipes"}
 OF_OTHERS = {"--shm-size"}  # of docker run
 
 

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from gateshift.prediction.stream import Answer, Stream
     from gateshift.prediction.timeline import find_events
     from gateshift.prediction.video_stream import stream_video
+    from gateshift.published.download import download
+    from gateshift.recipes.recipe import Recipe, list_recipes
+    from gateshift.training.train import TrainResult, train
     from gateshift.web.app import Server, serve
 
 # Where each public name is: the imports above, for a running program. tests/test_public_names.py compares the two.
@@ -61,6 +64,9 @@ _MODULES = {
     "gateshift.prediction.stream": ("Answer", "Stream"),
     "gateshift.prediction.timeline": ("find_events",),
     "gateshift.prediction.video_stream": ("stream_video",),
+    "gateshift.published.download": ("download",),
+    "gateshift.recipes.recipe": ("Recipe", "list_recipes"),
+    "gateshift.training.train": ("TrainResult", "train"),
     "gateshift.web.app": ("Server", "serve"),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
@@ -80,14 +86,17 @@ __all__ = [
     "NetworkReport",
     "Prediction",
     "Prepared",
+    "Recipe",
     "Runtime",
     "ScanReport",
     "Server",
     "Stream",
     "TemporalShift",
+    "TrainResult",
     "VideoClassifier",
     "benchmark",
     "create_model",
+    "download",
     "ensemble",
     "evaluate",
     "evidence_map",
@@ -100,6 +109,7 @@ __all__ = [
     "gate_shift_fuse",
     "insert_temporal",
     "inspect",
+    "list_recipes",
     "load_model",
     "predict",
     "prepare",
@@ -111,6 +121,7 @@ __all__ = [
     "set_num_frames",
     "stream_video",
     "temporal_shift",
+    "train",
 ]
 
 

@@ -130,7 +130,12 @@ def predict(
         videos: Video files, folders of frames, folders with videos at any depth, and http or https addresses; one, or
             several.
         classes: A file with names for the class numbers of a released checkpoint, one a line.
-        top: How many classes to name. This and what follows is as in :func:`predict_with`.
+        top: How many classes to name.
+        segments: T, frames per clip; by default as in training.
+        clips: Clips per video; by default as the model says.
+        crops: Crops per clip, 1, 3, 5 or 10; by default as the model says.
+        batch_size: Videos of one forward pass.
+        workers: Threads that decode the next videos while the network runs; 0 decodes between its runs.
         progress: Called with the number of predictions that were taken, and of all videos.
 
     Returns:
