@@ -30,7 +30,9 @@ Graph = Mapping[str, set[str]]
 # Imports upwards, each inside of the one function that needs it, and not in the picture: users look among a model's own
 # methods for what they do with it, and these only call what is above.
 LATE = {
-    ("gateshift.model.clip_classifier", "gateshift.data.clips.views"): "transform() takes the test's clip and crop",
+    ("gateshift.model.clip_classifier", "gateshift.data.clips.dataset"): "transform() reads the test's clip and crop",
+    ("gateshift.model.clip_classifier", "gateshift.data.clips.views"): "transform() reads the test's clip and crop",
+    ("gateshift.model.clip_classifier", "gateshift.prediction.inputs"): "transform() takes frames as predict() does",
     ("gateshift.model.clip_classifier", "gateshift.prediction.predict"): "predict() classifies videos",
     ("gateshift.model.classifier", "gateshift.published.hub"): "push_to_hub() puts a model on the Hub",
     ("gateshift.model.io", "gateshift.published.hub"): "load_model() fetches hf:// from the Hub",

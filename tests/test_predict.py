@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from gateshift.exporting.loading import ExportedModel
+from gateshift.exported.loading import ExportedModel
 from streaming_data import trained
 
 import gateshift as gs

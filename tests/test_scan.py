@@ -263,7 +263,7 @@ def test_the_call_gives_and_writes_what_the_command_does(clips: Path) -> None:
     out = clips.parent / "bad.csv"
     (clips / "open/notes.txt").write_text("Wednesday")
     (clips / "open/hidden.xyz").write_bytes((clips / "open/good.mp4").read_bytes())
-    report = scan(str(clips), out=str(out), timeout=60, on_progress=lambda done, total: steps.append((done, total)))
+    report = scan(str(clips), out=str(out), timeout=60, progress=lambda done, total: steps.append((done, total)))
     assert report.num_videos == 6 and report.counts == {"truncated": 1, "variable-rate": 1, "zero-bytes": 1}
     assert [problem.path.name for problem in report.left_out] == ["cut.mkv", "zero.mp4"]
     assert read_paths(out) == {problem.name for problem in report.left_out}

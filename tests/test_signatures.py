@@ -18,7 +18,7 @@ from gateshift.explanation.explain import explain
 from gateshift.explanation.settings import ExplainSettings
 
 # What tells how far a function has come, in place of the terminal.
-REPORTING = {"progress", "reporter", "say"}
+REPORTING = {"progress", "reporter", "log"}
 
 
 @pytest.mark.parametrize(

@@ -48,15 +48,15 @@ def test_the_number_of_frames_of_a_clip_may_be_said() -> None:
 @pytest.mark.parametrize(
     ("frames", "message"),
     [
-        (np.zeros((2, 8, 8, 3), np.int64), "frames of torch.int64; a model takes uint8"),
-        (np.zeros((2, 8, 8, 3), object), "frames of NumPy's object; a model takes uint8"),
-        (np.zeros((2, 3, 8, 8), np.uint8), r"\[2, 3, 8, 8\]; give RGB frames \[n, H, W, 3\]; try frames.permute\(0, 2"),
-        (np.zeros((8, 8, 3), np.uint8), r"frames of shape \[8, 8, 3\]; give RGB frames \[n, H, W, 3\]; rearrange"),
-        (np.zeros((2, 8, 0, 3), np.uint8), r"frames of shape \[2, 8, 0, 3\]; give RGB frames"),
-        (np.zeros((0, 8, 8, 3), np.uint8), "at least one frame is needed"),
-        (np.full((2, 8, 8, 3), 200.0), "from 200 to 200; a model takes floats in 0..1, .*; divide them by 255"),
-        (np.full((2, 8, 8, 3), np.nan), "scale or clamp them"),
-        ([[0]], "frames of type list; give RGB frames"),
+        (np.zeros((2, 8, 8, 3), np.int64), r"shape \[2, 8, 8, 3\] and int64; .*; convert it"),
+        (np.zeros((2, 8, 8, 3), object), "and object; .*; convert it"),
+        (np.zeros((2, 3, 8, 8), np.uint8), r"\[2, 3, 8, 8\] and uint8; .*; put the channels last, as \[T, H, W, 3\]"),
+        (np.zeros((8, 8, 3), np.uint8), r"shape \[8, 8, 3\] and uint8; .*; reshape it"),
+        (np.zeros((2, 8, 0, 3), np.uint8), "is empty"),
+        (np.zeros((0, 8, 8, 3), np.uint8), "with at least 1 frame"),
+        (np.full((2, 8, 8, 3), 200.0), "from 200 to 200; .*; divide it by 255"),
+        (np.full((2, 8, 8, 3), np.nan), "scale or clip it"),
+        ([[0]], "frames of type list; .*; convert them"),
     ],
 )
 def test_what_is_no_video_is_refused_in_one_line(frames: object, message: str) -> None:

@@ -34,6 +34,44 @@ def use_modules(features: Tensor, gates: Tensor) -> Tensor:
     return modules[0](shifted) + gs.temporal_shift(features, num_frames=8)  # type: ignore[no-any-return]
 
 
+def train_and_test(clips: Path) -> dict[str, float]:
+    result: gs.TrainResult = gs.train(clips / "train", clips / "val", out="run", backbone="resnet18", epochs=1)
+    model: gs.VideoClassifier = result.model
+    found: gs.Evaluation = gs.evaluate(model, clips / "val", clips=2)
+    both: gs.Evaluation = gs.ensemble([found, "scores.npz"])
+    both.report("report.html")
+    best: int = result.metrics.best_epoch
+    return found.accuracies() | {"best_epoch": best}
+
+
+def predict(model: gs.VideoClassifier, paths: list[Path], frames: Tensor) -> str | None:
+    one: gs.Prediction = model.predict("clip.mp4")
+    also: gs.Prediction = model.predict(frames, top=1)
+    assert one.probabilities is not None
+    clip: Tensor = model.transform(frames)
+    for each in model.predict(paths, batch_size=8, workers=2):
+        name: str | None = each.label or each.error
+        print(name, each.top)
+    events = gs.find_events(model, paths[0], out="events.srt")
+    print(also.video, clip.shape, [event.label for event in events])
+    model.reset_classifier(classes=["a", "b"])
+    wrapped: gs.VideoClassifier = gs.VideoClassifier.wrap(nn.Flatten(), 12, classes=["a", "b"])
+    address: str = wrapped.push_to_hub("user/name")
+    return address
+
+
+def prepare_and_export(model: gs.VideoClassifier, folder: Path) -> tuple[float, list[str]]:
+    lists: gs.Prepared = gs.prepare("folder", folder, "lists")
+    checked: gs.ScanReport = gs.scan(folder, out=None)
+    exported: gs.ExportResult = gs.export(model, lists.val, format="onnx")
+    runtime = gs.Runtime(exported.path)
+    page: gs.ExplainResult = gs.explain(model, "clip.mp4", out="explained")
+    sites: gs.NetworkReport = gs.inspect("resnet18")
+    recipes: list[gs.Recipe] = gs.list_recipes()
+    print(checked.counts, runtime, page, sites.after.parameters)
+    return exported.error, [recipe.name for recipe in recipes]
+
+
 def refuse() -> str:
     try:
         gs.create_model("no_such_net", num_classes=2)

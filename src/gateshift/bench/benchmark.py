@@ -73,7 +73,7 @@ def benchmark(
     csv: AnyPath | None = None,
     plot: AnyPath | None = None,
     overwrite: bool = False,
-    say: Callable[[str], None] = lambda _: None,
+    log: Callable[[str], None] = lambda _: None,
 ) -> Benchmark:
     """Time a network on the CPU: as it is, deployed and exported, beside one of the same backbone without modules.
 
@@ -94,7 +94,7 @@ def benchmark(
         csv: Write the table to this .csv.
         plot: Draw the ratios to this .png or .svg.
         overwrite: Replace these files.
-        say: Told in a line what is timed, before it is, and what has to be left out.
+        log: Told in a line what is timed, before it is, and what has to be left out.
 
     Raises:
         SettingsError: If an argument is out of range, or a file cannot be written.
@@ -126,8 +126,8 @@ def benchmark(
         f"{torch.get_num_threads()} threads"
     )
     reached = ", ".join(f"{2 * rate / 1e9:.0f} GFLOP/s in {kind}" for kind, rate in rates.items())
-    say(f"{title}; matrix products: {reached}")
-    timings = {"inference": _time_inference(network, clips, rates, rounds, compiled=compile, others=others, say=say)}
+    log(f"{title}; matrix products: {reached}")
+    timings = {"inference": _time_inference(network, clips, rates, rounds, compiled=compile, others=others, log=log)}
     if training or data is not None:
         steps = training_programs(network, clips, compiled=compile)
         timings["training step"] = time_programs(steps, rounds=rounds, alike=lambda _: False)
@@ -172,16 +172,16 @@ def _time_inference(
     *,
     compiled: bool,
     others: bool,
-    say: Callable[[str], None],
+    log: Callable[[str], None],
 ) -> list[Timing]:
     """All programs of inference, each with its share of the machine's peak where that is known."""
     missing = missing_package(*EXPORTERS)
     if missing is not None:
-        say(f"ONNX Runtime and OpenVINO are left out: {missing}")
+        log(f"ONNX Runtime and OpenVINO are left out: {missing}")
     with tempfile.TemporaryDirectory() as folder:
         programs = inference_programs(model.eval(), clips, Path(folder), compiled=compiled, exported=missing is None)
         if missing is None:
-            programs |= int8_programs(model, clips, Path(folder), say=say)
+            programs |= int8_programs(model, clips, Path(folder), log=log)
         if others:
             programs |= other_programs(len(clips))
         ordered = {name: programs[name] for name in sorted(programs, key=lambda name: KINDS.index(kind_of(name)))}

@@ -137,7 +137,7 @@ def _export(model: VideoClassifier, clips: Tensor, folder: Path, kind: Format, p
 
 
 def int8_programs(
-    model: VideoClassifier, clips: Tensor, folder: Path, *, say: Callable[[str], None]
+    model: VideoClassifier, clips: Tensor, folder: Path, *, log: Callable[[str], None]
 ) -> dict[str, Program]:
     """The model in int8, fitted to the clips; none, and a line that says why, where that cannot be had.
 
@@ -145,15 +145,15 @@ def int8_programs(
         model: In eval mode, on the CPU.
         clips: uint8 [B, T, 3, H, W].
         folder: Where exported files may be written.
-        say: Is told why there is none.
+        log: Is told why there is none.
     """
     if (missing := missing_package("nncf")) is not None:
-        say(f"int8 is left out: {missing}")
+        log(f"int8 is left out: {missing}")
         return {}
     try:
         return {"deployed, OpenVINO, int8": _export(model, clips, folder, "openvino", "int8")}
     except ModelError as error:  # it is off by too much on random pixels, which says nothing about its speed
-        say(f"int8 is left out: {error}")
+        log(f"int8 is left out: {error}")
         return {}
 
 

@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from gateshift.errors import ModelError
-from gateshift.model.clips import take_frames
 from gateshift.model.config import ModelConfig
 from gateshift.model.temporal.clip_length import ClipLength
 
@@ -152,15 +151,20 @@ class ClipClassifier(PredictsVideos, nn.Module):
             uint8 [T, 3, size_px, size_px]; ``model(clip[None])`` classifies it.
 
         Raises:
-            ModelError: If shape, type or range is another, or nothing says T.
+            VideoError: If shape, type or range is another.
+            ModelError: If nothing says T.
             SettingsError: If T is below 1.
         """
+        from gateshift.data.clips.dataset import read_views
         from gateshift.data.clips.views import EvalProtocol
+        from gateshift.prediction.inputs import FramesInMemory
 
         num_segments = self.config.num_segments if segments is None else segments
         if num_segments is None:
             raise ModelError("this model does not say how many frames a clip has; give a number, such as `segments=8`")
-        frames = take_frames(frames)
-        protocol = EvalProtocol(num_segments)
-        clip = frames[protocol.frame_indices(len(frames))[0]].permute(0, 3, 1, 2)  # [T, 3, H, W]
-        return protocol.crops(clip, size_px=self.config.size_px, resize_px=self.config.resize_px)[0]
+        config = self.config
+        with FramesInMemory(frames) as video:
+            views = read_views(
+                video, EvalProtocol(num_segments), size_px=config.size_px, resize_px=config.resize_px
+            )  # [1, T, 3, size_px, size_px]
+        return views[0]

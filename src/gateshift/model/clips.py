@@ -1,4 +1,4 @@
-"""What a model is given: clips, or the frames of a video, checked before anything is computed of them."""
+"""Clips that a model is given, checked before anything is computed from them."""
 
 from __future__ import annotations
 
@@ -27,52 +27,25 @@ def take_clips(clips: Tensor | NDArray[Any], device: torch.device) -> Tensor:
     """
     if isinstance(clips, np.ndarray):
         _check_shape(clips.shape, array=True)
-        clips = _to_tensor(clips, "clips").to(device)
+        clips = _to_tensor(clips).to(device)
     elif not isinstance(clips, Tensor):
         raise ModelError(f"clips of type {type(clips).__name__}; {TAKEN} as a tensor or a NumPy array; convert them")
     check_clips(clips)
     return clips
 
 
-def take_frames(frames: Tensor | NDArray[Any]) -> Tensor:
-    """The frames of one video as a tensor of pixels, checked.
-
-    Args:
-        frames: [n, H, W, 3] RGB, uint8 or float in 0..1, n at least 1.
-
-    Returns:
-        uint8 [n, H, W, 3], on the CPU; floats are rounded.
-
-    Raises:
-        ModelError: If shape, type or range is another.
-    """
-    if isinstance(frames, np.ndarray):
-        frames = _to_tensor(frames, "frames")
-    elif not isinstance(frames, Tensor):
-        raise ModelError(f"frames of type {type(frames).__name__}; give RGB frames [n, H, W, 3], a tensor or an array")
-    shape = list(frames.shape)
-    if shape[:1] == [0]:
-        raise ModelError(f"frames of shape {shape}; at least one frame is needed; check where they come from")
-    if len(shape) != 4 or shape[3] != 3 or 0 in shape:
-        hint = "try frames.permute(0, 2, 3, 1)" if len(shape) == 4 and shape[1] == 3 else "rearrange them"
-        raise ModelError(f"frames of shape {shape}; give RGB frames [n, H, W, 3]; {hint}")
-    _check_type(frames, "frames")
-    pixels = frames.detach().cpu()
-    return pixels if pixels.dtype == torch.uint8 else (pixels.double() * 255).round().clamp_(0, 255).byte()
-
-
 def check_clips(clips: Tensor) -> None:
     """Raise ModelError unless these are clips [B, T, 3, H, W], uint8 or floating point in 0..1."""
     _check_shape(tuple(clips.shape), array=False)
-    _check_type(clips, "clips")
+    _check_type(clips)
 
 
-def _check_type(pixels: Tensor, what: str) -> None:
-    if pixels.dtype != torch.uint8 and not pixels.is_floating_point():
-        raise ModelError(f"{what} of {pixels.dtype}; a model takes uint8 (0..255) or float (0..1); convert them")
+def _check_type(clips: Tensor) -> None:
+    if clips.dtype != torch.uint8 and not clips.is_floating_point():
+        raise ModelError(f"clips of {clips.dtype}; a model takes uint8 (0..255) or float (0..1); convert them")
     # A compiler or an exporter would take the comparison into its graph, or break it there.
-    if pixels.dtype != torch.uint8 and runs_plainly() and not pixels.is_meta:
-        _check_range(pixels, what)
+    if clips.dtype != torch.uint8 and runs_plainly() and not clips.is_meta:
+        _check_range(clips)
 
 
 def _check_shape(shape: tuple[int, ...], *, array: bool) -> None:
@@ -95,22 +68,22 @@ def _how_to_turn(shape: tuple[int, ...], *, array: bool) -> str:
     return f"try model({call})"
 
 
-def _check_range(pixels: Tensor, what: str) -> None:
-    lowest, highest = (float(value) for value in pixels.detach().aminmax())
-    slack = 4 * torch.finfo(pixels.dtype).eps  # what resizing and mixing round to
+def _check_range(clips: Tensor) -> None:
+    lowest, highest = (float(value) for value in clips.detach().aminmax())
+    slack = 4 * torch.finfo(clips.dtype).eps  # what resizing and mixing round to
     if not -slack <= lowest <= highest <= 1 + slack:  # also where one is not a number
         hint = "divide them by 255, or give uint8" if 1 < highest <= 255 and lowest >= 0 else "scale or clamp them"
         raise ModelError(
-            f"{pixels.dtype} {what} from {lowest:.4g} to {highest:.4g}; a model takes floats in 0..1, or uint8 "
+            f"{clips.dtype} clips from {lowest:.4g} to {highest:.4g}; a model takes floats in 0..1, or uint8 "
             f"(0..255); {hint}"
         )
 
 
-def _to_tensor(pixels: NDArray[Any], what: str) -> Tensor:
+def _to_tensor(clips: NDArray[Any]) -> Tensor:
     try:
         # A copy where torch could not share the memory: read-only, or read backwards.
-        return torch.from_numpy(np.require(pixels, requirements=["C", "W"]))
+        return torch.from_numpy(np.require(clips, requirements=["C", "W"]))
     except (TypeError, ValueError):  # of numbers that torch does not have
         raise ModelError(
-            f"{what} of NumPy's {pixels.dtype}; a model takes uint8 (0..255) or float (0..1); convert them"
+            f"clips of NumPy's {clips.dtype}; a model takes uint8 (0..255) or float (0..1); convert them"
         ) from None

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from gateshift.errors import ModelError
 from gateshift.files import atomic_write
-from gateshift.model.backbones.factory import check_features, create_backbone, fit_size
+from gateshift.model.backbones.factory import check_features, create_backbone, set_size
 from gateshift.model.checkpoints import read_weights
 from gateshift.model.classifier import DeployedClassifier, VideoClassifier
 from gateshift.model.config import OWN, ModelConfig
@@ -216,7 +216,10 @@ def _build(config: ModelConfig) -> VideoClassifier:
         raise ModelError(f"its network is your own, {config.backbone}; give it: load_model(path, backbone=net)")
     parts = create_backbone(config.backbone)
     if config.size_px != parts.size_px:
-        fit_size(parts.net, config.backbone, config.size_px)
+        try:  # without trying it, which takes as long as loading: it was tried when the model was made
+            set_size(parts.net, config.size_px)
+        except ValueError as error:
+            raise ModelError(f"{config.backbone} does not take an input of {config.size_px} px: {error}") from None
     _insert(parts.net, config)
     return VideoClassifier(parts.net, parts.num_features, config)
 

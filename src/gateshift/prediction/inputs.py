@@ -58,6 +58,8 @@ class FramesInMemory(Video):
     """
 
     def __init__(self, frames: NDArray[Any] | Tensor) -> None:
+        if not isinstance(frames, np.ndarray | Tensor):
+            raise VideoError(f"frames of type {type(frames).__name__}; {TAKEN}, as an array or a tensor; convert them")
         super().__init__(name_of_input(frames))
         self._frames = frames
         self._is_uint8 = _dtype_of(frames) == "uint8"

@@ -13,7 +13,7 @@ def run_bench(settings: BenchSettings) -> None:
     """Verb ``bench``."""
     from gateshift.bench.benchmark import benchmark
 
-    found = benchmark(**vars(settings), say=print_line)
+    found = benchmark(**vars(settings), log=print_line)
     for title, timings in found.timings.items():
         table = Table(Column("program", no_wrap=True), "ms", "times faster", "error", "of the peak", title=title)
         for row in timings:

@@ -32,7 +32,7 @@ def run_scan(settings: ScanSettings) -> None:
             timeout=settings.timeout,
             workers=settings.workers,
             overwrite=settings.overwrite,
-            on_progress=lambda done, total: bar.update(task, completed=done, total=total, note=f"{total} videos"),
+            progress=lambda done, total: bar.update(task, completed=done, total=total, note=f"{total} videos"),
         )
     _print_problems(report.problems)
     for note in report.notes:

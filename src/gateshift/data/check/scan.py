@@ -54,7 +54,7 @@ def scan(
     timeout: float = 300.0,
     workers: int | None = None,
     overwrite: bool = False,
-    on_progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> ScanReport:
     """Decode every video, and find those that cannot be learned from.
 
@@ -71,7 +71,7 @@ def scan(
         timeout: How long decoding one video may take, in seconds, above 0.
         workers: Processes that decode, at least 1. By default one less than there are cores, at most 8.
         overwrite: Replace ``out`` if it exists.
-        on_progress: Called with the number of videos that are done and that of all, at the start and after each.
+        progress: Called with the number of videos that are done and that of all, at the start and after each.
 
     Raises:
         ManifestError: If a list cannot be read, or a folder has no video.
@@ -89,7 +89,7 @@ def scan(
         check_writable("`out`", Path(out), overwrite=overwrite)
     search = FolderSearch()
     listed = _find_listed(sources, None if root is None else Path(root), search)
-    problems = tuple(_with_repeats(listed, _check_all(listed, timeout, workers, on_progress or _be_silent)))
+    problems = tuple(_with_repeats(listed, _check_all(listed, timeout, workers, progress or _be_silent)))
     left_out = tuple(problem for problem in problems if problem.problem not in (*keep, "listed-twice"))
     if out is not None:
         write_quarantine(Path(out), left_out)
@@ -125,12 +125,12 @@ def _be_silent(*_: int) -> None: ...
 
 
 def _check_all(
-    listed: Listed, timeout_s: float, workers: int, on_progress: Callable[[int, int], None]
+    listed: Listed, timeout_s: float, workers: int, progress: Callable[[int, int], None]
 ) -> list[Finding]:
     """What is wrong with each video, in their order."""
     videos = list(listed)
     findings: dict[int, Finding] = {}
-    on_progress(0, len(videos))
+    progress(0, len(videos))
     for number, answer in in_processes(_check, listed.items(), workers=workers, timeout_s=timeout_s):
         path = videos[number]
         if answer == "time-out":
@@ -139,7 +139,7 @@ def _check_all(
         elif answer == "crash":
             answer = Finding((FaultyVideo(path, "crash", "ended the process that decoded it; write it again"),))
         findings[number] = answer
-        on_progress(len(findings), len(videos))
+        progress(len(findings), len(videos))
     return [findings[number] for number in range(len(videos))]
 
 

@@ -96,7 +96,7 @@ def fit_size(net: nn.Module, name: str, size_px: int) -> None:
         nearest = _nearest_sizes(shapes, size_px)
         advice = f"take {' or '.join(f'{size} px' for size in nearest)}" if nearest else "leave the size out"
         raise ModelError(f"{name} does not take an input of {size_px} px: {reason}; {advice}")
-    _set_size(net, size_px)
+    set_size(net, size_px)
 
 
 def check_features(net: nn.Module, num_features: int, size_px: int) -> None:
@@ -118,7 +118,7 @@ def check_features(net: nn.Module, num_features: int, size_px: int) -> None:
 def _why_not(shapes: nn.Module, size_px: int) -> str | None:
     """Why a network on the meta device does not take this size; None if it does. No pixel is computed."""
     try:
-        _set_size(shapes, size_px)
+        set_size(shapes, size_px)
         with torch.no_grad():
             shapes(torch.zeros(1, 3, size_px, size_px, device="meta"))
     except NotImplementedError:  # of the meta device, not of the size: the first step will tell
@@ -136,8 +136,12 @@ def _nearest_sizes(shapes: nn.Module, size_px: int) -> list[int]:
     return [size for size in found if size is not None]
 
 
-def _set_size(net: nn.Module, size_px: int) -> None:
-    """Tell one of timm's networks for one size another; ValueError if its patches do not fill that."""
+def set_size(net: nn.Module, size_px: int) -> None:
+    """Tell one of timm's networks for one size another, in place; :func:`fit_size` also tries whether it takes it.
+
+    Raises:
+        ValueError: If its patches do not fill that.
+    """
     patches = getattr(net, "patch_embed", None)
     if getattr(patches, "strict_img_size", False) and hasattr(net, "set_input_size"):
         side_px = patches.patch_size[0]  # type: ignore[union-attr]
