@@ -15,11 +15,11 @@ from PIL import Image
 
 from gateshift import create_model
 from gateshift.cli.main import parse
+from gateshift.cli.recipe_words import put_recipe
 from gateshift.data.lists.manifest import Manifest, read_manifest
 from gateshift.data.video.files import open_video
 from gateshift.evaluation.evaluate import evaluate
 from gateshift.evaluation.scores import Scores
-from gateshift.recipes.recipe import put_recipe
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "benchmarks" / "accuracy"))
 

@@ -78,9 +78,8 @@ def test_what_everything_may_use_knows_nothing_else() -> None:
     assert {name: PACKAGES[name] - GENERAL for name in GENERAL if PACKAGES[name] - GENERAL} == {}
 
 
-def test_nothing_knows_the_command_line_and_its_terminal() -> None:
+def test_nothing_knows_the_command_line() -> None:
     assert sorted(name for name, others in PACKAGES.items() if "cli" in others) == ["__main__"]
-    assert sorted(name for name, others in PACKAGES.items() if "terminal" in others) == ["cli"]
 
 
 def test_nothing_below_the_public_names_imports_them() -> None:

@@ -12,9 +12,9 @@ import pytest
 
 import gateshift as gs
 from gateshift.cli.main import main, parse
+from gateshift.cli.terminal import print_line, print_note, wording
 from gateshift.cli.verb_list import GROUPS, VERBS
 from gateshift.errors import GateShiftError, GateShiftWarning, SettingsError
-from gateshift.terminal import print_line, print_note, wording
 
 # Lines that fetch from the network, wait for browsers, take minutes, or are the demo itself: they are parsed alone.
 ONLY_PARSED = {"bench", "demo", "download", "serve"}

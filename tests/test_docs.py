@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from gateshift.cli.main import VERBS, main, parse
+from gateshift.cli.recipe_words import put_recipe
 from gateshift.data.lists.manifest import read_manifest
 from gateshift.demo.reversal_clips import write_reversal_clips
 from gateshift.exporting.writing import write_export
@@ -18,7 +19,7 @@ from gateshift.model.cost import count_cost
 from gateshift.model.io import save_model
 from gateshift.published.costs import recipe_costs
 from gateshift.recipes.options import AugmentOptions, ModelOptions, OptimOptions, SkewOptions
-from gateshift.recipes.recipe import load_recipe, put_recipe, recipe_names
+from gateshift.recipes.recipe import load_recipe, recipe_names
 
 ROOT = Path(__file__).parent.parent
 

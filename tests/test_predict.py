@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from gateshift.exported.loading import ExportedModel
 from streaming_data import trained
 
 import gateshift as gs
@@ -27,6 +26,7 @@ from gateshift.data.clips.dataset import read_views
 from gateshift.data.clips.views import EvalProtocol, merge_views
 from gateshift.data.video.files import open_video
 from gateshift.errors import GateShiftWarning, ModelError, SettingsError, VideoError
+from gateshift.exported.loading import ExportedModel
 from gateshift.exporting.export import export
 from gateshift.exporting.settings import ExportSettings
 from gateshift.model.classifier import VideoClassifier

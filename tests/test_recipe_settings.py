@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from gateshift.cli.main import parse
+from gateshift.cli.recipe_words import put_recipe
 from gateshift.errors import SettingsError
 from gateshift.evaluation.settings import EvaluationSettings
 from gateshift.recipes.options import AugmentOptions, OptimOptions
-from gateshift.recipes.recipe import load_recipe, put_recipe, recipe_names
+from gateshift.recipes.recipe import load_recipe, recipe_names
 from gateshift.training.settings import TrainSettings
 
 LISTS = (Path("a"), Path("b"), Path("c"))

@@ -9,9 +9,10 @@ import pytest
 
 import gateshift as gs
 from gateshift.cli.main import main
+from gateshift.cli.recipe_words import put_recipe
 from gateshift.errors import SettingsError
 from gateshift.evaluation.scores import load_scores
-from gateshift.recipes.recipe import load_recipe, put_recipe, recipe_names
+from gateshift.recipes.recipe import load_recipe, recipe_names
 
 ROWS = [name for name in recipe_names() if not load_recipe(name).parts]
 ENSEMBLE = "gsm-inceptionv3-ensemble"

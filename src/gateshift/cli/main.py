@@ -12,10 +12,10 @@ from functools import partial
 from itertools import pairwise
 from typing import Any, TextIO
 
+from gateshift.cli.terminal import print_line, print_note, wording
 from gateshift.cli.verb_list import VERBS as VERBS
 from gateshift.cli.verb_list import Verb, find_verb, overview
 from gateshift.errors import GateShiftError, GateShiftWarning, SettingsError, StoppedError, explain_system_error
-from gateshift.terminal import print_line, print_note, wording
 from gateshift.version import __version__
 
 EXIT_BAD_INPUT = 2
@@ -74,7 +74,7 @@ def _default(verb: str, settings: type[Any], words: Sequence[str]) -> dict[str, 
         return {}
     import tyro
 
-    from gateshift.recipes.recipe import find_recipe
+    from gateshift.cli.recipe_words import find_recipe
 
     name = find_recipe(words)
     missing: Any = tyro.MISSING
@@ -97,7 +97,7 @@ def run(words: Sequence[str]) -> None:
         return
     parts = {"": list(words)}
     if verb.function_of_parts:
-        from gateshift.recipes.recipe import put_recipe
+        from gateshift.cli.recipe_words import put_recipe
 
         parts = put_recipe(words)
     parsed = {name: parse(each) for name, each in parts.items()}

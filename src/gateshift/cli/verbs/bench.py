@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from gateshift.bench.settings import BenchSettings
-from gateshift.terminal import print_line
+from gateshift.cli.terminal import print_line
 
 
 def run_bench(settings: BenchSettings) -> None:

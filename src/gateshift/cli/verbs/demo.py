@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
+from gateshift.cli.terminal import ConsoleReporter, print_line
 from gateshift.demo.settings import DemoSettings
-from gateshift.terminal import ConsoleReporter, print_line
 
 if TYPE_CHECKING:
     from gateshift.evaluation.result import Evaluation

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from gateshift.cli.terminal import print_line
 from gateshift.cli.verbs.test import print_accuracies
 from gateshift.evaluation.settings import EnsembleSettings
-from gateshift.terminal import print_line
 
 
 def run_ensemble(settings: EnsembleSettings) -> None:

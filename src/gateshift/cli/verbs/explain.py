@@ -5,8 +5,8 @@ from __future__ import annotations
 from rich.console import Console
 from rich.table import Column, Table
 
+from gateshift.cli.terminal import count_bar, print_line
 from gateshift.explanation.settings import ExplainSettings
-from gateshift.terminal import count_bar, print_line
 
 
 def run_explain(settings: ExplainSettings) -> None:

@@ -5,8 +5,8 @@ What runs is imported inside, so that --help does not wait for torch.
 
 from __future__ import annotations
 
+from gateshift.cli.terminal import count_bar, print_line
 from gateshift.exporting.settings import ExportSettings
-from gateshift.terminal import count_bar, print_line
 
 
 def run_export(settings: ExportSettings) -> None:

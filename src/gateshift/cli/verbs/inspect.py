@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from gateshift.bench.settings import InspectSettings
-from gateshift.terminal import print_line
+from gateshift.cli.terminal import print_line
 
 if TYPE_CHECKING:
     from gateshift.bench.inspect import NetworkReport

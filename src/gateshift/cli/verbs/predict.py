@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, TextIO
 from rich.console import Console
 from rich.table import Table
 
+from gateshift.cli.terminal import count_bar, print_line, print_note
 from gateshift.errors import VideoError
 from gateshift.prediction.settings import PredictSettings
-from gateshift.terminal import count_bar, print_line, print_note
 
 if TYPE_CHECKING:
     from gateshift.model.config import ModelConfig

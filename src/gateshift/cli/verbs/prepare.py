@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.progress import TaskID
 from rich.table import Table
 
+from gateshift.cli.terminal import make_bar, print_line, print_note
 from gateshift.data.prepare.settings import PrepareSettings
-from gateshift.terminal import make_bar, print_line, print_note
 
 if TYPE_CHECKING:
     from gateshift.data.prepare.videos import UnusableVideo

@@ -6,8 +6,8 @@ from rich.console import Console
 from rich.progress import Progress, TaskID
 from rich.table import Column, Table
 
+from gateshift.cli.terminal import make_bar, print_line
 from gateshift.published.settings import DownloadSettings, RecipesSettings
-from gateshift.terminal import make_bar, print_line
 
 
 def run_recipes(settings: RecipesSettings) -> None:

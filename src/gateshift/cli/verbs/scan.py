@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
+from gateshift.cli.terminal import make_bar, print_line
 from gateshift.data.check.quarantine import FaultyVideo
 from gateshift.data.check.settings import ScanSettings
-from gateshift.terminal import make_bar, print_line
 
 MAX_PROBLEMS = 50  # in a table on the terminal
 

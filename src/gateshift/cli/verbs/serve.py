@@ -7,7 +7,7 @@ import signal
 import sys
 from contextlib import closing
 
-from gateshift.terminal import print_line
+from gateshift.cli.terminal import print_line
 from gateshift.web.app import serve
 from gateshift.web.settings import ServeSettings
 

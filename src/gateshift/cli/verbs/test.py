@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gateshift.cli.terminal import count_bar, is_main_process, print_line
 from gateshift.evaluation.settings import EvaluationSettings
-from gateshift.terminal import count_bar, is_main_process, print_line
 
 if TYPE_CHECKING:
     from gateshift.evaluation.result import Evaluation

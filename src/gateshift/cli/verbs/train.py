@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from gateshift.terminal import ConsoleReporter, is_main_process, print_line
+from gateshift.cli.terminal import ConsoleReporter, is_main_process, print_line
 from gateshift.training.settings import TrainSettings
 
 Parts = Mapping[str, Any]  # settings of a verb by the name of the recipe that they are for

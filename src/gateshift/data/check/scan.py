@@ -124,9 +124,7 @@ def _find_listed(sources: Sequence[Path], root: Path | None, search: FolderSearc
 def _be_silent(*_: int) -> None: ...
 
 
-def _check_all(
-    listed: Listed, timeout_s: float, workers: int, progress: Callable[[int, int], None]
-) -> list[Finding]:
+def _check_all(listed: Listed, timeout_s: float, workers: int, progress: Callable[[int, int], None]) -> list[Finding]:
     """What is wrong with each video, in their order."""
     videos = list(listed)
     findings: dict[int, Finding] = {}

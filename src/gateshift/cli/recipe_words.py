@@ -1,0 +1,34 @@
+"""The recipe that a command line names, and the command for each of its models."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from gateshift.recipes.recipe import load_recipe
+
+
+def put_recipe(words: Sequence[str]) -> dict[str, list[str]]:
+    """The words of a ``train`` or ``test`` command, for each model of its recipe.
+
+    Returns:
+        The words to run, by recipe: one entry, or one for each part of a recipe of parts; the key is "" where
+        the words name no recipe.
+
+    Raises:
+        SettingsError: If there is no such recipe, or it cannot be used.
+    """
+    name = find_recipe(words)
+    if name is None:
+        return {"": list(words)}
+    place = next(place for place, word in enumerate(words) if word.partition("=")[0] == "--recipe")
+    rest = [*words[1:place], *words[place + (1 if "=" in words[place] else 2) :]]
+    return {part: [words[0], "--recipe", part, *rest] for part in load_recipe(name).parts or [name]}
+
+
+def find_recipe(words: Sequence[str]) -> str | None:
+    """The recipe that the words of a command name."""
+    for word, following in zip(words, [*words[1:], None], strict=True):
+        option, is_joined, name = word.partition("=")
+        if option == "--recipe":
+            return name if is_joined else following
+    return None
