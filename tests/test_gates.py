@@ -315,7 +315,7 @@ def test_temporal_shift_exports_and_compiles_to_the_same_numbers() -> None:
 def test_a_temporal_shift_that_cannot_be_is_refused() -> None:
     with pytest.raises(ModelError, match="tsm got 7 channels; it shifts an eighth of at least 8"):
         TemporalShift(7)
-    with pytest.raises(ModelError, match="fold=5 of 8 channels; from 0 to 4"):
+    with pytest.raises(ModelError, match="`fold` 5; of 8 channels 0 to 4"):
         temporal_shift(torch.zeros(2, 8, 1, 1), num_frames=2, fold=5)
     with pytest.raises(ModelError, match="batch of 3 frames is not a whole number of clips"):
         TemporalShift(8, 2)(torch.zeros(3, 8, 1, 1))

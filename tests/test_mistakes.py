@@ -95,7 +95,7 @@ MISTAKES = {
     "warm-up too long": (TRAIN.replace("--warmup-epochs 0", "--warmup-epochs 1"), "--warmup-epochs 1 of --epochs 1"),
     "wrong weights": (TRAIN + " --weights model.safetensors", "model.safetensors: not weights of test_resnet"),
     "mirror pair": (TRAIN + " --mirror-pairs open=shut", "mirror pair 'open=shut'; give two different classes"),
-    "demo folder exists": ("demo --out exists", "exists exists; choose another folder with --out"),
+    "demo folder exists": ("demo --out exists", "exists: exists; choose another folder, or delete it"),
     "no video": ("predict model.safetensors", "no video named; name files or folders after the model"),
     "top": ("predict model.safetensors a.mp4 --top 0", "--top 0; name at least 1 class"),
     "prepare without annotations": (

@@ -25,13 +25,13 @@ VALUES = {("train", "--plan", "by-step"): "steps", ("train", "--plan", "epochs")
 )
 def test_an_old_name_is_replaced_and_told(words: str, renamed: str, told: str) -> None:
     lines: list[str] = []
-    given = put_new_names("train", words.split(), KNOWN, lines.append, options=OPTIONS, values=VALUES)
+    given = put_new_names("train", words.split(), KNOWN, lines.append, old_options=OPTIONS, old_values=VALUES)
     assert given == renamed.split()
     assert [line[: len(told)] for line in lines] == ([told] if told else [])
 
 
 def test_another_verb_keeps_its_words() -> None:
-    assert put_new_names("test", ["--old-rate", "1"], KNOWN, pytest.fail, options=OPTIONS) == ["--old-rate", "1"]
+    assert put_new_names("test", ["--old-rate", "1"], KNOWN, pytest.fail, old_options=OPTIONS) == ["--old-rate", "1"]
 
 
 def test_old_names_lead_to_options_that_there_are() -> None:

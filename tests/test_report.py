@@ -14,12 +14,10 @@ import pytest
 from PIL import Image
 from score_data import random_scores
 
-from gateshift.cli.main import parse
 from gateshift.data.lists.manifest import read_manifest
 from gateshift.evaluation.report_drawing import draw_matrix, matrix_ticks
 from gateshift.evaluation.result import Evaluation
 from gateshift.evaluation.scores import Scores
-from gateshift.evaluation.settings import EvaluationSettings
 
 
 class Page(HTMLParser):
@@ -148,15 +146,3 @@ def test_frames_that_are_gone_are_told_and_the_report_is_written(clips: Path, tm
     html = Evaluation(scores, manifest=manifest).html()
     assert html.count("No frames:") == 2
     assert html.count('<div class="strip"') == 6
-
-
-def test_the_documents_python_runs_and_its_commands_are_understood(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    text = (Path(__file__).parent.parent / "docs" / "reports.md").read_text()
-    for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):
-        exec(compile(block, "reports.md", "exec"), {})
-    assert "Evaluation of <bdi>my model</bdi>" in (tmp_path / "report.html").read_text(encoding="utf-8")
-    commands = re.findall(r"^gateshift (.*)$", text, re.MULTILINE)
-    assert [type(parse(command.split())) for command in commands] == [EvaluationSettings, EvaluationSettings]

@@ -330,7 +330,7 @@ def test_problems_that_are_kept_are_told_alone(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], r"(--|`)videos`? names nothing; name lists, folders or videos"),
+        ([], r"(DATA|`videos`) names nothing; name lists, folders or videos"),
         (["clips", "--out", "nowhere/q.csv"], r"(--|`)out`? nowhere/q\.csv: no folder nowhere; create it"),
         (
             ["clips", "--out", "there.csv"],

@@ -71,13 +71,13 @@ def test_a_training_that_is_stopped_while_it_validates_ends_as_if_it_had_not_bee
 ) -> None:
     from gateshift.training import loop as module
 
-    request, evaluate = StopRequest(), module.evaluate
+    request, score_videos = StopRequest(), module.score_videos
 
-    def ask_and_evaluate(*arguments: Any, **options: Any) -> Any:
+    def ask_and_score(*arguments: Any, **options: Any) -> Any:
         request.signal = signal.SIGINT
-        return evaluate(*arguments, **options)
+        return score_videos(*arguments, **options)
 
-    monkeypatch.setattr(module, "evaluate", ask_and_evaluate)
+    monkeypatch.setattr(module, "score_videos", ask_and_score)
     with pytest.raises(StoppedError, match="after batch 5 of epoch 1"):
         run_training(settings_for(clips, tmp_path / "run"), stop=request)
     monkeypatch.undo()

@@ -83,7 +83,7 @@ def test_the_average_of_the_weights_is_what_is_validated_and_saved(
     updated: list[dict[str, torch.Tensor]] = []
     validated: list[dict[str, torch.Tensor]] = []
     follow(monkeypatch, "gateshift.training.setup.WeightAverage.update", lambda _, model, __: model, updated)
-    follow(monkeypatch, "gateshift.training.loop.evaluate", lambda model, *_, **__: model, validated)
+    follow(monkeypatch, "gateshift.training.loop.score_videos", lambda model, *_, **__: model, validated)
     train_small(clips, tmp_path / "run", ema=0.5, epochs=2, lr=0.05)
     expected = updated[0]
     for number, weights in enumerate(updated[1:], start=2):

@@ -148,6 +148,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         return
     with wording(partial(_in_words_of, VERBS.get(words[0]))), warnings.catch_warnings():
         warnings.showwarning = _show_warning
+        warnings.simplefilter("always", GateShiftWarning)
         _run_or_exit(words)
 
 

@@ -311,7 +311,7 @@ def _about(scoring: _Scoring, videos: Sequence[str], base: Path) -> dict[str, st
         "model": f"{scoring.model.name}, {_digest([file.read_bytes() for file in files])}",
         "classes": _digest([json.dumps(scoring.names).encode()]),
         "protocol": str(scoring.protocol),
-        "--top": str(scoring.top),
+        "top": str(scoring.top),
     }
 
 

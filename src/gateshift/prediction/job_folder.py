@@ -82,12 +82,13 @@ def _check_same(folder: Path, about: Mapping[str, str]) -> None:
             raise SettingsError(f"`out` {folder}: exists, and no job was begun in it; choose another folder")
         return
     try:
-        there: Mapping[str, str] = json.loads(begun.read_text("utf-8"))
+        # Jobs of 0.1 call ``top`` as the command line does.
+        there = {name.removeprefix("--"): value for name, value in json.loads(begun.read_text("utf-8")).items()}
     except ValueError:
         raise SettingsError(f"{begun}: is not what a job was begun with; choose another folder for `out`") from None
     for name, value in about.items():
         if there.get(name) != value:
             raise SettingsError(
-                f"`out` {folder}: was begun with another {name.removeprefix('--')}, {there.get(name)} and not {value}; "
+                f"`out` {folder}: was begun with another {name}, {there.get(name)} and not {value}; "
                 "give the same again, or choose another folder"
             )

@@ -17,7 +17,6 @@ from types import UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from tyro.conf import UseAppendAction, arg
-from tyro.constructors import PrimitiveConstructorSpec
 
 from gateshift.data.choices import CROP_SCALES, Mirroring
 from gateshift.errors import GateShiftWarning, SettingsError
@@ -26,7 +25,7 @@ Accumulation = Literal["exact", "release"]
 Schedule = Literal["cosine-epoch", "cosine-step"]
 Options = TypeVar("Options", bound="RecipeOptions")
 
-# Former names of options and their values, still read from recipes, settings.json and Python.
+# Former names of a training's options and of their values. They work for one release more, from everywhere.
 OLD_NAMES = {"brightness": "color_jitter", "smallest_crop": "min_crop_scale"}
 OLD_VALUES = {"schedule": {"epochs": "cosine-epoch", "one-cycle": "cosine-step"}}
 _KINDS: dict[Any, str] = {
@@ -124,22 +123,6 @@ class RecipeOptions:
         return dataclasses.replace(self, **missing) if missing else self  # type: ignore[type-var]
 
 
-_SCHEDULE = PrimitiveConstructorSpec(  # so that the old values may be typed, and are not shown
-    nargs=1,
-    metavar=f"{{{','.join(get_args(Schedule))}}}",
-    instance_from_str=lambda words: _read_schedule(words[0]),
-    is_instance=lambda value: isinstance(value, str),
-    str_from_instance=lambda value: [value],
-)
-
-
-def _read_schedule(word: str) -> str:
-    known = get_args(Schedule)
-    if word not in (*known, *OLD_VALUES["schedule"]):
-        raise ValueError(f"choose from {', '.join(known)}")
-    return word
-
-
 @dataclass(frozen=True)
 class ModelOptions(RecipeOptions):
     """The network."""
@@ -190,7 +173,7 @@ class OptimOptions(RecipeOptions):
     """Epochs of linear warm-up, before the cosine decay."""
     gates_warmup_epochs: int | None = None
     """Warm-up epochs of the temporal modules; default: --warmup-epochs. Raise it if the gates are unstable at first."""
-    schedule: Annotated[Schedule, _SCHEDULE] = "cosine-epoch"
+    schedule: Schedule = "cosine-epoch"
     """Learning rate: warm-up and cosine decay, updated after each epoch (cosine-epoch, as in the papers) or after each
     optimizer step (cosine-step, better for short trainings)."""
     batch_size: int = 8

@@ -73,8 +73,22 @@ def serve(
 
     Args:
         model: A saved model or released checkpoint, or a model, which is put in eval mode.
+        host: Address to listen at.
+        port: Its port; 0 for any that is free.
+        token: What every request must bring, at least 16 letters, digits, ``-`` or ``_``; None asks for none.
+        examples: A folder of clips to try on the page.
+        classes: A file with names for the class numbers of a released checkpoint, one a line.
+        segments: Frames per clip (T); None for as many as in training.
+        window: Length of a window of the timeline, in seconds.
+        hop: Time from one window to the next, in seconds.
+        max_mb: Size of an upload.
+        max_duration: Seconds of video.
+        max_side: Longer side of a frame, in pixels.
+        timeout: Seconds each for the upload, for decoding, and for the timeline.
+        decoder_mb: Memory for decoding one video.
+        decoders: Videos decoded in parallel.
+        queue: Waiting requests.
         block: Whether to return when the server is stopped by Ctrl-C, rather than at once.
-        **: The others are the fields of :class:`gateshift.web.settings.ServeSettings`; times are in seconds.
 
     Returns:
         The server, which answers at ``url`` until ``close()``; closed already if ``block``.
