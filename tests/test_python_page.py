@@ -35,6 +35,7 @@ def promised(block: str) -> list[str]:
 
 
 @pytest.mark.usefixtures("hub")
+@pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # in the Hub's client
 def test_the_page_runs_and_prints_what_it_says(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
