@@ -74,8 +74,22 @@ def test_help_of_a_verb_reads_as_documentation(verb: str, capsys: pytest.Capture
         ("train a b --out r --epoch 3", "gateshift: train has no option --epoch; did you mean --epochs?\n"),
         ("ensemble a.npz --scroes=c.npz", "gateshift: ensemble has no option --scroes; did you mean --scores?\n"),
         ("test a b --xyz", "gateshift: test has no option --xyz; gateshift test --help lists them\n"),
-        ("train a b --out r --optimizer adam", "gateshift: --optimizer adam; choose of sgd, adamw\n"),
-        ("export m v --format=onxx", "gateshift: --format onxx; choose of torch, onnx, openvino\n"),
+        ("train a b --out r --optimizer adam", "gateshift: --optimizer adam; choose one of sgd, adamw\n"),
+        ("export m v --format=onxx", "gateshift: --format onxx; choose one of torch, onnx, openvino\n"),
+        ("train a b --out r --epochs three", "gateshift: --epochs three; it must be a whole number\n"),
+        ("train a b --out r --lr=fast", "gateshift: --lr fast; it must be a number\n"),
+        ("train a b --out", "gateshift: --out needs a value; gateshift train --help says which\n"),
+        ("train a b --lr --out r", "gateshift: --lr needs a value; gateshift train --help says which\n"),
+        ("train", "gateshift: train needs TRAIN, VAL and --out RUN; gateshift train --help says more\n"),
+        ("train a --out r", "gateshift: train needs VAL; gateshift train --help says more\n"),
+        ("train a b c --out r", "gateshift: train does not take c; gateshift train --help says more\n"),
+        ("predict m v -t 3", "gateshift: predict does not take -t 3; gateshift predict --help says more\n"),
+        (
+            "prepare clips x --out l",
+            "gateshift: DATASET clips; choose one of something-v1, something-v2, jester, diving48, kinetics, "
+            "epic-kitchens-100, folder\n",
+        ),
+        ("scan", "gateshift: DATA names nothing; name lists, folders or videos\n"),
     ],
 )
 def test_a_mistyped_word_is_told_with_the_nearest(words: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -87,6 +101,11 @@ def test_options_may_be_typed_with_underscores_and_switched_off() -> None:
     assert (settings.optim.batch_size, settings.skew.balanced, settings.resume) == (3, False, True)
     with pytest.raises(SettingsError, match="no option --no-epochs"):
         parse(["train", "a", "b", "--out", "r", "--no-epochs"])
+
+
+def test_an_option_that_may_be_left_out_takes_the_word_none() -> None:
+    settings = parse(["train", "a", "b", "--out", "r", "--workers", "None", "--lr-batch=8"])
+    assert (settings.workers, settings.optim.lr_batch) == (None, 8)
 
 
 def speak(_: object) -> None:

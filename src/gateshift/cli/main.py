@@ -5,18 +5,23 @@ from __future__ import annotations
 import difflib
 import io
 import os
+import re
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import redirect_stderr, suppress
 from functools import partial
 from itertools import pairwise
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from gateshift.cli.terminal import print_line, print_note, wording
 from gateshift.cli.verb_list import VERBS as VERBS
 from gateshift.cli.verb_list import Verb, find_verb, overview
 from gateshift.errors import GateShiftError, GateShiftWarning, SettingsError, StoppedError, explain_system_error
 from gateshift.version import __version__
+
+if TYPE_CHECKING:
+    from gateshift.cli.option_names import Option
 
 EXIT_BAD_INPUT = 2
 
@@ -36,23 +41,30 @@ def parse(words: Sequence[str]) -> Any:
     settings = find_verb(name).settings_type()
     options = options_of(settings)
     rest = put_new_names(name, rest, options.values(), print_note)
-    check_options(name, rest, {word: option.choices for option in options.values() for word in option.spellings})
-    return tyro.cli(
-        settings,
-        prog=f"gateshift {name}",
-        args=spell_out_resume(rest),
-        config=(tyro.conf.OmitArgPrefixes,),
-        **_default(name, settings, rest),
-    )
+    check_options(name, rest, {word: option for option in options.values() for word in option.spellings})
+    refused = io.StringIO()
+    try:
+        with redirect_stderr(refused):
+            return tyro.cli(
+                settings,
+                prog=f"gateshift {name}",
+                args=spell_out_resume(rest),
+                config=(tyro.conf.OmitArgPrefixes,),
+                **_default(name, settings, rest),
+            )
+    except SystemExit as stop:
+        if stop.code in (0, None):
+            raise
+        raise SettingsError(explain_refusal(name, refused.getvalue())) from None
 
 
-def check_options(verb: str, words: Sequence[str], known: Mapping[str, Sequence[str]]) -> None:
+def check_options(verb: str, words: Sequence[str], known: Mapping[str, Option]) -> None:
     """Raise SettingsError at the first word that looks like an option of a verb and is none, or has no such value.
 
     Args:
         verb: What is typed first.
         words: What follows.
-        known: The values that each option takes, where these are named.
+        known: The options by the words that give them.
     """
     for word, following in pairwise([*words, ""]):
         if not word.startswith("--") or word == "--help" or word.startswith("--tyro-"):
@@ -64,8 +76,52 @@ def check_options(verb: str, words: Sequence[str], known: Mapping[str, Sequence[
             hint = f"did you mean {close[0]}?" if close else f"gateshift {verb} --help lists them"
             raise SettingsError(f"{verb} has no option {option}; {hint}")
         given = value if is_joined else following
-        if known[option] and given not in known[option] and (is_joined or not given.startswith("--")):
-            raise SettingsError(f"{option} {given}; choose of {', '.join(known[option])}")
+        choices, kinds = known[option].choices, known[option].kinds
+        is_missing = given == "" or (not is_joined and given.partition("=")[0].replace("_", "-") in known)
+        if (choices or kinds) and is_missing:
+            raise SettingsError(f"{option} needs a value; gateshift {verb} --help says which")
+        if choices and given not in choices:
+            raise SettingsError(f"{option} {given}; choose one of {', '.join(choices)}")
+        if kinds and not _fits(given, kinds):
+            wanted = "a whole number" if int in kinds else "a number"
+            raise SettingsError(f"{option} {given}; it must be {wanted}")
+
+
+def _fits(word: str, kinds: Sequence[type[Any]]) -> bool:
+    """Whether a word is a value of one of these types; any word is a text or a path."""
+    for kind in kinds:
+        if kind is type(None):
+            if word == "None":
+                return True
+            continue
+        with suppress(ValueError):
+            kind(word)
+            return True
+    return False
+
+
+def explain_refusal(verb: str, box: str) -> str:
+    """What tyro draws as a box about a command line, as one line.
+
+    >>> explain_refusal("test", "╭─ Missing ─────╮\\n│ Missing from: │\\n│     VAL       │\\n╰───────────────╯")
+    'test needs VAL; gateshift test --help says more'
+    """
+    # A title, perhaps a rule, what is wrong, a rule, and where the help is; without Unicode the border is blank.
+    inside = [line[2:].rstrip("│ ") for line in box.splitlines()[1:]]
+    rules, whole = [bool(line) and not line.strip("─-╯") for line in inside], len(inside)
+    start = next((place for place, is_rule in enumerate(rules) if not is_rule), whole)
+    lines = inside[start : next((place for place in range(start, whole) if rules[place]), whole)]
+    text = " ".join(" ".join(lines).split())
+    help_says = f"gateshift {verb} --help says more"
+    missing = [line.strip() for line in lines if re.match(r" {4}\S", line)]
+    if text.startswith("Missing from") and missing:
+        listed = " and ".join(filter(None, [", ".join(missing[:-1]), missing[-1]]))
+        return f"{verb} needs {listed}; {help_says}"
+    if choice := re.match(r"invalid choice '(.*)' for argument '(.*)'\. Expected one of \((.*)\)", text):
+        return f"{choice[2].upper()} {choice[1]}; choose one of {choice[3].replace(chr(39), '')}"
+    if extra := re.match(r"Unrecognized options: (.*)", text):
+        return f"{verb} does not take {extra[1].replace(',', '')}; {help_says}"
+    return f"{text.rstrip('.')}; {help_says}"
 
 
 def _default(verb: str, settings: type[Any], words: Sequence[str]) -> dict[str, Any]:

@@ -11,7 +11,9 @@ import dataclasses
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from tyro.conf import Positional
 
@@ -27,11 +29,13 @@ class Option:
         spelling: Such as ``--batch-size``, or the metavar, such as ``TRAIN``, of what is given by its place.
         is_switch: Whether it is on or off, without a value: ``--balanced`` and ``--no-balanced``.
         choices: The values that it takes, where these are named; else empty.
+        kinds: The types of its one value, NoneType among them where it may be None; empty for any other option.
     """
 
     spelling: str
     is_switch: bool = False
     choices: tuple[str, ...] = ()
+    kinds: tuple[type[Any], ...] = ()
 
     @property
     def spellings(self) -> tuple[str, ...]:
@@ -64,8 +68,14 @@ def options_of(settings: type[Any]) -> dict[str, Option]:
             options[field.name] = Option(re.split(r"[| ]", metavar)[0])
         else:
             choices = tuple(map(str, get_args(kind))) if get_origin(kind) is Literal else ()
-            options[field.name] = Option(f"--{name}", kind is bool, choices)
+            options[field.name] = Option(f"--{name}", kind is bool, choices, _kinds(kind))
     return options
+
+
+def _kinds(hint: Any) -> tuple[type[Any], ...]:
+    """The types of an option that always takes one word; none for switches, lists and options with named values."""
+    kinds = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+    return kinds if {*kinds} <= {int, float, str, Path, type(None)} else ()
 
 
 def as_options(text: str, options: Mapping[str, Option]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import zip_longest
 
 from gateshift.recipes.recipe import load_recipe
 
@@ -27,7 +28,7 @@ def put_recipe(words: Sequence[str]) -> dict[str, list[str]]:
 
 def find_recipe(words: Sequence[str]) -> str | None:
     """The recipe that the words of a command name."""
-    for word, following in zip(words, [*words[1:], None], strict=True):
+    for word, following in zip_longest(words, words[1:]):
         option, is_joined, name = word.partition("=")
         if option == "--recipe":
             return name if is_joined else following

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from rich.console import Console
 from rich.table import Table
 
-from gateshift.cli.terminal import make_bar, print_line
+from gateshift.cli.terminal import count_bar, print_line
 from gateshift.data.check.quarantine import FaultyVideo
 from gateshift.data.check.settings import ScanSettings
 
@@ -22,8 +22,7 @@ def run_scan(settings: ScanSettings) -> None:
     """Verb ``scan``. Exits with 1 if there are videos to leave out."""
     from gateshift.data.check.scan import scan
 
-    with make_bar(Console(stderr=True)) as bar:
-        task = bar.add_task("scan", total=None, note="")
+    with count_bar("scan", "videos") as progress:
         report = scan(
             settings.videos,
             out=settings.out,
@@ -32,7 +31,7 @@ def run_scan(settings: ScanSettings) -> None:
             timeout=settings.timeout,
             workers=settings.workers,
             overwrite=settings.overwrite,
-            progress=lambda done, total: bar.update(task, completed=done, total=total, note=f"{total} videos"),
+            progress=progress,
         )
     _print_problems(report.problems)
     for note in report.notes:
