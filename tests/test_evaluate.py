@@ -280,6 +280,10 @@ def test_an_ensemble_takes_files_scores_and_evaluations(
     assert last == f"ensemble of 2 ({found.scores.protocol}): {found.scores.metrics()}"
     with pytest.raises(GateShiftError, match="1 scores file; an ensemble takes at least 2"):
         ensemble([found])
+    with pytest.raises(GateShiftError, match="`files` of type Evaluation; give a list"):
+        ensemble(found)  # type: ignore[arg-type]
+    with pytest.raises(GateShiftError, match="scores of type int; give a .npz file"):
+        ensemble([found, 3])  # type: ignore[list-item]
 
 
 def test_a_bare_network_is_refused(clips: Path) -> None:

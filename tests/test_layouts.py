@@ -103,7 +103,7 @@ def test_two_folders_of_one_list_are_an_error(
 @pytest.mark.parametrize("places", [("Train/", "Val/"), ("train/",), ("val/",), ("train/", "test/", "others/")])
 def test_lists_are_not_taken_for_classes(places: tuple[str, ...], lay: Callable) -> None:
     root = lay(*in_classes(*places))
-    with pytest.raises(ManifestError, match=f"lists, and not classes; give {root / places[0]}, or make lists by"):
+    with pytest.raises(ManifestError, match=f"lists, not classes; give {root / places[0]}, or make lists with"):
         read_manifest(root)
 
 

@@ -14,9 +14,11 @@ import numpy as np
 import pytest
 import torch
 from conftest import as_typed
+from torch import nn
 
 import gateshift as gs
 from gateshift.cli.main import main
+from gateshift.errors import GateShiftError
 from gateshift.evaluation.scores import Scores, save_scores
 
 
@@ -135,6 +137,7 @@ def test_a_released_checkpoint_needs_the_number_of_frames(place: Path, capsys: p
 EVERY_COMMAND = """
 import json, pathlib, sys
 from gateshift.cli.main import main
+from gateshift.errors import GateShiftError
 
 def code_of(words):
     try:
@@ -236,3 +239,29 @@ def test_odd_channels_are_named_with_their_site() -> None:
     net = torch.nn.Sequential(torch.nn.Conv2d(3, 7, 1))
     with pytest.raises(gs.GateShiftError, match="after 0: gate-shift got 7 channels"):
         gs.insert_temporal(net, "gsm", sites=["0"])
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: gs.explain(nn.Linear(1, 1), "a.mp4", out="out"), "`model` is a Linear; give a VideoClassifier"),
+        (lambda: gs.export(None, "val.csv", format="torch"), "`model` is a NoneType; give a VideoClassifier"),
+        (lambda: gs.evaluate(None, "val.csv"), "`model` is a NoneType; give a path"),
+        (lambda: gs.inspect(nn.Linear(1, 1)), "`net` is a Linear; give the path of a model, or the name"),
+        (lambda: gs.scan(None), "`videos` of type NoneType; give lists, folders or videos"),
+        (lambda: gs.scan("a.mp4", workers="2"), "`workers` '2'; it must be a whole number"),
+        (lambda: gs.prepare("folder", "clips", "lists", val_share="a"), "`val_share` 'a'; it must be above 0"),
+        (lambda: gs.prepare("folder", "clips", "lists", workers="2"), "`workers` '2'; it must be a whole number"),
+        (lambda: gs.download([]), "a recipe of type list; give its name"),
+        (lambda: gs.create_model(None, num_classes=2), "`backbone` None; give a name, such as 'resnet50'"),
+        (lambda: gs.load_model("a.safetensors", device="gpu"), "`device` 'gpu': .*; give one of this machine"),
+        (lambda: gs.load_model("a.safetensors", device="cuda:99"), "`device` 'cuda:99': .*; give one of this machine"),
+        (lambda: gs.VideoClassifier.wrap("resnet18", 8, num_classes=2), "a network of type str; give an nn.Module"),
+        (lambda: gs.VideoClassifier.wrap(nn.Flatten(), "8", num_classes=2), "`num_features` '8'; it must be a whole"),
+        (lambda: gs.insert_temporal(nn.Flatten(), "gsm", sites="layer4"), r"`sites` 'layer4' is one text; give a list"),
+    ],
+)
+def test_what_is_of_another_type_is_one_line_in_python(call: Callable[[], object], message: str) -> None:
+    with pytest.raises(GateShiftError, match=message) as caught:
+        call()
+    assert "\n" not in str(caught.value)

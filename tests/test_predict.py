@@ -167,6 +167,11 @@ def test_wrong_arguments_are_one_line_before_anything_is_read(model: VideoClassi
         ("a.mp4", {"workers": -1}, "`workers` -1; give 0"),
         ("a.mp4", {"top": 0}, "`top` 0; name at least 1 class"),
         ("a.mp4", {"crops": 2}, "crops"),
+        ("a.mp4", {"batch_size": 2.5}, "`batch_size` 2.5; it must be a whole number"),
+        ("a.mp4", {"workers": "1"}, "`workers` '1'; it must be a whole number"),
+        ("a.mp4", {"top": None}, "`top` None; it must be a whole number"),
+        ("a.mp4", {"segments": "8"}, "`segments` '8'; it must be a whole number"),
+        ("a.mp4", {"clips": 1.5}, "`clips` 1.5; it must be a whole number"),
         (7, {}, "`source` of type int; give a path"),
         (None, {}, "`source` of type NoneType"),
     ]
@@ -390,3 +395,30 @@ def test_what_the_command_line_takes_python_takes_with_the_same_defaults(
     for name in ("batch_size", "workers", "top", "segments", "clips", "crops"):
         assert inspect.signature(ExportedModel.predict).parameters[name].default == with_model[name].default
         assert inspect.signature(predict).parameters[name].default == with_model[name].default
+
+
+def test_frames_may_be_of_any_float_type_and_carry_gradients(model: VideoClassifier) -> None:
+    frames = torch.rand(6, 48, 48, 3)
+    halves = frames.bfloat16()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = model.predict(halves)
+        assert model.predict(frames.requires_grad_()).error is None
+    assert found == dataclasses.replace(model.predict(halves.float()), video=found.video)
+
+
+def test_paths_are_all_that_predict_takes_and_a_model_is_one(model: VideoClassifier) -> None:
+    frames = np.zeros((4, 32, 32, 3), np.uint8)
+    given = ((frames, "ndarray"), ([frames], "ndarray"), (b"abc", "bytes"), (None, "NoneType"), ([3], "int"))
+    for videos, kind in given:
+        with pytest.raises(SettingsError, match=f"`videos` of type {kind}; this takes paths.*model.predict"):
+            predict(model, videos)  # type: ignore[arg-type]
+    for wrong in (None, torch.nn.Linear(1, 1)):
+        with pytest.raises(ModelError, match=f"`model` is a {type(wrong).__name__}; give a path"):
+            predict(wrong, "clip.mp4")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("address", ["rtsp://host/door", "s3://bucket/clip.mp4"])
+def test_an_address_of_another_kind_is_told_as_it_was_given(model: VideoClassifier, address: str) -> None:
+    with pytest.raises(VideoError, match=f"{address}: videos are read from files and from http and https addresses"):
+        model.predict(address)

@@ -63,13 +63,13 @@ def test_every_kind_of_option_is_taken_and_checked(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('[optim]\nepochs = "many"\n', r"\[optim\] epochs = 'many'; it is a whole number"),
-        ("[optim]\nepochs = 1.5\n", r"\[optim\] epochs = 1.5; it is a whole number"),
-        ("[optim]\nepochs = true\n", r"\[optim\] epochs = True; it is a whole number"),
-        ('[optim]\noptimizer = "adam"\n', r"\[optim\] optimizer = 'adam'; it is one of sgd, adamw"),
-        ("[model]\ninterleave = 1\n", r"\[model\] interleave = 1; it is true or false"),
-        ('[augment]\nmirror_pairs = "a=b"\n', r"mirror_pairs = 'a=b'; it is a list of texts"),
-        ("[optim]\nlr = '1'\n", r"lr = '1'; it is a number"),
+        ('[optim]\nepochs = "many"\n', r"\[optim\] epochs = 'many'; it must be a whole number"),
+        ("[optim]\nepochs = 1.5\n", r"\[optim\] epochs = 1.5; it must be a whole number"),
+        ("[optim]\nepochs = true\n", r"\[optim\] epochs = True; it must be a whole number"),
+        ('[optim]\noptimizer = "adam"\n', r"\[optim\] optimizer = 'adam'; it must be one of sgd, adamw"),
+        ("[model]\ninterleave = 1\n", r"\[model\] interleave = 1; it must be true or false"),
+        ('[augment]\nmirror_pairs = "a=b"\n', r"mirror_pairs = 'a=b'; it must be a list of texts"),
+        ("[optim]\nlr = '1'\n", r"lr = '1'; it must be a number"),
     ],
 )
 def test_a_value_of_another_kind_is_one_line(text: str, message: str, tmp_path: Path) -> None:

@@ -159,6 +159,8 @@ def test_resume_auto_begins_goes_on_and_touches_nothing_that_is_not_a_run(
     shutil.rmtree(out / "state")  # killed before its first save
     with pytest.raises(Exception, match="holds no saved run; delete it and leave `resume` out"):
         run_training(settings_for(clips, out, resume=True))
+    with pytest.raises(Exception, match="no saved run; it does not exist; correct `out`, or leave `resume` out"):
+        run_training(settings_for(clips, tmp_path / "nowhere", resume=True))
     run_training(settings_for(clips, out, resume="auto"))
     run_training(settings_for(clips, out, resume="auto"))  # nothing is left to do
     assert_same_run(out, whole)

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import errno
 import os
+from numbers import Integral
+from typing import Any
 
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 # What each is, and what to do.
@@ -83,6 +85,21 @@ class StoppedError(GateShiftError):
     def __init__(self, text: str, *, signal: int) -> None:
         super().__init__(text)
         self.exit_code = 128 + signal
+
+
+def check_whole(name: str, value: Any, *, least: int, advice: str) -> None:
+    """Raise SettingsError unless an argument is a whole number that is large enough.
+
+    Args:
+        name: Of the argument.
+        value: What was given.
+        least: The smallest that is accepted.
+        advice: What to do about a smaller one.
+    """
+    if isinstance(value, bool) or not isinstance(value, Integral):
+        raise SettingsError(f"`{name}` {value!r}; it must be a whole number; correct it")
+    if value < least:
+        raise SettingsError(f"`{name}` {value}; {advice}")
 
 
 def explain_system_error(error: OSError) -> str:

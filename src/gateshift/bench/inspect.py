@@ -86,6 +86,8 @@ def inspect(
     >>> len(found.inserted.sites), found.after.parameters - found.before.parameters
     (8, 0)
     """
+    if not isinstance(net, str | PathLike):
+        raise ModelError(f"`net` is a {type(net).__name__}; give the path of a model, or the name of a backbone")
     if segments is not None and segments < 1:
         raise SettingsError(f"`segments={segments}`; a clip has at least 1 frame; raise it")
     if temporal is not None:

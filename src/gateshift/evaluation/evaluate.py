@@ -23,7 +23,7 @@ from gateshift.evaluation.scores import Scores, average, check_classes_and_video
 from gateshift.evaluation.scoring import score_videos
 from gateshift.evaluation.settings import Precision
 from gateshift.exported.formats import FORMAT_SUFFIXES
-from gateshift.exported.loading import load_any
+from gateshift.exported.loading import config_of, load_any
 from gateshift.files import check_writable
 from gateshift.model.classifier import VideoClassifier
 from gateshift.model.config import ModelConfig
@@ -125,7 +125,7 @@ def evaluate(
         )
     for source, row in rows:
         loaded = test.load(source)
-        if _config(loaded).multi_label:
+        if config_of(loaded).multi_label:
             _check_one_label(source, one_label, is_part=len(rows) > 1)
         parts.append(test.run(loaded, _name(source), row))
     found = parts[0] if len(parts) == 1 else _average(parts, _name(model))
@@ -135,7 +135,7 @@ def evaluate(
     if len(parts) == 1:
         found = dataclasses.replace(found, threshold=_threshold(found, loaded, fit_threshold))
     if out is not None and is_main and found.threshold is not None:
-        _save_with_threshold(loaded, Path(out), found.threshold, test.choose_protocol(_config(loaded), rows[0][1]))
+        _save_with_threshold(loaded, Path(out), found.threshold, test.choose_protocol(config_of(loaded), rows[0][1]))
     if report is not None and is_main:
         found.report(report, overwrite=True)
     return found
@@ -153,8 +153,10 @@ def ensemble(files: Sequence[AnyScores], *, scores: AnyPath | None = None, overw
         ScoresError: If there are fewer than two, or they do not go together.
         SettingsError: If ``scores`` cannot be written.
     """
+    if not isinstance(files, Sequence) or isinstance(files, str):
+        raise ScoresError(f"`files` of type {type(files).__name__}; give a list of two or more")
     if len(files) < 2:
-        raise ScoresError(f"{len(files)} scores file; an ensemble takes at least 2; name more")
+        raise ScoresError(f"{len(files)} scores file{'s' * (len(files) != 1)}; an ensemble takes at least 2; name more")
     if scores is not None:
         check_output(Path(scores), overwrite=overwrite)
     parts = [each if isinstance(each, Evaluation) else Evaluation(scores_of(each), name_of(each)) for each in files]
@@ -184,7 +186,8 @@ class _Test:
 
     def load(self, source: AnyPath | nn.Module) -> nn.Module:
         """A model with class names; one from a file is put where it runs."""
-        if isinstance(source, nn.Module):
+        if not isinstance(source, str | PathLike):
+            config_of(source)
             return source
         model: nn.Module = load_any(Path(source), names=self.names)
         return put_on_device(model) if self.accelerator is None else model.to(self.accelerator.device)
@@ -210,7 +213,7 @@ class _Test:
 
     def run(self, model: nn.Module, name: str, recipe: str | None) -> Evaluation:
         """Test one model."""
-        manifest = self.read_list(_config(model))
+        manifest = self.read_list(config_of(model))
         done = 0
 
         def count(videos: int) -> None:
@@ -221,9 +224,9 @@ class _Test:
 
         found = score_videos(
             model,
-            _config(model),
+            config_of(model),
             manifest,
-            self.choose_protocol(_config(model), recipe),
+            self.choose_protocol(config_of(model), recipe),
             batch_size=self.batch_size,
             workers=self.workers,
             precision=self.precision,
@@ -271,21 +274,6 @@ def _read_other(compare: AnyScores) -> Scores:
             f"`compare` {name_of(compare)}: scores of several labels a video; it is for one; leave it out"
         )
     return other
-
-
-def _config(model: nn.Module) -> ModelConfig:
-    """What a model says about itself.
-
-    Raises:
-        ModelError: If it says nothing.
-    """
-    config = getattr(model, "config", None)
-    if not isinstance(config, ModelConfig):
-        raise ModelError(
-            f"`model` is a {type(model).__name__}; give a path, a VideoClassifier or an ExportedModel; "
-            "VideoClassifier.wrap makes one of a network"
-        )
-    return config
 
 
 def _name(model: AnyPath | nn.Module) -> str:
@@ -348,7 +336,7 @@ def _check_one_label(source: AnyPath | nn.Module, wanted: Mapping[str, object], 
 
 def _threshold(found: Evaluation, model: nn.Module, accuracy: float | None) -> ConfidenceThreshold | None:
     """A fitted threshold, or how the model does with its own."""
-    own = _config(model).abstain_below
+    own = config_of(model).abstain_below
     if accuracy is None:
         return None if own is None else measure_threshold(found.scores, own)
     try:
@@ -361,7 +349,7 @@ def _save_with_threshold(model: nn.Module, path: Path, threshold: ConfidenceThre
     """Write a model with a threshold and the protocol that it was fitted by: other views have other probabilities."""
     if isinstance(model, VideoClassifier):
         config = dataclasses.replace(
-            _config(model),
+            config_of(model),
             abstain_below=threshold.probability,
             num_segments=protocol.num_segments,
             num_clips=protocol.num_clips,

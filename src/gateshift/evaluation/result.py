@@ -16,7 +16,7 @@ import numpy as np
 
 from gateshift.data.lists.labels import LABEL_SEPARATOR
 from gateshift.data.lists.manifest import Manifest
-from gateshift.errors import SettingsError
+from gateshift.errors import ScoresError, SettingsError
 from gateshift.evaluation import report_figures as figures
 from gateshift.evaluation.metrics import confusion
 from gateshift.evaluation.scores import Scores, check_output, load_scores, save_scores
@@ -210,7 +210,11 @@ def scores_of(source: str | PathLike[str] | Scores | Evaluation) -> Scores:
     """Scores, from a file if need be."""
     if isinstance(source, Scores):
         return source
-    return source.scores if isinstance(source, Evaluation) else load_scores(Path(source))
+    if isinstance(source, Evaluation):
+        return source.scores
+    if not isinstance(source, str | PathLike):
+        raise ScoresError(f"scores of type {type(source).__name__}; give a .npz file, scores or an evaluation")
+    return load_scores(Path(source))
 
 
 def name_of(source: str | PathLike[str] | Scores | Evaluation) -> str:

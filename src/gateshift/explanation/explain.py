@@ -19,7 +19,7 @@ from gateshift.errors import SettingsError, VideoError
 from gateshift.evaluation.protocol import choose_protocol
 from gateshift.explanation.gate_maps import gate_directions, gate_openness
 from gateshift.explanation.output import Explanation, explain_clip, write_explanation, write_openness
-from gateshift.exported.loading import load_open
+from gateshift.exported.loading import check_open, load_open
 from gateshift.files import write_text
 from gateshift.model.classifier import VideoClassifier
 
@@ -84,6 +84,7 @@ def explain(
         VideoError: If a video cannot be read.
     """
     out = Path(out)
+    check_open(model)
     _check(video, videos, {"class_name": class_name, "layer": layer}, out, overwrite=overwrite)
     name = "model" if isinstance(model, VideoClassifier) else Path(model).name
     if not isinstance(model, VideoClassifier):

@@ -81,6 +81,27 @@ def load_any(
     return ExportedModel(path, threads=threads, names=names)
 
 
+def config_of(model: object) -> ModelConfig:
+    """What a model says about itself.
+
+    Raises:
+        ModelError: If it says nothing.
+    """
+    config = getattr(model, "config", None)
+    if not isinstance(config, ModelConfig):
+        raise ModelError(
+            f"`model` is a {type(model).__name__}; give a path, a VideoClassifier or an ExportedModel; "
+            "VideoClassifier.wrap makes one of a network"
+        )
+    return config
+
+
+def check_open(model: object) -> None:
+    """Raise ModelError unless this is a model whose layers can be looked into, or a path."""
+    if not isinstance(model, VideoClassifier | str | PathLike):
+        raise ModelError(f"`model` is a {type(model).__name__}; give a VideoClassifier, or the path of one")
+
+
 def load_open(path: Path, *, classes: Path | None) -> VideoClassifier:
     """Load a model whose layers can be looked into: no exported file.
 

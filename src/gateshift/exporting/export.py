@@ -20,7 +20,7 @@ from gateshift.errors import ModelError, SettingsError
 from gateshift.evaluation.protocol import check_classes, choose_protocol
 from gateshift.evaluation.scoring import score_videos
 from gateshift.exported.formats import FORMAT_SUFFIXES, Format
-from gateshift.exported.loading import ExportedModel, load_any
+from gateshift.exported.loading import ExportedModel, check_open, load_any
 from gateshift.exporting.settings import ExportPrecision
 from gateshift.exporting.writing import files_of, missing_package, write_export
 from gateshift.files import check_writable
@@ -119,6 +119,7 @@ def export(
     >>> result.path, result.same_answers  # doctest: +SKIP
     (PosixPath('run/best.xml'), 1.0)
     """
+    check_open(model)
     path = _check_arguments(model, format, precision, out=out, overwrite=overwrite, calibrate=calibrate)
     names = () if classes is None else read_names(Path(classes))
     model = _loaded(model, names)

@@ -18,6 +18,7 @@ from gateshift.model.backbones.factory import (
     IMAGENET_STD,
     Triple,
     check_features,
+    check_network,
     create_backbone,
     fit_size,
 )
@@ -129,6 +130,7 @@ class VideoClassifier(ClipClassifier):
             raise ModelError(
                 f"`mean` {mean} and `std` {std} are of pixels in 0..1; give those of 0..255: 255 times these"
             )
+        check_network(net)
         if temporal is None:
             report = find_temporal(net)
             sites = report.names

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -161,14 +161,18 @@ def class_names(num_classes: int | None, classes: Sequence[str] | None) -> tuple
     Raises:
         ModelError: If there is none, or one twice, or another number is given than there are.
     """
+    number: Any = num_classes
     if classes is None:
-        if num_classes is None or num_classes < 1:
-            raise ModelError(f"`num_classes` {num_classes}; give at least 1, or names as `classes`")
-        return tuple(str(index) for index in range(num_classes))
-    names = tuple(classes)
+        if not isinstance(number, int) or number < 1:
+            raise ModelError(f"`num_classes` {number!r}; give at least 1, or names as `classes`")
+        return tuple(str(index) for index in range(number))
+    given: Any = classes
+    if isinstance(given, str) or not isinstance(given, Iterable):
+        raise ModelError(f"`classes` {given!r}; give a list of different names, or how many as `num_classes`")
+    names = tuple(given)
     if not all(isinstance(name, str) for name in names):
         raise ModelError(f"`classes` {names[:3]}; names are text; convert them")
-    if isinstance(classes, str) or not names or len(set(names)) != len(names):
+    if not names or len(set(names)) != len(names):
         raise ModelError(f"`classes`: {len(names)} names, {len(set(names))} different; give a list of different names")
     if num_classes is not None and num_classes != len(names):
         raise ModelError(f"`num_classes` {num_classes} but {len(names)} names in `classes`; leave the number out")

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from gateshift.errors import ModelError
 from gateshift.files import atomic_write
-from gateshift.model.backbones.factory import check_features, create_backbone, set_size
+from gateshift.model.backbones.factory import check_features, check_network, create_backbone, set_size
 from gateshift.model.checkpoints import read_weights
 from gateshift.model.classifier import DeployedClassifier, VideoClassifier
 from gateshift.model.config import OWN, ModelConfig
@@ -173,10 +173,11 @@ def load_model(
 
     Raises:
         ModelError: If the file is missing, damaged, or of no network that gateshift knows, or does not fit ``backbone``
-            or ``classes``; or if the Hub cannot be reached, or has no such model.
+            or ``classes``; if this machine has no such device; or if the Hub cannot be reached, or has no such model.
     """
     if not isinstance(path, str | PathLike):
         raise ModelError(f"`path` of type {type(path).__name__}; a model is loaded from a file; give its path")
+    _check_device(device)
     source = fspath(path)
     if ON_HUB.match(source):
         from gateshift.published.hub import fetch
@@ -199,6 +200,14 @@ def load_model(
     except ModelError as error:
         raise ModelError(f"{source}: {error}") from error
     return model.eval() if device is None else model.eval().to(device)
+
+
+def _check_device(device: str | torch.device | None) -> None:
+    try:
+        torch.empty(0, device=device)
+    except (AssertionError, RuntimeError, TypeError) as error:  # each kind of device has its own
+        reason = str(error).splitlines()[0].rstrip(".")[:200]
+        raise ModelError(f"`device` {device!r}: {reason}; give one of this machine, such as 'cpu'") from None
 
 
 def _metadata(path: Path) -> str:
@@ -242,6 +251,7 @@ def _build_around(backbone: nn.Module, config: ModelConfig, state: dict[str, Ten
     head = state.get("head.weight")
     if head is None or head.dim() != 2:
         raise ModelError("has no weights of a classifier; a model is saved by gateshift.save_model")
+    check_network(backbone)
     if find_temporal(backbone).temporal == "none":
         _insert(backbone, config)
     _check_own(backbone, config)

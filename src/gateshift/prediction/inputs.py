@@ -61,7 +61,7 @@ class FramesInMemory(Video):
         if not isinstance(frames, np.ndarray | Tensor):
             raise VideoError(f"frames of type {type(frames).__name__}; {TAKEN}, as an array or a tensor; convert them")
         super().__init__(name_of_input(frames))
-        self._frames = frames
+        self._frames = frames if isinstance(frames, np.ndarray) else frames.detach()
         self._is_uint8 = _dtype_of(frames) == "uint8"
         self._check(name_of_input(frames), tuple(frames.shape))
         self.num_frames = len(frames)
@@ -88,9 +88,10 @@ class FramesInMemory(Video):
     def _pixels(self, numbers: Sequence[int]) -> Iterator[NDArray[np.uint8]]:
         for number in numbers:
             frame: Any = self._frames[number]  # [H, W, 3]
+            if isinstance(frame, Tensor):
+                frame = (frame if self._is_uint8 else frame.double()).cpu().numpy()  # NumPy has no bfloat16
             if not self._is_uint8:
                 frame = (frame * 255).round()
-            frame = frame if isinstance(frame, np.ndarray) else frame.detach().cpu().numpy()
             yield frame.astype(np.uint8)
 
 

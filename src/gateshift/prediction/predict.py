@@ -8,14 +8,14 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from os import PathLike, fspath
 from pathlib import Path
-from typing import cast, overload
+from typing import Any, cast, overload
 
 from torch import Tensor
 
 from gateshift.data.video.folders import FolderSearch
 from gateshift.data.video.live import is_live
 from gateshift.data.video.sources import is_file_address, is_web_address
-from gateshift.errors import GateShiftWarning, SettingsError, VideoError
+from gateshift.errors import GateShiftWarning, SettingsError, VideoError, check_whole
 from gateshift.prediction.inputs import VideoInput, collect_videos, is_video_input, name_of_input
 from gateshift.prediction.scoring import AnyModel, VideoScorer
 from gateshift.prediction.scoring import Prediction as Prediction
@@ -93,10 +93,8 @@ def predict_with(
     >>> for prediction in predict_with(model, paths, batch_size=8, workers=2):  # doctest: +SKIP
     ...     print(prediction.video, prediction.label or prediction.error)
     """
-    if batch_size < 1:
-        raise SettingsError(f"`batch_size` {batch_size}; it must be at least 1; raise it")
-    if workers < 0:
-        raise SettingsError(f"`workers` {workers}; give 0 (decode in this thread) or more")
+    check_whole("batch_size", batch_size, least=1, advice="it must be at least 1; raise it")
+    check_whole("workers", workers, least=0, advice="give 0 (decode in this thread) or more")
     if not is_video_input(source) and not isinstance(source, Iterable):
         raise SettingsError(
             f"`source` of type {type(source).__name__}; give a path, an address, bytes, a file object or frames "
@@ -146,7 +144,7 @@ def predict(
         SettingsError: If a number is out of range, or a camera or a live address is named.
         ModelError: If the model cannot be loaded, or is in training mode.
     """
-    named = [videos] if isinstance(videos, str | PathLike) else list(videos)
+    named = _paths(videos)
     check_not_live(named)
     model = ready_model(model, classes=classes)
     search = FolderSearch()
@@ -157,6 +155,19 @@ def predict(
         model, found, batch_size=batch_size, workers=workers, top=top, segments=segments, clips=clips, crops=crops
     )
     return _counted(predictions, len(found), progress)
+
+
+def _paths(videos: str | PathLike[str] | Iterable[str | PathLike[str]]) -> list[str | PathLike[str]]:
+    if isinstance(videos, str | PathLike):
+        return [videos]
+    each: list[Any] = [videos] if is_video_input(videos) or not isinstance(videos, Iterable) else list(videos)
+    for video in each:
+        if not isinstance(video, str | PathLike):
+            raise SettingsError(
+                f"`videos` of type {type(video).__name__}; this takes paths and addresses; model.predict takes "
+                "bytes, files and frames, too"
+            )
+    return each
 
 
 def _counted(

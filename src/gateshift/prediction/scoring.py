@@ -15,9 +15,9 @@ from torch import Tensor
 from gateshift.data.clips.dataset import read_views
 from gateshift.data.clips.views import EvalProtocol
 from gateshift.data.lists.class_pairs import mirror_map
-from gateshift.errors import ModelError, SettingsError, VideoError
+from gateshift.errors import ModelError, VideoError, check_whole
 from gateshift.evaluation.protocol import choose_protocol, score_views
-from gateshift.exported.loading import ExportedModel
+from gateshift.exported.loading import ExportedModel, config_of
 from gateshift.model.classifier import ClipClassifier, DeployedClassifier, VideoClassifier
 from gateshift.model.config import ModelConfig
 from gateshift.prediction.inputs import VideoInput, open_input
@@ -86,8 +86,8 @@ class VideoScorer:
         crops: int | None = None,
     ) -> None:
         check_top(top)
-        self.config: ModelConfig = model.config
-        self.protocol: EvalProtocol = choose_protocol(model.config, segments=segments, clips=clips, crops=crops)
+        self.config: ModelConfig = config_of(model)
+        self.protocol: EvalProtocol = choose_protocol(self.config, segments=segments, clips=clips, crops=crops)
         self._top = top
         self._model = fast_form(model)
         self._device = device_of(model)
@@ -135,8 +135,7 @@ class VideoScorer:
 
 def check_top(top: int) -> None:
     """Raise SettingsError unless at least one class is to be named."""
-    if top < 1:
-        raise SettingsError(f"`top` {top}; name at least 1 class")
+    check_whole("top", top, least=1, advice="name at least 1 class")
 
 
 def found_labels(config: ModelConfig, probabilities: Tensor) -> tuple[str, ...] | None:

@@ -9,7 +9,7 @@ import dataclasses
 import difflib
 import os
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
 from pathlib import Path
@@ -73,8 +73,12 @@ def as_type(value: Any, hint: Any) -> Any:
             fits &= isinstance(value, bool) == (kind is bool)
         if fits:
             return _CONVERT[kind](value) if kind in _CONVERT else value
-    texts = (_KINDS.get(kind) or f"one of {', '.join(get_args(kind))}" for kind in kinds if kind is not type(None))
+    texts = (_KINDS.get(kind) or _one_of(get_args(kind)) for kind in kinds if kind is not type(None))
     raise TypeError(" or ".join(texts))
+
+
+def _one_of(values: Sequence[str]) -> str:
+    return f"one of {', '.join(values)}" if values[1:] else repr(values[0])
 
 
 def option_types(options: type[Any]) -> dict[str, Any]:
@@ -94,7 +98,7 @@ def convert_fields(options: Any) -> None:
         try:
             object.__setattr__(options, name, as_type(value, hint))
         except TypeError as wanted:
-            raise SettingsError(f"`{name}` {value!r}; it is {wanted}; correct it") from None
+            raise SettingsError(f"`{name}` {value!r}; it must be {wanted}; correct it") from None
 
 
 def suggest(name: str, known: Iterable[str], quote: str = "") -> str:

@@ -128,6 +128,8 @@ def load_recipe(name: str | os.PathLike[str]) -> Recipe:
     Raises:
         SettingsError: If there is none, or its content is no recipe.
     """
+    if not isinstance(name, str | os.PathLike):
+        raise SettingsError(f"a recipe of type {type(name).__name__}; give its name, or the path of a .toml file")
     name = os.fspath(name)
     try:
         return _parse(name, tomllib.loads(read_recipe(name)))
@@ -160,8 +162,7 @@ def read_recipe(name: str) -> str:
         return (_HOME / f"{name}.toml").read_text(encoding="utf-8")
     close = difflib.get_close_matches(name, recipe_names(), n=3, cutoff=0.3) or recipe_names()
     raise SettingsError(
-        f"`recipe` {name}: no such recipe; gateshift recipes lists them, such as {', '.join(close)}; "
-        "or give a .toml file"
+        f"{name}: no such recipe; gateshift recipes lists them, such as {', '.join(close)}; or give a .toml file"
     )
 
 
@@ -190,7 +191,7 @@ def _parse(name: str, content: dict[str, Any]) -> Recipe:
             try:
                 values[option] = None if is_none else as_type(value, types[option])
             except TypeError as wanted:
-                raise wrong(f"[{table}] {option} = {value!r}; it is {wanted}") from None
+                raise wrong(f"[{table}] {option} = {value!r}; it must be {wanted}") from None
         if table in content:
             content[table] = values
     parts = tuple(content.pop("parts", ()))

@@ -61,7 +61,8 @@ class RunFolder:
             self.read_log()  # a damaged log is an error now, not at the end of an epoch
             return True
         if resume is True:
-            raise SettingsError(f"`resume`: {self.path} holds no saved run; delete it and leave `resume` out")
+            advice = "delete it and leave" if self.path.exists() else "it does not exist; correct `out`, or leave"
+            raise SettingsError(f"`resume`: {self.path} holds no saved run; {advice} `resume` out")
         self._may_begin_anew = resume == "auto" and self._is_unsaved_run()
         if self.path.exists() and not self._may_begin_anew:
             raise self._exists()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -17,7 +17,7 @@ from gateshift.data.lists.labels import first_of
 from gateshift.data.lists.manifest import read_videos
 from gateshift.data.processes import in_processes
 from gateshift.data.video.folders import VIDEO_SUFFIXES, FolderSearch
-from gateshift.errors import ManifestError, SettingsError
+from gateshift.errors import ManifestError, SettingsError, check_whole
 from gateshift.files import check_writable
 
 Listed = dict[Path, list[Part]]  # videos, and what lists say of each
@@ -77,14 +77,15 @@ def scan(
         ManifestError: If a list cannot be read, or a folder has no video.
         SettingsError: If an argument is out of range, or ``out`` cannot be written.
     """
+    if not isinstance(videos, str | PathLike | Iterable):
+        raise SettingsError(f"`videos` of type {type(videos).__name__}; give lists, folders or videos by their paths")
     sources = [Path(each) for each in ([videos] if isinstance(videos, str | PathLike) else videos)]
     if not sources:
         raise SettingsError("`videos` names nothing; name lists, folders or videos")
     if not timeout > 0:
         raise SettingsError(f"`timeout` {timeout:g}; it must be above 0 seconds; raise it")
     workers = default_workers() if workers is None else workers
-    if workers < 1:
-        raise SettingsError(f"`workers` {workers}; it must be at least 1; raise it")
+    check_whole("workers", workers, least=1, advice="it must be at least 1; raise it")
     if out is not None:
         check_writable("`out`", Path(out), overwrite=overwrite)
     search = FolderSearch()

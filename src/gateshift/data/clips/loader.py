@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from gateshift.data.clips.dataset import Sample
 from gateshift.data.clips.seeds import spread_seed
 from gateshift.data.processes import check_shared_memory, check_sockets, full_shared_memory
-from gateshift.errors import SettingsError, VideoError
+from gateshift.errors import VideoError, check_whole
 
 MAX_DEFAULT_WORKERS = 8
 LONGEST_WAIT_S = 600.0  # for one batch; the slowest disks take minutes less
@@ -115,12 +115,10 @@ def make_loader(
         SettingsError: If the batch size is below 1 or the number of workers below 0, or, with workers, TMPDIR is too
             long or shared memory is full.
     """
-    if batch_size < 1:
-        raise SettingsError(f"`batch_size` {batch_size}; it must be at least 1")
+    check_whole("batch_size", batch_size, least=1, advice="it must be at least 1; raise it")
     if workers is None:
         workers = default_workers()
-    if workers < 0:
-        raise SettingsError(f"`workers` {workers}; it must be 0 (load in the main process) or more")
+    check_whole("workers", workers, least=0, advice="it must be 0 (load in the main process) or more")
     if workers:
         check_sockets()
         check_shared_memory(workers)

@@ -10,7 +10,7 @@ from torch import Tensor
 from gateshift.data.choices import ShortVideos
 from gateshift.data.clips.sampling import clip_places, segment_indices
 from gateshift.data.clips.transforms import Box, crop, mirror, resize_short_side, resize_square
-from gateshift.errors import SettingsError
+from gateshift.errors import SettingsError, check_whole
 
 CROP_COUNTS = (1, 3, 5, 10)
 
@@ -33,12 +33,10 @@ class EvalProtocol:
     short_videos: ShortVideos = "spread"
 
     def __post_init__(self) -> None:
-        if self.num_segments < 1:
-            raise SettingsError(f"`segments` {self.num_segments}; a clip has at least 1 frame; try `segments=8`")
-        if self.num_clips < 1:
-            raise SettingsError(f"`clips` {self.num_clips}; a test takes at least 1; try `clips=1`")
+        check_whole("segments", self.num_segments, least=1, advice="a clip has at least 1 frame; try `segments=8`")
+        check_whole("clips", self.num_clips, least=1, advice="a test takes at least 1; try `clips=1`")
         if self.num_crops not in CROP_COUNTS:
-            raise SettingsError(f"`crops` {self.num_crops}; choose one of {', '.join(map(str, CROP_COUNTS))}")
+            raise SettingsError(f"`crops` {self.num_crops!r}; choose one of {', '.join(map(str, CROP_COUNTS))}")
 
     @property
     def num_views(self) -> int:

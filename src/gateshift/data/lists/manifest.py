@@ -259,7 +259,7 @@ def _class_folders(source: Path) -> tuple[Entries, tuple[str, ...]]:
     if all(lists) or (filled and len(filled) == sum(map(len, lists))):
         names = [name for each in lists for name in each]
         raise ManifestError(
-            f"{source}: {' and '.join(names)} are lists, and not classes; give {source / names[0]}, or make lists by "
+            f"{source}: {' and '.join(names)} are lists, not classes; give {source / names[0]}, or make lists with "
             "gateshift prepare folder"
         )
     entries = Entries(source)

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from tyro.conf import Positional, arg
 
-from gateshift.errors import SettingsError
+from gateshift.errors import SettingsError, check_whole
 
 DatasetName = Literal["something-v1", "something-v2", "jester", "diving48", "kinetics", "epic-kitchens-100", "folder"]
 Edition = Literal["v1", "v2"]
@@ -97,10 +97,12 @@ class PrepareSettings:
         ):
             if given is not None and self.dataset != dataset:
                 raise SettingsError(f"`{name}` {given} with {self.dataset}; it is only for {dataset}; leave it out")
-        if not 0 < self.val_share < 1:
-            raise SettingsError(f"`val_share` {self.val_share}; it must be above 0 and below 1; try 0.2")
-        if self.workers is not None and self.workers < 1:
-            raise SettingsError(f"`workers` {self.workers}; it must be at least 1; leave it out to use all cores")
+        share: Any = self.val_share
+        if not isinstance(share, int | float) or not 0 < share < 1:
+            raise SettingsError(f"`val_share` {share!r}; it must be above 0 and below 1; try 0.2")
+        if self.workers is not None:
+            advice = "it must be at least 1; leave it out to use all cores"
+            check_whole("workers", self.workers, least=1, advice=advice)
         if self.pack is not None and self.pack < 1:
             raise SettingsError(f"`pack` {self.pack}; a side has at least 1 pixel; try 256")
         if self.pack is not None and self.extract_frames:

@@ -31,7 +31,7 @@ from gateshift.data.video.packed import PACKED_SUFFIX, PackedFrames
 from gateshift.data.video.pixels import is_mirrored, square_size, to_pixels
 from gateshift.data.video.protocol import Video as Video
 from gateshift.data.video.protocol import count_kept
-from gateshift.data.video.sources import Source, is_path, open_copied
+from gateshift.data.video.sources import Source, is_address, is_path, open_copied
 from gateshift.errors import EmptyVideoError, GateShiftWarning, VideoError, explain_system_error
 
 LATE_S = 0.02  # pictures that begin later than this, but not sounds, are late
@@ -71,6 +71,11 @@ def open_video(
     if not is_path(path):
         options: dict[str, Any] = {"start_s": start_s, "end_s": end_s, "num_frames": num_frames}
         return open_copied(path, partial(open_video, square_pixels=square_pixels, **options))
+    if isinstance(path, str) and is_address(path) and not os.path.lexists(path):
+        raise VideoError(
+            f"{path}: videos are read from files and from http and https addresses; copy it to a file, or give a live "
+            "stream to stream_video"
+        )
     path = Path(path)
     # Unlike Path.is_dir, it says no where permission is denied.
     is_folder, is_packed = os.path.isdir(path), path.suffix.lower() == PACKED_SUFFIX  # noqa: PTH112

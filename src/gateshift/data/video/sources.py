@@ -212,5 +212,5 @@ def _not_fetched(name: str, error: Exception) -> VideoError:
     elif isinstance(error, urllib.error.URLError):
         reason = " ".join(str(error.reason).split())
     else:
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        reason = f"{type(error).__name__}: {' '.join(str(error).split()).rstrip('.')[:200]}"
     return VideoError(f"{name}: cannot be fetched: {reason}; check the address, and the right to read it")

@@ -6,6 +6,7 @@ import copy
 import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -58,6 +59,8 @@ def create_backbone(name: str, *, imagenet: bool = False, drop_path: float = 0.0
     Raises:
         ModelError: If no such backbone is known, its weights are not to be had, or it has no stochastic depth.
     """
+    if not isinstance(name, str):
+        raise ModelError(f"`backbone` {name!r}; give a name, such as 'resnet50'; VideoClassifier.wrap takes networks")
     if not 0 <= drop_path < 1:
         raise ModelError(f"`drop_path` {drop_path}; it must be a probability from 0 up to, not including, 1; lower it")
     if drop_path and (name in PAPER_BACKBONES or name.startswith(TORCHVISION)):
@@ -99,8 +102,17 @@ def fit_size(net: nn.Module, name: str, size_px: int) -> None:
     set_size(net, size_px)
 
 
+def check_network(net: object) -> None:
+    """Raise ModelError unless this is a network."""
+    if not isinstance(net, nn.Module):
+        raise ModelError(f"a network of type {type(net).__name__}; give an nn.Module; create_model takes names")
+
+
 def check_features(net: nn.Module, num_features: int, size_px: int) -> None:
     """Raise ModelError if a net, which is left as it is, makes other features of a frame; nothing is computed."""
+    number: Any = num_features
+    if not isinstance(number, int):
+        raise ModelError(f"`num_features` {num_features!r}; it must be a whole number; correct it")
     shapes = copy.deepcopy(net).to("meta").eval()
     try:
         with torch.no_grad(), ClipLength(1):

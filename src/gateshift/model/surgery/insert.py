@@ -133,6 +133,8 @@ def insert_temporal(
             then unchanged.
     """
     _check_net(net, temporal, num_frames)
+    if isinstance(sites, str):
+        raise ModelError(f"`sites` {sites!r} is one text; give a list of names, such as [{sites!r}]")
     if ratio is not None and not 0 < ratio <= 1:
         raise ModelError(f"`ratio` {ratio}; it must be a share of the channels above 0 and up to 1, such as 0.25")
     if sites is not None and num_sites is not None:
