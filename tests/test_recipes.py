@@ -195,7 +195,7 @@ def test_a_recipe_says_no_more_than_is_in_it(tmp_path: Path) -> None:
         ('parts = ["a"]\n[model]\nsegments = 8\n', "has parts and options"),
         ("segments = \n", "not TOML"),
         ("[released]\nfile = 'x'\n", "google_drive"),
-        ("[test]\nclips = '2'\n", r"\[test\] clips = '2'; it is a whole number"),
+        ("[test]\nclips = '2'\n", r"\[test\] clips = '2'; it must be a whole number"),
     ],
 )
 def test_a_recipe_with_a_mistake_is_refused(text: str, message: str, tmp_path: Path) -> None:
