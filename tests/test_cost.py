@@ -42,6 +42,12 @@ def test_a_convolution_is_counted_by_hand() -> None:
     assert all(torch.equal(tensor, before[key]) for key, tensor in model.state_dict().items())
 
 
+@pytest.mark.parametrize("temporal", ["gsm", "gsf", "tsm"])
+def test_a_frame_costs_the_same_in_a_clip_of_any_length(temporal: str) -> None:
+    model = gs.create_model("test_resnet", temporal, num_classes=2, size_px=32)
+    assert count_cost(model, num_frames=1) == count_cost(model, num_frames=8)
+
+
 def test_the_command_lists_every_published_network(capsys: pytest.CaptureFixture[str]) -> None:
     main(["recipes", "--cost"])
     printed = capsys.readouterr().out

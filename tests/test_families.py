@@ -24,6 +24,7 @@ from gateshift.model.config import ModelConfig
 from gateshift.model.surgery.families import FAMILIES
 from gateshift.model.surgery.sites import find_family
 from gateshift.model.temporal.modules import GateShift, GateShiftFuse, TemporalModule, TemporalShift
+from gateshift.model.temporal.site import describe_sites
 
 
 @dataclass(frozen=True)
@@ -68,21 +69,43 @@ NETS = {
 }
 GATED_IN_PART = ("regnet", "convnext")  # a quarter of their channels
 MODULES = {"gsm": GateShift, "gsf": GateShiftFuse, "tsm": TemporalShift, "none": None}
+# Every network computes with one module, one of each family with the others too.
+WITH_EVERY_MODULE = (
+    "bninception",
+    "inceptionv3",
+    "resnet18",
+    "regnety_002",
+    "convnext_atto",
+    "mobilenetv3_small_050",
+    "densenet121",
+)
+MODELS = [(name, temporal) for name in NETS for temporal in MODULES if temporal == "gsm" or name in WITH_EVERY_MODULE]
+
+
+@dataclass(frozen=True)
+class Plain:
+    """A network without modules, in eval mode, and its answer to some frames. Tests that change it take a copy."""
+
+    name: str
+    net: nn.Module
+    frames: Tensor
+    answer: Tensor
 
 
 @pytest.fixture(params=NETS, scope="module")
-def name(request: pytest.FixtureRequest) -> str:
-    return request.param
+def plain(request: pytest.FixtureRequest) -> Plain:
+    torch.manual_seed(0)
+    name, size_px = request.param, NETS[request.param].size_px
+    net = gs.create_model(name, "none", num_classes=5, size_px=size_px).eval().backbone
+    frames = torch.rand(2, 3, size_px, size_px)
+    with torch.no_grad():
+        return Plain(name, net, frames, net(frames))
 
 
-@pytest.fixture(params=MODULES, scope="module")
-def temporal(request: pytest.FixtureRequest) -> str:
-    return request.param
-
-
-@pytest.fixture(scope="module")
-def model(name: str, temporal: str) -> VideoClassifier:
+@pytest.fixture(params=MODELS, ids="-".join, scope="module")
+def model(request: pytest.FixtureRequest) -> VideoClassifier:
     """In eval mode, as after a training: gates open, no branch closed or faint. Tests that change it take a copy."""
+    name, temporal = request.param
     torch.manual_seed(0)
     model = gs.create_model(name, temporal, num_classes=5, size_px=NETS[name].size_px).eval()
     for key, parameter in model.named_parameters():
@@ -129,41 +152,45 @@ def num_sites(name: str, temporal: str) -> int:
 
 
 def test_every_family_of_the_table_is_tested() -> None:
-    assert {family.name for family in FAMILIES} == {net.family for net in NETS.values()}
+    families = {family.name for family in FAMILIES}
+    assert families == {net.family for net in NETS.values()} == {NETS[name].family for name in WITH_EVERY_MODULE}
 
 
-def test_each_family_is_recognised_and_all_its_sites_are_found(
-    name: str, temporal: str, model: VideoClassifier
-) -> None:
-    net, backbone = NETS[name], copy.deepcopy(model.backbone)
-    assert gs.remove_temporal(backbone) == num_sites(name, temporal)
-    report = gs.insert_temporal(backbone, temporal)
-    modules = [module for module in backbone.modules() if isinstance(module, TemporalModule)]
-    assert len(report.sites) == len(modules) == num_sites(name, temporal)
+@pytest.mark.parametrize("temporal", MODULES)
+def test_each_family_is_recognised_and_all_its_sites_are_found(temporal: str, plain: Plain) -> None:
+    expected, net = NETS[plain.name], copy.deepcopy(plain.net)
+    report = gs.insert_temporal(net, temporal)
+    modules = [module for module in net.modules() if isinstance(module, TemporalModule)]
+    assert len(report.sites) == len(modules) == num_sites(plain.name, temporal)
     assert report.num_parameters == sum(parameter.numel() for m in modules for parameter in m.parameters())
-    assert report.ratio == model.config.ratio
     if temporal != "none":
-        family = find_family(backbone, temporal)
+        family = find_family(net, temporal)
         assert family is not None
-        assert report.family == family.name == net.family
-        assert report.ratio == (0.25 if temporal != "tsm" and net.family in GATED_IN_PART else 1)
+        assert report.family == family.name == expected.family
+        assert report.ratio == (0.25 if temporal != "tsm" and expected.family in GATED_IN_PART else 1)
         assert all(type(module) is MODULES[temporal] for module in modules)
-        first = net.first_of_tsm if temporal == "tsm" and net.first_of_tsm else net.first
+        first = expected.first_of_tsm if temporal == "tsm" and expected.first_of_tsm else expected.first
         assert f"{report.sites[0].side} {report.sites[0].name}" == first
         assert len(str(report).splitlines()) == 2 + len(report.sites)
 
 
+def test_a_model_is_made_with_the_modules_that_are_inserted_in_its_network(model: VideoClassifier) -> None:
+    backbone, temporal = copy.deepcopy(model.backbone), model.config.temporal
+    sites = describe_sites(backbone)
+    assert gs.remove_temporal(backbone) == len(sites) == num_sites(model.config.backbone, temporal)
+    assert gs.insert_temporal(backbone, temporal).ratio == model.config.ratio
+    assert describe_sites(backbone) == sites
+
+
 @torch.no_grad()
-def test_clips_of_any_length_have_logits_that_know_the_order_only_with_a_module(
-    temporal: str, model: VideoClassifier
-) -> None:
-    for num_frames in (1, 2, 8, 13):
+def test_clips_of_any_length_have_logits_that_know_the_order_only_with_a_module(model: VideoClassifier) -> None:
+    for num_frames in (1, 2, 5):
         clips = clips_for(model, num_frames, count=1)
         logits = model(clips)
         assert logits.shape == (1, 5)
         # Averaged over frames, a network that sees each frame alone answers both ways alike.
         change = relative_error(model(clips.flip(1)), logits)
-        assert change > 1e-4 if temporal != "none" and num_frames > 1 else change <= 1e-5
+        assert change > 1e-4 if model.config.temporal != "none" and num_frames > 1 else change <= 1e-5
 
 
 @torch.no_grad()
@@ -172,7 +199,7 @@ def test_a_clip_has_the_same_answer_alone_and_beside_another(model: VideoClassif
     assert relative_error(model(clips[1:]), model(clips)[1:]) <= 1e-4
 
 
-def test_gradients_reach_every_module_and_each_of_its_weights(name: str, temporal: str, model: VideoClassifier) -> None:
+def test_gradients_reach_every_module_and_each_of_its_weights(model: VideoClassifier) -> None:
     trained = copy.deepcopy(model).train()
     outputs: list[Tensor] = []
 
@@ -184,7 +211,7 @@ def test_gradients_reach_every_module_and_each_of_its_weights(name: str, tempora
     for module in modules:
         module.register_forward_hook(keep)
     nn.functional.cross_entropy(trained(clips_for(model, 4)), torch.tensor([0, 3])).backward()
-    assert len(outputs) == num_sites(name, temporal)
+    assert len(outputs) == num_sites(model.config.backbone, model.config.temporal)
     assert all(output.grad is not None and output.grad.abs().sum() > 0 for output in outputs)
     weights = [parameter for module in modules for parameter in module.parameters()]
     assert all(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in weights)
@@ -203,41 +230,38 @@ def test_a_saved_model_comes_back_bit_for_bit(model: VideoClassifier, tmp_path: 
     assert torch.equal(again(clips), model(clips))
 
 
+@pytest.mark.parametrize("temporal", MODULES)
 @torch.no_grad()
-def test_taking_modules_out_restores_the_network_bit_for_bit(name: str, temporal: str) -> None:
-    torch.manual_seed(0)
-    net = gs.create_model(name, "none", num_classes=5, size_px=NETS[name].size_px).eval().backbone
-    frames = torch.rand(2, 3, NETS[name].size_px, NETS[name].size_px)
-    before, answer = copy.deepcopy(net.state_dict()), net(frames)
+def test_taking_modules_out_restores_the_network_bit_for_bit(temporal: str, plain: Plain) -> None:
+    net, before = copy.deepcopy(plain.net), plain.net.state_dict()
     layers = list(net.named_modules())
     gs.insert_temporal(net, temporal)
     if temporal != "none":
         with pytest.raises(gs.GateShiftError, match="already has temporal modules"):
             gs.insert_temporal(net, temporal)
-    assert gs.remove_temporal(net) == num_sites(name, temporal)
+    assert gs.remove_temporal(net) == num_sites(plain.name, temporal)
     after = net.state_dict()
     assert list(after) == list(before)
     assert all(torch.equal(after[key], tensor) for key, tensor in before.items())
     assert list(net.named_modules()) == layers  # the very same layers
-    assert torch.equal(net(frames), answer)
+    assert torch.equal(net(plain.frames), plain.answer)
 
 
 @torch.no_grad()
-def test_without_interleave_a_new_gate_shift_changes_nothing(name: str) -> None:
-    net = gs.create_model(name, "none", num_classes=5, size_px=NETS[name].size_px).eval().backbone
-    frames = torch.rand(4, 3, NETS[name].size_px, NETS[name].size_px)
-    before = net(frames)
+def test_without_interleave_a_new_gate_shift_changes_nothing(plain: Plain) -> None:
+    net = copy.deepcopy(plain.net)
     gs.insert_temporal(net, "gsm", num_frames=2, interleave=False)
-    assert torch.equal(net(frames), before)
+    assert torch.equal(net(plain.frames), plain.answer)
 
 
 @torch.no_grad()
-def test_deployed_it_gives_the_same_logits(temporal: str, model: VideoClassifier) -> None:
+def test_deployed_it_gives_the_same_logits(model: VideoClassifier) -> None:
     exact = copy.deepcopy(model).double()
-    clips = clips_for(model, 3)
+    clips = clips_for(model, 3, count=1)
     deployed = exact.deploy()
     assert relative_error(deployed(clips), exact(clips)) <= 1e-10
-    if temporal == "tsm" and "densenet" not in model.config.backbone:  # DenseNet's batch norms stand before activations
+    # DenseNet's batch norms stand before activations.
+    if model.config.temporal == "tsm" and "densenet" not in model.config.backbone:
         # A shift stands before its convolution, and the batch norm behind that goes into it.
         assert not any(isinstance(module, nn.BatchNorm2d) for module in deployed.modules())
 

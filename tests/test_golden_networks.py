@@ -8,7 +8,9 @@ recorded network's own activations to 5e-5; and in float32 end to end to 1e-5 on
 statistics, as those of any trained network do.
 """
 
+import copy
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -41,9 +43,36 @@ GATED = [name for name, case in FORWARD.items() if case["gsm"]]
 LOGITS = np.load(GOLDEN / "forward.npz")
 
 
-def clips_of(name: str) -> torch.Tensor:
-    case = FORWARD[name]
-    return golden_clips(0, count=case["batch"], num_frames=case["num_segments"], size_px=case["input_size"])
+@dataclass(frozen=True)
+class Released:
+    """A recorded network, its clips and its logits. Tests that change the network take a copy.
+
+    Attributes:
+        gate_errors: How far each gate is from the released order of operations, on what comes to it.
+    """
+
+    name: str
+    model: VideoClassifier
+    clips: torch.Tensor
+    logits: torch.Tensor
+    gate_errors: list[float]
+
+
+@pytest.fixture(scope="module")
+def released(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Released:
+    case, errors = FORWARD[request.param], []
+    model = released_model(tmp_path_factory.mktemp("released"), request.param)
+    clips = golden_clips(0, count=case["batch"], num_frames=case["num_segments"], size_px=case["input_size"])
+
+    def compare(gate: nn.Module, inputs: tuple[torch.Tensor], output: torch.Tensor) -> None:
+        errors.append(relative_error(output, ReleasedOrder(gate)(*inputs)))
+
+    hooks = [module.register_forward_hook(compare) for module in model.modules() if isinstance(module, GateShift)]
+    with torch.inference_mode():
+        logits = model(clips)
+    for hook in hooks:
+        hook.remove()
+    return Released(request.param, model, clips, logits, errors)
 
 
 def calibrate(model: VideoClassifier, clips: torch.Tensor) -> None:
@@ -57,20 +86,20 @@ def calibrate(model: VideoClassifier, clips: torch.Tensor) -> None:
     model.eval()
 
 
-@pytest.mark.parametrize("name", FORWARD)
-def test_a_released_checkpoint_has_the_published_number_of_parameters(name: str, tmp_path: Path) -> None:
-    model = released_model(tmp_path, name)
-    assert sum(p.numel() for p in model.parameters()) == FORWARD[name]["parameters"]
-    assert len(model.classes) == FORWARD[name]["num_class"]
-    assert sum(isinstance(m, GateShift) for m in model.modules()) == (10 if FORWARD[name]["gsm"] else 0)
+@pytest.mark.parametrize("released", FORWARD, indirect=True)
+def test_a_released_checkpoint_has_the_published_number_of_parameters(released: Released) -> None:
+    model, case = released.model, FORWARD[released.name]
+    assert sum(p.numel() for p in model.parameters()) == case["parameters"]
+    assert len(model.classes) == case["num_class"]
+    assert sum(isinstance(m, GateShift) for m in model.modules()) == (10 if case["gsm"] else 0)
 
 
-@pytest.mark.parametrize("name", FORWARD)
+@pytest.mark.parametrize("released", FORWARD, indirect=True)
 @torch.inference_mode()
-def test_logits_are_those_of_the_release(name: str, tmp_path: Path) -> None:
-    model, clips = released_model(tmp_path, name), clips_of(name)
+def test_logits_are_those_of_the_release(released: Released) -> None:
+    name, forwards = released.name, released.logits
     tolerance = 2e-2 if FORWARD[name]["gsm"] else 1e-5  # see the top of this file
-    forwards, backwards = model(clips), model(clips.flip(1))
+    backwards = released.model(released.clips.flip(1))
     assert relative_error(forwards, LOGITS[name]) <= tolerance
     assert relative_error(backwards, LOGITS[f"{name}_reversed"]) <= tolerance
     change = relative_error(backwards, forwards)
@@ -110,39 +139,30 @@ def test_released_temporal_shift_networks_load_and_have_the_logits_of_the_releas
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", GATED)
+@pytest.mark.parametrize("released", GATED, indirect=True)
 @torch.inference_mode()
-def test_in_float64_the_whole_network_equals_the_released_order_of_operations(name: str, tmp_path: Path) -> None:
-    model, clips = released_model(tmp_path, name).double(), clips_of(name)
-    released = in_released_order(model)
-    assert relative_error(model(clips), released(clips)) <= 1e-10
-    assert relative_error(model(clips.flip(1)), released(clips.flip(1))) <= 1e-10
+def test_in_float64_the_whole_network_equals_the_released_order_of_operations(released: Released) -> None:
+    model, clips = copy.deepcopy(released.model).double(), released.clips
+    in_order = in_released_order(model)
+    assert relative_error(model(clips), in_order(clips)) <= 1e-10
+    assert relative_error(model(clips.flip(1)), in_order(clips.flip(1))) <= 1e-10
 
 
-@pytest.mark.parametrize("name", GATED)
-@torch.inference_mode()
+@pytest.mark.parametrize("released", GATED, indirect=True)
 def test_in_float32_each_gate_equals_the_released_order_on_the_recorded_networks_activations(
-    name: str, tmp_path: Path
+    released: Released,
 ) -> None:
-    model = released_model(tmp_path, name)
-    errors = []
-    for module in model.modules():
-        if isinstance(module, GateShift):
-            module.register_forward_hook(
-                lambda gate, inputs, output: errors.append(relative_error(output, ReleasedOrder(gate)(*inputs)))
-            )
-    model(clips_of(name))
-    assert len(errors) == 10
-    assert max(errors) <= 5e-5  # one gate alone multiplies a rounding error by up to fifty here
+    assert len(released.gate_errors) == 10
+    assert max(released.gate_errors) <= 5e-5  # one gate alone multiplies a rounding error by up to fifty here
 
 
-@pytest.mark.parametrize("name", GATED)
-def test_in_float32_a_calibrated_network_equals_the_released_order_of_operations(name: str, tmp_path: Path) -> None:
-    model, clips = released_model(tmp_path, name), clips_of(name)
+@pytest.mark.parametrize("released", GATED, indirect=True)
+def test_in_float32_a_calibrated_network_equals_the_released_order_of_operations(released: Released) -> None:
+    model, clips = copy.deepcopy(released.model), released.clips[:1, :4]
     calibrate(model, clips)
     with torch.inference_mode():
-        forwards, released = model(clips), in_released_order(model)(clips)
-        assert relative_error(forwards, released) <= 1e-5
+        forwards, in_order = model(clips), in_released_order(model)(clips)
+        assert relative_error(forwards, in_order) <= 1e-5
         assert relative_error(model(clips.flip(1)), forwards) > 1e-3  # and it does know the order
 
 
