@@ -68,6 +68,17 @@ def trained(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
     return train_small(clips, tmp_path_factory.mktemp("runs") / "my run", segments=4, epochs=2)
 
 
+@pytest.fixture(scope="module")
+def no_pictures() -> Iterator[None]:
+    """Trainings draw nothing, which takes small ones half of their time; the pictures have tests of their own."""
+    from gateshift.training import loop
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("draw_batch", "write_training_page"):
+            patch.setattr(loop, name, lambda *_: None)
+        yield
+
+
 @pytest.fixture(scope="session")
 def write_video() -> WriteVideo:
     """Encode frames, uint8 [T, H, W, 3]; ``times``, in milliseconds, replaces the even spacing of ``fps``."""

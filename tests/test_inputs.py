@@ -15,6 +15,8 @@ from gateshift.data.clips.loader import BalancedShuffle
 from gateshift.data.lists.manifest import read_manifest
 from gateshift.errors import GateShiftError
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 
 def test_balanced_epochs_show_every_class_equally_often() -> None:
     labels = np.array([0] * 20 + [1] * 3 + [4] * 1)

@@ -16,6 +16,8 @@ from gateshift.data.video.files import open_video
 from gateshift.data.video.folders import VIDEO_SUFFIXES, FolderSearch, find_videos
 from gateshift.errors import ManifestError, VideoError
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 SMALL = ["--backbone", "test_resnet", "--size", "32", "--segments", "2", "--batch-size", "2", "--workers", "0"]
 SMALL += ["--epochs", "1", "--warmup-epochs", "0"]
 

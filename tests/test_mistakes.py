@@ -167,7 +167,7 @@ def test_the_program_reads_and_prints_names_that_are_no_text_and_no_traceback(pl
         "predict model.safetensors VIDEO --json": 0,
         "predict model.safetensors VIDEO --timeline t.json": 0,
         "explain model.safetensors VIDEO --out explained": 0,
-        TRAIN.replace("good.csv good.csv", "learn check") + " --skip-bad 9": 0,
+        TRAIN.replace("good.csv good.csv", "learn check") + " --skip-bad 9 --workers 0": 0,
         "test model.safetensors empty.csv --workers 1": 2,
     }
     (place / "all.py").write_text(EVERY_COMMAND)

@@ -218,12 +218,13 @@ def test_training_testing_and_prediction_take_packed_videos(
 ) -> None:
     out = tmp_path / "out"
     assert prepare("folder", root, "--val-share", "0.5", "--out", out, "--pack", 48) == 0
-    main(["train", str(out / "train.csv"), str(out / "val.csv"), "--out", str(tmp_path / "run"), *SMALL])
+    lists = [str(out / "train.csv"), str(out / "val.csv")]
+    main(["train", *lists, "--out", str(tmp_path / "run"), "--workers", "0", *SMALL])
     model = str(tmp_path / "run" / "last.safetensors")
-    for workers in ("0", "2"):
+    for workers in ("0", "1"):
         scores = tmp_path / f"{workers}.npz"
         main(["test", model, str(out / "val.csv"), "--workers", workers, "--scores", str(scores)])
-    first, second = (load_scores(tmp_path / f"{workers}.npz") for workers in ("0", "2"))
+    first, second = (load_scores(tmp_path / f"{workers}.npz") for workers in ("0", "1"))
     assert np.array_equal(first.logits, second.logits)
     capsys.readouterr()
     main(["predict", model, str(listed(out)[0]), "--json"])

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from trainings import Log, StopAt, assert_same_run
+from trainings import Log, StopAt, assert_same_run, few_to_validate
 
 from gateshift.errors import GateShiftError, SettingsError, StoppedError
 from gateshift.recipes.options import ModelOptions, OptimOptions
@@ -16,6 +16,13 @@ from gateshift.training.loop import run_training
 from gateshift.training.run_folder import RunFolder
 from gateshift.training.schedule import epoch_rate
 from gateshift.training.settings import TrainSettings
+
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
+
+@pytest.fixture(scope="module")
+def clips(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return few_to_validate(clips, tmp_path_factory.mktemp("few"))
 
 
 def settings_for(clips: Path, out: Path, *, epochs: int, warmup_epochs: int = 0, **changes: Any) -> TrainSettings:

@@ -18,6 +18,8 @@ from gateshift.errors import SettingsError
 from gateshift.recipes.options import AugmentOptions, ModelOptions, OptimOptions, SkewOptions
 from gateshift.training.settings import TrainSettings
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 EVERYTHING: dict[str, Any] = {
     "drop_path": 0.3,
     "schedule": "cosine-step",

@@ -8,9 +8,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from trainings import StopAt, train_small
 
 import gateshift as gs
 from gateshift.data.lists.manifest import read_manifest
+from gateshift.errors import StoppedError
+from gateshift.training import loop
 from gateshift.training import progress_page as training_page
 from gateshift.training.progress_page import draw_batch, draw_curves, watched_clips, write_training_page
 from gateshift.training.run_folder import RunFolder
@@ -31,6 +34,21 @@ def test_a_training_leaves_a_page_with_its_curves_first_batch_epochs_and_labels(
     for picture in (run.curves, run.first_batch):
         with Image.open(picture) as image:
             image.load()
+
+
+@pytest.mark.parametrize(("every_s", "drawn"), [(0.0, [1, 2, 3, 4]), (1000.0, [2, 4])])
+def test_the_page_waits_for_more_than_a_short_epoch_but_not_at_the_end_nor_when_the_run_is_stopped(
+    every_s: float, drawn: list[int], clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[int] = []
+    monkeypatch.setattr(loop, "DRAW_EVERY_S", every_s)
+    monkeypatch.setattr(loop, "write_training_page", lambda folder, *_: shown.append(len(folder.read_log())))
+    options: dict[str, Any] = {"epochs": 4, "batch_size": 10}  # one batch an epoch
+    stopping = StopAt(3)
+    with pytest.raises(StoppedError):
+        train_small(clips, tmp_path / "run", stopping, stop=stopping.request, **options)
+    train_small(clips, tmp_path / "run", resume=True, **options)
+    assert shown == drawn
 
 
 def test_the_log_says_how_far_gates_are_open_on_clips_that_stay_the_same(run: RunFolder, clips: Path) -> None:

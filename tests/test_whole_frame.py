@@ -16,6 +16,8 @@ from gateshift.cli.main import main
 from gateshift.data.clips.transforms import multi_scale_boxes
 from gateshift.data.clips.views import EvalProtocol
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 HEIGHT, WIDTH, PATCH = 32, 128, 16
 LEARN = "--temporal none --backbone test_resnet --segments 2 --size 32 --dropout 0 --mirror none --workers 0"
 OPTIM = "--optimizer adamw --lr 0.01 --warmup-epochs 1 --schedule one-cycle --batch-size 4 --smallest-crop 1"

@@ -1,6 +1,8 @@
 """Small trainings for tests: their options, stops at a chosen batch, and comparison of two runs."""
 
 import csv
+import multiprocessing
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -30,6 +32,14 @@ SMALL: dict[str, Any] = {
 def train_small(folder: Path, out: Path, reporter: Any = None, **options: Any) -> TrainResult:
     """Train on the two lists of a folder, with ``SMALL`` for defaults."""
     return train(folder / "train.csv", folder / "val.csv", out=out, reporter=reporter, **SMALL | options)
+
+
+def few_to_validate(clips: Path, folder: Path) -> Path:
+    """A copy of clips and their lists, of which two are to validate on."""
+    shutil.copytree(clips, folder, dirs_exist_ok=True)
+    rows = (folder / "val.csv").read_text().splitlines(keepends=True)
+    (folder / "val.csv").write_text("".join(rows[:3]))
+    return folder
 
 
 class Log(Silent):
@@ -97,3 +107,13 @@ def assert_same_run(first: Path, second: Path) -> None:
     for name in ("last.safetensors", "best.safetensors"):
         assert_same_weights(first / name, second / name)
     assert logged(first) == logged(second)
+
+
+def start_process(function: Callable[..., None], *arguments: Any) -> Any:
+    """A process of its own that calls a function of a module; what takes long to import is imported for all once."""
+    context = multiprocessing.get_context("forkserver")
+    imports = ["gateshift.cli.main", "gateshift.training.loop", "gateshift.training.progress_page", "trainings"]
+    context.set_forkserver_preload([*imports, "torch.utils.tensorboard", "matplotlib.backends.backend_agg"])
+    process = context.Process(target=function, args=arguments)
+    process.start()
+    return process

@@ -13,7 +13,7 @@ from torch import Tensor
 from gateshift.data.clips.dataset import Sample
 from gateshift.data.clips.loader import read_batches
 from gateshift.data.clips.views import EvalProtocol
-from gateshift.errors import VideoError
+from gateshift.errors import StoppedError, VideoError
 from gateshift.evaluation.metrics import Metrics, MultiLabelMetrics
 from gateshift.evaluation.scoring import score_videos
 from gateshift.training.batch_norms import freeze_batch_norms
@@ -27,6 +27,7 @@ from gateshift.training.setup import Training, set_up
 from gateshift.training.state import Checkpoints, EpochSoFar, StopRequest
 
 READ_EVERY_S = 1.0  # losses: reading them waits for the device
+DRAW_EVERY_S = 5.0  # the page: drawing it takes longer than the epochs of a few small clips
 
 
 def run_training(
@@ -60,14 +61,14 @@ def run_training(
     saves = Checkpoints(
         folder, run.accelerator, run.progress, minutes=settings.save_minutes, stop=stop or StopRequest()
     )
-    with _curves(run) as write_curves:
+    with _curves(run) as write_curves, _page(run) as update_page:
         for epoch in range(run.progress.epoch, settings.optim.epochs):
             row = _train_epoch(run, epoch, saves, reporter)
             if (epoch + 1) % settings.optim.validate_every == 0 or epoch + 1 == settings.optim.epochs:
                 row |= _validate(run, saves)
             row["seconds"] = round(saves.epoch_seconds, 1)
             row |= openness_row(run.synchronize(), watched)
-            _finish_epoch(run, epoch, row, write_curves, reporter)
+            _finish_epoch(run, epoch, row, write_curves, update_page, reporter)
             saves.after_epoch()
     if run.progress.skipped:
         reporter.log(f"{len(run.progress.skipped)} unreadable videos were skipped ({folder.skipped}):")
@@ -181,7 +182,12 @@ def _validate(run: Training, saves: Checkpoints) -> dict[str, float]:
 
 
 def _finish_epoch(
-    run: Training, epoch: int, row: dict[str, Any], write_curves: Callable[..., None], reporter: Reporter
+    run: Training,
+    epoch: int,
+    row: dict[str, Any],
+    write_curves: Callable[..., None],
+    update_page: Callable[[], None],
+    reporter: Reporter,
 ) -> None:
     """Log the epoch, and write models, curves and page."""
     metrics: type[Metrics] | type[MultiLabelMetrics] = MultiLabelMetrics if run.loss.multi_label else Metrics
@@ -195,7 +201,7 @@ def _finish_epoch(
         run.folder.log(row)
         run.folder.save_models(model, best=best)
         write_curves(row)
-        write_training_page(run.folder, run.model.classes, run.clips.manifest, run.val_list)
+        update_page()
         if run.progress.skipped:
             entries = run.clips.manifest.entries
             run.folder.list_skipped({entries[index].video_id: why for index, why in run.progress.skipped.items()})
@@ -222,3 +228,30 @@ def _curves(run: Training) -> Iterator[Callable[[dict[str, Any]], None]]:
             writer.flush()
 
         yield write
+
+
+@contextmanager
+def _page(run: Training) -> Iterator[Callable[[], None]]:
+    """The page of a run: yields a function that the main process calls after an epoch.
+
+    It is drawn again if the last time is a few seconds ago, after the last epoch, and when the run is stopped.
+    """
+    drawn_s, is_old = time.monotonic(), False
+
+    def draw() -> None:
+        nonlocal drawn_s, is_old
+        write_training_page(run.folder, run.model.classes, run.clips.manifest, run.val_list)
+        drawn_s, is_old = time.monotonic(), False
+
+    def update() -> None:
+        nonlocal is_old
+        is_old = True
+        if time.monotonic() - drawn_s >= DRAW_EVERY_S or run.progress.epoch == run.settings.optim.epochs:
+            draw()
+
+    try:
+        yield update
+    except StoppedError:
+        if is_old:
+            draw()
+        raise

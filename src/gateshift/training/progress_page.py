@@ -1,4 +1,4 @@
-"""The progress of a training as pictures and a self-contained page, rewritten after every epoch."""
+"""The progress of a training as pictures and a self-contained page, rewritten as it goes on."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def draw_curves(rows: Rows, path: Path) -> None:
             points = [(row["epoch"], row[name]) for row in rows if name in row]
             color = _shade(number / max(len(curves) - 1, 1)) if len(curves) > 3 else None
             axis.plot(*zip(*points, strict=True), label=label, color=color, marker=".", markersize=4)
-        axis.set_title(title, fontsize=10)
+        axis.set_title(title, fontsize=10, y=1.0)  # or the place is looked for among the ticks
         axis.set_xlabel("epoch", fontsize=8)
         axis.tick_params(labelsize=8)
         axis.xaxis.get_major_locator().set_params(integer=True)
