@@ -68,10 +68,11 @@ def test_the_bench_times_every_form_of_the_model_and_a_tsn(bench: Bench) -> None
 
 
 def test_without_the_extra_the_bench_leaves_exported_files_out_and_says_so(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    gs.save_model(gs.create_model("test_resnet", num_classes=2, size_px=32), tmp_path / "m.safetensors")
     monkeypatch.setitem(sys.modules, "openvino", None)
-    main(["bench", "test_resnet", "--rounds", "1", "--segments", "2"])
+    main(["bench", str(tmp_path / "m.safetensors"), "--rounds", "1", "--segments", "2"])
     said = capsys.readouterr().out
     assert "ONNX Runtime and OpenVINO are left out: openvino is not installed; pip install 'gateshift[export]'" in said
     assert "TSN deployed" in said and "deployed, O" not in said

@@ -28,59 +28,53 @@ NOT_TO_PREDICT = {
     "tensorboard",
 }
 HEAVY = {*NOT_TO_PREDICT, "PIL", "av", "numpy", "simplejpeg", "timm", "torch", "torchvision"}
-PROGRAM = """
-import json, sys
-{code}
-print(json.dumps(sorted({{name.partition(".")[0] for name in sys.modules}})))
-"""
+SAY = 'print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))'
 
 
-def imported(code: str, folder: Path | None = None) -> set[str]:
-    """The distributions that a program imports, by their top-level modules."""
-    command = [sys.executable, "-c", PROGRAM.format(code=code)]
+def imported(*steps: str, folder: Path | None = None) -> list[set[str]]:
+    """The distributions that a program has imported after each of its steps, by their top-level modules."""
+    code = "\n".join(f"{step.strip()}\n{SAY}" for step in steps)
+    command = [sys.executable, "-c", f"import json, sys\n{code}"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, check=True)
-    return set(json.loads(done.stdout.splitlines()[-1]))
+    return [set(json.loads(line)) for line in done.stdout.splitlines() if line.startswith('["')]
 
 
 def test_the_package_alone_imports_nothing() -> None:
-    assert imported("import gateshift; gateshift.__version__; dir(gateshift)") & {*HEAVY, "rich", "tyro"} == set()
+    (found,) = imported("import gateshift; gateshift.__version__; dir(gateshift)")
+    assert found & {*HEAVY, "rich", "tyro"} == set()
 
 
-def test_no_help_waits_for_a_heavy_library() -> None:
-    code = """
+def test_no_help_waits_for_a_heavy_library_or_for_another_verb() -> None:
+    of_all = """
 from contextlib import suppress
 from gateshift.cli.main import main
 with suppress(SystemExit):
     main(["--help"])
-assert "tyro" not in sys.modules and "rich" not in sys.modules
-for verb in {verbs}:
+"""
+    of_one = """
+with suppress(SystemExit):
+    main(["predict", "--help"])
+assert "gateshift.prediction.settings" in sys.modules and "gateshift.training.settings" not in sys.modules
+"""
+    of_each = f"""
+for verb in {list(VERBS)}:
     with suppress(SystemExit):
         main([verb, "--help"])
 """
-    assert imported(code.format(verbs=list(VERBS))) & HEAVY == set()
-
-
-def test_a_verb_imports_no_other() -> None:
-    code = """
-from contextlib import suppress
-from gateshift.cli.main import main
-with suppress(SystemExit):
-    main(["predict", "--help"])
-print([name for name in sys.modules if name.startswith("gateshift.") and name.endswith("settings")])
-assert "gateshift.prediction.settings" in sys.modules and "gateshift.training.settings" not in sys.modules
-"""
-    assert "tyro" in imported(code)
+    first, second, last = imported(of_all, of_one, of_each)
+    assert first & {"tyro", "rich"} == set()
+    assert "tyro" in second
+    assert last & HEAVY == set()
 
 
 @pytest.mark.parametrize(
     ("backbone", "others"), [("bninception", {"timm", "torchvision"}), ("test_resnet", set[str]())]
 )
-@pytest.mark.parametrize("use", ["main(['predict', 'm.safetensors', 'c.mp4'])", "gs.load_model('m.safetensors')"])
-def test_one_prediction_imports_what_it_uses(
-    backbone: str, others: set[str], use: str, clips: Path, tmp_path: Path
-) -> None:
+def test_one_prediction_imports_what_it_uses(backbone: str, others: set[str], clips: Path, tmp_path: Path) -> None:
     gs.save_model(gs.create_model(backbone, classes=["a", "b"], num_segments=2), tmp_path / "m.safetensors")
     (tmp_path / "c.mp4").symlink_to(clips / "unseen" / "pick_up.mp4")
-    found = imported(f"import gateshift as gs\nfrom gateshift.cli.main import main\n{use}", tmp_path)
-    assert found & {*NOT_TO_PREDICT, *others} == set()
-    assert "torch" in found and ("av" in found) == ("predict" in use)
+    load = "import gateshift as gs\ngs.load_model('m.safetensors')"
+    predict = "from gateshift.cli.main import main\nmain(['predict', 'm.safetensors', 'c.mp4'])"
+    loaded, predicted = imported(load, predict, folder=tmp_path)
+    assert predicted & {*NOT_TO_PREDICT, *others} == set()
+    assert "torch" in loaded and "av" not in loaded and "av" in predicted

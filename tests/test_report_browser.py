@@ -62,8 +62,7 @@ def report(request: pytest.FixtureRequest, clips: Path, tmp_path_factory: pytest
     return path
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width_px", [1280, 390])
+@pytest.mark.parametrize(("width_px", "scheme"), [(1280, "light"), (390, "dark")])
 def test_a_report_opens_without_network_errors_or_overlaps(
     browser: Any, report: Path, width_px: int, scheme: str
 ) -> None:
@@ -85,6 +84,7 @@ def test_a_report_opens_without_network_errors_or_overlaps(
     page.close()
 
 
+@pytest.mark.parametrize("report", [2], indirect=True)
 def test_a_report_is_light_or_dark_as_the_reader_is(browser: Any, report: Path) -> None:
     check_colours(browser, report)
 

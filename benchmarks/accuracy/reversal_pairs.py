@@ -207,7 +207,9 @@ def plan(train_per_class: int, val_per_class: int) -> Iterator[tuple[str, str, t
             yield f"val/{label}/{i:05d}.mp4", label, (1, number // 2, i)
 
 
-def write_clips(folder: Path, *, train_per_class: int, val_per_class: int, seed: int) -> None:
+def write_clips(
+    folder: Path, *, train_per_class: int, val_per_class: int, seed: int, size_px: tuple[int, int] = SIZE_PX
+) -> None:
     """Write the clips, the lists train.csv and val.csv, classes.txt and reversal_pairs.csv; the lists last.
 
     A clip that is there already is left as it is, so a run that was stopped goes on.
@@ -216,7 +218,7 @@ def write_clips(folder: Path, *, train_per_class: int, val_per_class: int, seed:
     for path, label, key in plan(train_per_class, val_per_class):
         if not (folder / path).exists():
             rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=key))
-            write_mp4(folder / path, draw_clip(label, rng=rng))
+            write_mp4(folder / path, draw_clip(label, rng=rng, size_px=size_px))
         rows[path.split("/")[0]].append((path, label))
     (folder / CLASSES_FILE).write_text("".join(f"{name}\n" for name in NAMES))
     write_table(folder / REVERSAL_FILE, ("class", "reversed"), PAIRS)
