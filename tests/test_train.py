@@ -128,7 +128,7 @@ def test_old_names_still_work_and_say_the_new_one() -> None:
     new = {"color_jitter": 0.3, "min_crop_scale": 0.75, "schedule": "cosine-step"}
     assert old == TrainSettings.from_options("a", "b", out="c", **new)
     assert parse(["train", "a", "b", "--out", "c", "--schedule", "epochs"]).optim.schedule == "cosine-epoch"
-    with pytest.raises(SettingsError, match="choose of cosine-epoch, cosine-step"):
+    with pytest.raises(SettingsError, match="choose one of cosine-epoch, cosine-step"):
         parse(["train", "a", "b", "--out", "c", "--schedule", "one"])
 
 

@@ -115,7 +115,7 @@ def recipe_names() -> list[str]:
 def list_recipes() -> list[Recipe]:
     """All published recipes, with their networks, data sets, published accuracies and addresses.
 
-    >>> row = list_recipes()[1]
+    >>> row = list_recipes()[2]
     >>> row.name, row.network, row.published
     ('gsf-inceptionv3-16', 'inceptionv3 gsf', 53.13)
     """
