@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 import signal
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -40,16 +39,6 @@ class WriteVideo(Protocol):
         times: Sequence[int] | None = None,
         container_options: Mapping[str, str] | None = None,
     ) -> Path: ...
-
-
-def as_typed(text: str) -> str:
-    """Arguments that an error names, as in `top` or `json=True`, as the options of a command line."""
-
-    def option(found: re.Match[str]) -> str:
-        name, value = found[1].replace("_", "-"), found[2]
-        return f"--no-{name}" if value == "False" else f"--{name}" if value in (None, "True") else f"--{name} {value}"
-
-    return re.sub(r"`([a-z]\w*)(?:=(\w+))?`", option, text)
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import WriteVideo, as_typed
+from conftest import WriteVideo
 from serving import BRIGHT, DARK, grey_frames, write_brightness_model
 
 import gateshift as gs
@@ -362,7 +362,7 @@ def test_the_folder_of_another_command_is_refused(
         main([*finished[:3], *change, *finished[3:]])
     assert stop.value.code == 2
     (line,) = (line for line in capsys.readouterr().err.splitlines() if line)
-    assert f"--out job: was begun with another {what}, " in as_typed(line)
+    assert f"--out job: was begun with another {what}, " in line
 
 
 def test_without_ray_one_line_says_how_to_install_it(
@@ -427,7 +427,7 @@ def test_options_that_contradict_each_other_are_refused(
     with pytest.raises(SystemExit) as stop:
         main(["predict", str(place / "model.safetensors"), "a.mp4", *words.split()])
     assert stop.value.code == 2
-    assert fault in as_typed(capsys.readouterr().err)
+    assert fault in capsys.readouterr().err
 
 
 def test_workers_share_the_cores_or_where_there_are_any_the_gpus() -> None:

@@ -13,7 +13,7 @@ import numpy as np
 import openvino
 import pytest
 import torch
-from conftest import WriteVideo, as_typed
+from conftest import WriteVideo
 from golden_data import relative_error
 from torch import Tensor, nn
 
@@ -153,7 +153,7 @@ def test_a_mistaken_export_to_int8_is_refused_in_one_line(
         with pytest.raises(SystemExit) as stop:
             main(["export", str(saved), val, *options, "--out", str(tmp_path / f"new{suffix}")])
         assert stop.value.code == 2
-        assert message in as_typed(capsys.readouterr().err)
+        assert message in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 
@@ -164,9 +164,7 @@ def test_without_nncf_there_is_a_line_that_says_how_to_get_it(
     with pytest.raises(SystemExit) as stop:
         main([*command(saved, clips / "val.csv"), "--precision", "int8", "--out", str(tmp_path / "new.xml")])
     assert stop.value.code == 2
-    assert "--precision int8: nncf is not installed; pip install 'gateshift[export]'" in as_typed(
-        capsys.readouterr().err
-    )
+    assert "--precision int8: nncf is not installed; pip install 'gateshift[export]'" in capsys.readouterr().err
 
 
 def test_nothing_is_told_to_the_makers_of_openvino_and_nncf(

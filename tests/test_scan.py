@@ -280,7 +280,7 @@ def test_a_call_writes_nothing_where_it_is_told_so_and_replaces_nothing_unasked(
     assert scan([Path("a.mp4")], out=None, keep=["zero-bytes"]).left_out == ()
     assert not Path("quarantine.csv").exists()
     assert len(scan("a.mp4").left_out) == 1
-    with pytest.raises(SettingsError, match=r"`out` quarantine\.csv: .* exists"):
+    with pytest.raises(SettingsError, match=r"`out` quarantine\.csv exists"):
         scan("a.mp4")
 
 
@@ -331,13 +331,13 @@ def test_problems_that_are_kept_are_told_alone(
     ("words", "message"),
     [
         ([], r"(DATA|`videos`) names nothing; name lists, folders or videos"),
-        (["clips", "--out", "nowhere/q.csv"], r"(--|`)out`? nowhere/q\.csv: no folder nowhere; create it"),
+        (["clips", "--out", "nowhere/q.csv"], r"--out nowhere/q\.csv: no folder nowhere; create it"),
         (
             ["clips", "--out", "there.csv"],
-            r"(--|`)out`? there\.csv: there\.csv exists; choose another name, or \S+ \S+",
+            r"--out there\.csv exists; choose another name, or add --overwrite",
         ),
-        (["clips", "--timeout", "0"], r"(--|`)timeout`? 0; it must be above 0 seconds; raise it"),
-        (["clips", "--workers", "0"], r"(--|`)workers`? 0; it must be at least 1; raise it"),
+        (["clips", "--timeout", "0"], r"--timeout 0; it must be above 0 seconds; raise it"),
+        (["clips", "--workers", "0"], r"--workers 0; it must be at least 1; raise it"),
         (["none"], "none: no video in it or below"),
         (["nothing.csv"], "nothing.csv: no such list"),
     ],

@@ -14,7 +14,6 @@ import av
 import numpy as np
 import pytest
 import torch
-from conftest import as_typed
 from live_sources import FPS, NUM_FRAMES
 from streaming_data import moving_scene, trained
 
@@ -225,7 +224,7 @@ def test_mistakes_end_in_one_line(
     with pytest.raises(SystemExit) as stopped:
         main(["predict", str(model_file), *(word.format(video=video) for word in words)])
     assert stopped.value.code == 2
-    printed = as_typed(capsys.readouterr().err)
+    printed = capsys.readouterr().err
     assert message in printed and "Traceback" not in printed
 
 
@@ -260,7 +259,7 @@ def test_images_need_to_be_told_their_rate(
     folder = str(write_folder(tmp_path / "images", scene[:20]))
     with pytest.raises(SystemExit):
         main(["predict", str(model_file), folder, "--stream"])
-    assert "give --fps, such as 25" in as_typed(capsys.readouterr().err)
+    assert "give --fps, such as 25" in capsys.readouterr().err
     main(["predict", str(model_file), folder, "--stream", "--json", "--fps", "10", "--window", "1"])
     assert [json.loads(line)["end_s"] for line in capsys.readouterr().out.splitlines()] == [1.0, 1.5, 2.0]
 

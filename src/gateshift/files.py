@@ -49,28 +49,30 @@ def write_text(
 
 
 def check_writable(
-    option: str, path: Path, *, overwrite: bool, suffixes: Sequence[str] = (), beside: Sequence[Path] = ()
+    argument: str, path: Path, *, overwrite: bool, suffixes: Sequence[str] = (), beside: Sequence[Path] = ()
 ) -> None:
     """Raise SettingsError unless a file can be written, before any work is done.
 
     Args:
-        option: Which one names it, such as "--out".
+        argument: Which one names it, such as "out".
         path: The file.
         overwrite: Whether files that are there may be replaced.
         suffixes: One of which it must have, if any are given.
         beside: Other files of this folder that are written with it.
     """
+    given = f"`{argument}` {path}"
     if suffixes and path.suffix not in suffixes:
-        raise SettingsError(f"{option} {path}; its name must end with {' or '.join(suffixes)}; rename it")
+        raise SettingsError(f"{given}; its name must end with {' or '.join(suffixes)}; rename it")
     if not path.parent.is_dir():
-        raise SettingsError(f"{option} {path}: no folder {path.parent}; create it")
+        raise SettingsError(f"{given}: no folder {path.parent}; create it")
     for file in (path, *beside):
+        named = given if file == path else f"{given}: {file}"
         if file.is_dir():
-            raise SettingsError(f"{option} {path}: {file} is a folder; choose another name")
+            raise SettingsError(f"{named} is a folder; choose another name")
         if file.exists() and not overwrite:
-            raise SettingsError(f"{option} {path}: {file} exists; choose another name, or add `overwrite=True`")
+            raise SettingsError(f"{named} exists; choose another name, or add `overwrite=True`")
     if not os.access(path.parent, os.W_OK):
-        raise SettingsError(f"{option} {path}: {path.parent} cannot be written to; choose another folder")
+        raise SettingsError(f"{given}: {path.parent} cannot be written to; choose another folder")
 
 
 def partial_path(path: Path) -> Path:

@@ -107,9 +107,9 @@ def benchmark(
         if value is not None and videos is None:
             raise SettingsError(f"`{name}` without `videos`, the list that it is about; add that, or leave it out")
     if csv is not None:
-        check_writable("`csv`", Path(csv), overwrite=overwrite)
+        check_writable("csv", Path(csv), overwrite=overwrite)
     if plot is not None:
-        check_writable("`plot`", Path(plot), overwrite=overwrite, suffixes=PLOT_SUFFIXES)
+        check_writable("plot", Path(plot), overwrite=overwrite, suffixes=PLOT_SUFFIXES)
     manifest = videos if videos is None or isinstance(videos, Manifest) else _read_list(videos, root)
     if threads is not None:
         torch.set_num_threads(threads)

@@ -67,7 +67,7 @@ def run_demo(
     """
     out, reporter = Path(out), reporter or Silent()
     if out.exists():
-        raise SettingsError(f"`out` {out}: exists; choose another folder, or delete it")
+        raise SettingsError(f"`out` {out} exists; choose another folder, or delete it")
     settings = {temporal: training_settings(out, temporal, seed=seed, workers=workers) for temporal in NAMES}
     for each in settings.values():
         each.check()

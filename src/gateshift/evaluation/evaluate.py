@@ -302,7 +302,7 @@ def _check_outputs(
     if scores is not None:
         check_output(Path(scores), overwrite=overwrite)
     if report is not None:
-        check_writable("`report`", Path(report), overwrite=overwrite, suffixes=[".html"])
+        check_writable("report", Path(report), overwrite=overwrite, suffixes=[".html"])
     if fit_threshold is not None:
         check_accuracy(fit_threshold)
     if out is None:
@@ -316,7 +316,7 @@ def _check_outputs(
         raise SettingsError(
             f"`out` {out} of {_name(model)}, an exported file; give the model, and export what is written"
         )
-    check_writable("`out`", Path(out), overwrite=overwrite, suffixes=[".safetensors"])
+    check_writable("out", Path(out), overwrite=overwrite, suffixes=[".safetensors"])
 
 
 def _check_one_label(source: AnyPath | nn.Module, wanted: Mapping[str, object], *, is_part: bool) -> None:

@@ -110,7 +110,7 @@ class Evaluation:
         Raises:
             SettingsError: If the file cannot be written there.
         """
-        check_writable("`path`", Path(path), overwrite=overwrite, suffixes=[".csv"])
+        check_writable("path", Path(path), overwrite=overwrite, suffixes=[".csv"])
         scores, text = self.scores, io.StringIO(newline="")
         if scores.multi_label:
             answers = (scores.logits > 0).astype(np.int64)
@@ -149,7 +149,7 @@ class Evaluation:
             SettingsError: If the file cannot be written there, or videos have several labels.
             ScoresError: If the other model's scores do not fit.
         """
-        check_writable("`path`", Path(path), overwrite=overwrite, suffixes=[".html"])
+        check_writable("path", Path(path), overwrite=overwrite, suffixes=[".html"])
         found = self
         if compare is not None:
             found = replace(self, other=scores_of(compare), other_name=name_of(compare))

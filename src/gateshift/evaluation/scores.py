@@ -70,7 +70,7 @@ class Scores:
 
 def check_output(path: Path, *, overwrite: bool, argument: str = "scores") -> None:
     """Raise SettingsError unless scores can be written there, before any work is done."""
-    check_writable(f"`{argument}`", path, overwrite=overwrite, suffixes=[".npz"], beside=[path.with_suffix(".json")])
+    check_writable(argument, path, overwrite=overwrite, suffixes=[".npz"], beside=[path.with_suffix(".json")])
 
 
 def save_scores(scores: Scores, path: Path) -> None:

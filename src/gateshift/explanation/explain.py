@@ -125,7 +125,7 @@ def _check(
         if video is None and value is not None:
             raise SettingsError(f"`{name}` was given without `video`; it is about one video; name one, or leave it out")
     if out.exists() and not overwrite:
-        raise SettingsError(f"`out` {out}: exists; choose another folder, or add `overwrite=True`")
+        raise SettingsError(f"`out` {out} exists; choose another folder, or add `overwrite=True`")
     if out.exists() and not out.is_dir():
         raise SettingsError(f"`out` {out}: is a file; choose a folder")
 

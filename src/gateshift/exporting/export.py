@@ -168,7 +168,7 @@ def _check_arguments(
 
 def check_export(path: Path, kind: Format, precision: ExportPrecision, *, overwrite: bool) -> None:
     """Raise SettingsError unless a model can be exported there, before any work is done."""
-    check_writable("`out`", path, overwrite=overwrite, suffixes=[FORMAT_SUFFIXES[kind]], beside=files_of(path))
+    check_writable("out", path, overwrite=overwrite, suffixes=[FORMAT_SUFFIXES[kind]], beside=files_of(path))
     if kind == "onnx" and precision == "bf16":
         raise SettingsError("`precision=bf16` with `format=onnx`, which has no such kernels on CPUs; take openvino")
     if kind != "openvino" and precision == "int8":

@@ -72,7 +72,7 @@ def find_events(
     if isinstance(video, str):
         check_not_live([video])
     if out is not None:
-        check_writable("`out`", Path(out), overwrite=overwrite, suffixes=TIMELINE_SUFFIXES)
+        check_writable("out", Path(out), overwrite=overwrite, suffixes=TIMELINE_SUFFIXES)
     model = fast_form(ready_model(model, classes=classes))
     config = model.config
     num_segments = choose_protocol(config, segments=segments).num_segments

@@ -28,7 +28,7 @@ _CARD = """---
 ---
 # {name}
 
-A [gateshift](https://pypi.org/project/gateshift/) model that classifies videos into {num_classes} classes: {network}.
+A model of gateshift that classifies videos into {num_classes} classes: {network}.
 
 ```python
 import gateshift as gs

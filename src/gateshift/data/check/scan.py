@@ -87,7 +87,7 @@ def scan(
     workers = default_workers() if workers is None else workers
     check_whole("workers", workers, least=1, advice="it must be at least 1; raise it")
     if out is not None:
-        check_writable("`out`", Path(out), overwrite=overwrite)
+        check_writable("out", Path(out), overwrite=overwrite)
     search = FolderSearch()
     listed = _find_listed(sources, None if root is None else Path(root), search)
     problems = tuple(_with_repeats(listed, _check_all(listed, timeout, workers, progress or _be_silent)))
