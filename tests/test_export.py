@@ -251,3 +251,9 @@ def test_wrong_arguments_are_one_line_before_the_work(model: VideoClassifier, cl
     with pytest.raises(ModelError, match="the model is in training mode"):
         export(gs.create_model("test_resnet", num_classes=2), val, format="torch", out=out)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("suffix", FORMAT_SUFFIXES.values())
+def test_load_model_says_what_an_exported_file_is_given_to(tmp_path: Path, suffix: str) -> None:
+    with pytest.raises(ModelError, match=f"model{suffix}: an exported file, not a saved model; give its path to"):
+        gs.load_model(tmp_path / f"model{suffix}")

@@ -104,6 +104,11 @@ MISTAKES = {
         ".: no annotation file labels.json or something-something-v2-labels.json is there",
     ),
     "prepare over something": ("prepare folder . --out .", ". exists and holds a.mp4 and more; choose another folder"),
+    "squashed frames that nothing stores": (
+        "prepare folder . --out lists --keep-squashed", "--keep-squashed without --pack or --extract-frames"
+    ),
+    "exported file": ("explain model.pt2 a.mp4 --out looked", "model.pt2: an exported file cannot be looked into"),
+    "compiled and checkpointed": (TRAIN + " --compile --checkpointing", "--compile and --checkpointing do not go"),
     "prepare from nowhere": ("prepare kinetics nowhere --out lists", "nowhere: no such folder; give the folder"),
 }  # fmt: skip
 

@@ -24,6 +24,7 @@ from gateshift.model.temporal.causal import is_causal, make_causal
 from gateshift.model.temporal.site import SiteDescription, describe_sites
 
 METADATA_KEY = "gateshift"
+EXPORTED = (".pt2", ".onnx", ".xml")
 ON_HUB = re.compile(r"hf:/{1,2}(?=[^/])")  # a Path has made one slash of two
 
 
@@ -187,6 +188,10 @@ def load_model(
         raise ModelError(f"{source}: `revision` and `token` are for models on the Hub, hf://user/name; leave them out")
     else:
         file = Path(source)
+    if file.suffix in EXPORTED:
+        raise ModelError(
+            f"{source}: an exported file, not a saved model; give its path to predict or evaluate, or run it by Runtime"
+        )
     tensors = read_weights(file)
     try:
         if file.suffix == ".safetensors":

@@ -172,6 +172,8 @@ class TrainSettings:
                     f"`{name}` {values[name]} of `epochs` {self.optim.epochs}; "
                     "it must be at least 0 and less than the number of epochs; lower it"
                 )
+        if self.compile and self.checkpointing:
+            raise SettingsError("`compile` and `checkpointing` do not go together in torch; leave one of them out")
         if self.extend and not self.resume:
             raise SettingsError("`extend` needs `resume`: it is for a run that exists; add it, or leave both out")
         if self.model.start is not None and self.model.weights is not None:

@@ -110,6 +110,10 @@ class PrepareSettings:
                 f"`pack={self.pack}` with `extract_frames=True`: both write the frames, to files and to folders; use "
                 "one of them"
             )
+        if self.keep_squashed and self.pack is None and not self.extract_frames:
+            raise SettingsError(
+                "`keep_squashed=True` without `pack` or `extract_frames`: they store frames; add one, or leave it out"
+            )
         if self.extract_frames and self.dataset == "folder" and self.out.resolve().is_relative_to(self.root.resolve()):
             raise SettingsError(
                 f"`extract_frames=True` to {self.out}, which is in {self.root}; choose a folder outside of it"
