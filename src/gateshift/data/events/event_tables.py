@@ -69,6 +69,14 @@ def event_table(listed: EventList) -> str:
     return _table(columns, rows)
 
 
+def is_span_table(path: Path) -> bool:
+    """Whether a file is a table of spans, by the columns that its first line names."""
+    if not path.is_file():
+        return False
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        return {*SPAN_COLUMNS} <= {name.strip() for name in file.readline(4096).split(",")}
+
+
 def read_spans(path: str | PathLike[str]) -> dict[str, list[Span]]:
     """The spans of each video from a CSV ``path,label,start,end``, which may have a column ``score`` too.
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
@@ -24,12 +24,12 @@ from gateshift.evaluation.events.matching import (
     match_nearest,
     one_score_a_place,
 )
+from gateshift.evaluation.events.settings import Rule
 from gateshift.files import check_writable, write_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-Rule = Literal["nearest", "soccernet"]
 TIGHT_S, LOOSE_S = (1, 2, 3, 4, 5), (5, 10, 15, 20, 25, 30, 35, 40, 45, 50, 55, 60)
 SOCCERNET_FPS = 2.0  # of SoccerNet's own evaluation
 ALL_CLASSES = "all classes"
@@ -93,7 +93,7 @@ class EventScores(dict[str, Any]):
         self.compared, self.rule = compared, rule
 
     def __str__(self) -> str:
-        means = ", ".join(f"{tolerance}: {value:.2%}" for tolerance, value in self["mAP"].items())
+        means = ", ".join(f"{tolerance:g}: {value:.2%}" for tolerance, value in self["mAP"].items())
         unit = "frames" if self.rule == "nearest" else "s"
         spans = [f"{name} {self[f'average_mAP_{name}']:.2%}" for name in ("tight", "loose") if self.is_timed]
         average = f"; average mAP {', '.join(spans)}" if spans else ""
