@@ -83,6 +83,9 @@ class EventScores(dict[str, Any]):
     precision; ``average_mAP_tight`` and ``average_mAP_loose``, SoccerNet's averages over 1 to 5 and 5 to 60 seconds,
     None where the frame rate is not known.
 
+    Args:
+        values: What the dict holds.
+
     Attributes:
         compared: The answers beside the truth.
         rule: How answers were matched to events.
