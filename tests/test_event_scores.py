@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from event_reference import Row, nearest_map, soccernet_map
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from spot_files import EXCERPTS, WHOLE
 
@@ -62,12 +62,14 @@ def test_the_worked_example_of_soccernet(tolerance: float, fps: float | None) ->
     assert found["mAP"][tolerance] == pytest.approx((6 * 1 + 5 * 2 / 3) / 11)
 
 
+@settings(deadline=None)
 @given(rows.filter(bool), rows, st.sampled_from([0, 1, 2, 4]))
 def test_the_nearest_rule_is_that_of_slow_loops(truth: list[Row], answers: list[Row], tolerance: int) -> None:
     found = gs.score_events(dicts(truth), dicts(answers), tolerances=(tolerance,))
     assert found["mAP"][tolerance] == pytest.approx(nearest_map(truth, answers, tolerance))
 
 
+@settings(deadline=None)
 @given(rows.filter(bool), rows, st.sampled_from([0, 1, 2, 5]), st.sampled_from([1, 2]))
 def test_the_rule_of_soccernet_is_that_of_slow_loops(
     truth: list[Row], answers: list[Row], delta: int, fps: int
@@ -76,6 +78,7 @@ def test_the_rule_of_soccernet_is_that_of_slow_loops(
     assert found["mAP"][delta] == pytest.approx(soccernet_map(truth, answers, delta * fps))
 
 
+@settings(deadline=None)
 @given(rows.filter(bool), rows)
 def test_average_map_is_the_trapezoid_mean_over_seconds(truth: list[Row], answers: list[Row]) -> None:
     found = gs.score_events(dicts(truth), dicts(answers), fps=2)
@@ -130,6 +133,21 @@ def test_times_become_frames_of_the_rate_of_each_video(tmp_path: Path) -> None:
     by_ms = gs.score_events(tmp_path / "truth.json", tmp_path / "answers.csv", tolerances=(39, 40), fps=1000)
     assert by_ms["mAP"] == {39: 0.0, 40: 1.0}
     assert by_ms.figures()["hit"].median_error_ms == pytest.approx(40)
+
+
+def test_times_count_before_frames_where_labels_have_no_frames() -> None:
+    # Of a variable rate, with 25 frames a second on average, frame 60 may be shown at 2 s.
+    truth = [{"video": "v", "time_s": 2.0, "label": "hit"}]
+    answers = [{"video": "v", "time_s": 2.04, "frame": 61, "label": "hit", "score": 0.9}]
+    found = gs.score_events(truth, answers, tolerances=(0, 1), fps=25)
+    assert found["mAP"] == {0: 0.0, 1: 1.0}
+    assert found.figures()["hit"].median_error_ms == pytest.approx(40)
+
+
+def test_many_long_videos_do_not_blur_milliseconds() -> None:
+    truth = [{"video": f"{n}", "time_s": 7000 + n / 1000, "label": "hit"} for n in range(3000)]
+    late = [{**event, "time_s": event["time_s"] + 0.002} for event in truth]
+    assert gs.score_events(truth, late, tolerances=(1, 2), fps=1000)["mAP"] == {1: 0.0, 2: 1.0}
 
 
 def test_answers_of_videos_without_events_are_false_alarms() -> None:

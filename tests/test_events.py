@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from spot_files import EXCERPTS, NO_WHOLE, WHOLE
 
@@ -156,6 +156,7 @@ events = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(events, max_size=8), st.sampled_from([".csv", ".json"]))
 def test_what_is_written_is_what_is_read(
     tmp_path_factory: pytest.TempPathFactory, found: list[gs.Event], suffix: str
@@ -276,6 +277,11 @@ def test_what_is_wrong_with_dicts_is_said_in_one_line(given_: Any, message: str)
     with pytest.raises(ManifestError) as caught:
         gs.read_events(given_)
     assert message in str(caught.value)
+
+
+def test_an_event_without_frame_and_time_is_an_error() -> None:
+    with pytest.raises(ManifestError, match="'hit' of v has neither frame nor time_s; give one of them"):
+        gs.Event("v", "hit")
 
 
 def test_a_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:

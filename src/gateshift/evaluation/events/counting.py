@@ -10,8 +10,8 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
+from gateshift.data.choices import VIDEO_SUFFIXES
 from gateshift.data.events.events import Event, EventList
-from gateshift.data.video.folders import VIDEO_SUFFIXES
 from gateshift.errors import ScoresError, SettingsError
 from gateshift.evaluation.events.matching import Moments
 
@@ -69,6 +69,8 @@ class Compared:
     def place(self, event: Event, whole: Callable[[float], int], default_fps: float | None = None) -> int:
         """The frame of an event, in the rate that is asked for.
 
+        Where not all events have frames, times count before frames: of a variable rate, frames are no times.
+
         Args:
             event: Of either list.
             whole: Makes a frame of a time: ``round`` for the nearest one, ``int`` for the one that is shown.
@@ -77,13 +79,11 @@ class Compared:
         Raises:
             ScoresError: If it has a time, and no rate is known.
         """
-        if event.frame is not None and (self.fps is None or self.by_frames):
-            return event.frame
-        if event.time_s is None:
-            own = self._own_rates[event.video]
-            assert event.frame is not None and self.fps is not None
-            return event.frame if own is None else round(event.frame / own * self.fps)
         rate = self.rate(event.video) or default_fps
+        if event.frame is not None and (self.by_frames or event.time_s is None or rate is None):
+            own = None if self.by_frames or self.fps is None else self._own_rates[event.video]
+            return event.frame if own is None or rate is None else round(event.frame / own * rate)
+        assert event.time_s is not None
         if rate is None:
             raise ScoresError(
                 f"{event.label!r} of {event.video} at {event.time_s} s: its frame is not known, as no file says the "
