@@ -12,6 +12,7 @@ from spot_files import EXCERPTS, NO_WHOLE, WHOLE
 
 import gateshift as gs
 from gateshift.data.events.events import VideoInfo, recording_part
+from gateshift.data.events.videos import find_named
 from gateshift.errors import ManifestError, SettingsError
 
 GAME: dict[str, Any] = {
@@ -311,3 +312,23 @@ def test_spans_come_back_as_they_were(tmp_path: Path) -> None:
 def test_what_is_wrong_with_spans_is_said_in_one_line(row: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match=message):
         gs.read_spans(put(tmp_path / "spans.csv", f"path,label,start,end\n{row}\n"))
+
+
+@pytest.mark.parametrize(
+    ("name", "files", "wanted"),
+    [
+        ("a.mp4", ["a.mp4", "a.mp4.mkv"], ["a.mp4"]),
+        ("v [1]", ["v [1].mkv", "v 1.mkv", "v [1].json"], ["v [1].mkv"]),
+        ("frames", ["frames/000000.jpg"], ["frames"]),
+        ("league/game/1", ["league/game/1_224p.mkv", "league/game/1_720p.mkv", "league/game/2_720p.mkv"],
+         ["league/game/1_720p.mkv", "league/game/1_224p.mkv"]),
+        ("league/game/2", ["1_720p.mkv", "2_720p.mkv"], ["2_720p.mkv"]),
+        ("game/1", ["game/720p.mp4", "game/Labels-ball.json"], ["game/720p.mp4"]),
+        ("game/2", ["game/720p.mp4"], []),
+        ("gone.mp4", ["a.mp4"], []),
+    ],
+)  # fmt: skip
+def test_the_video_of_a_name_is_found(name: str, files: list[str], wanted: list[str], tmp_path: Path) -> None:
+    for file in files:
+        put(tmp_path / file, "")
+    assert [path.relative_to(tmp_path).as_posix() for path in find_named(tmp_path, name)] == wanted
