@@ -112,6 +112,8 @@ def test_soccernet_files_are_scored_in_seconds(tmp_path: Path) -> None:
     # 1 s off counts from δ = 2 s on, 3.5 s off from 7 s on: half of δ to either side.
     assert found["mAP"] == pytest.approx({1: 0, 2: 6 / 11, 4: 6 / 11, 8: 1})
     assert found["average_mAP_tight"] == pytest.approx((0 + 4 * 6 / 11 - 3 / 11) / 4)
+    assert [each.hits for each in found.figures(0.5).values()] == [2, 2]
+    assert found.figures(0.5)["Goal"].median_error_ms == pytest.approx(2250)
     with pytest.raises(ScoresError, match="its frame is not known, as no file says the frame rate; give `fps`"):
         gs.score_events(truth, answers)
     assert gs.score_events(truth, answers, tolerances=(1000, 3499, 3500), fps=1000)["mAP"] == {
@@ -195,7 +197,7 @@ def test_figures_are_of_the_answers_from_a_threshold_on() -> None:
 def test_scores_are_told_in_a_line() -> None:
     found = gs.score_events(of_one_class((10, 20)), of_one_class((10, 21)), tolerances=(0, 1), fps=25)
     assert str(found) == (
-        "mAP at frames 0: 50.00%, 1: 100.00%; average mAP tight 100.00%, loose 100.00%; 2 events, 2 answers"
+        "mAP (frames) 0: 50.00%, 1: 100.00%; average mAP tight 100.00%, loose 100.00%; 2 events, 2 answers"
     )
     assert found.mean_ap == 1.0
     assert json.loads(json.dumps(found))["mAP"] == {"0": 0.5, "1": 1.0}

@@ -119,9 +119,9 @@ def _nearest(compared: Compared, event: Event, own: Sequence[Event]) -> tuple[fl
     """Of all answers of the class and video of a missed event the nearest: its score, and the two in words."""
     if not own:
         return -1.0, "no answer of this class in the video"
-    place = compared.place(event, round)
-    best = min(own, key=lambda each: (abs(compared.place(each, round) - place), -_score(each)))
-    return _score(best), f"nearest answer {compared.place(best, round) - place:+} frames, score {_score(best):.2f}"
+    place = compared.place(event)
+    best = min(own, key=lambda each: (abs(compared.place(each) - place), -_score(each)))
+    return _score(best), f"nearest answer {compared.place(best) - place:+} frames, score {_score(best):.2f}"
 
 
 def _timelines(compared: Compared, answers: Sequence[Event], right: set[int], hues: dict[str, int]) -> list[Timeline]:
@@ -134,10 +134,10 @@ def _timelines(compared: Compared, answers: Sequence[Event], right: set[int], hu
     for video, (own, given) in lanes.items():
         if own or given:
             info = compared.truth.videos.get(video)
-            last = max(compared.place(event, round) for event in (*own, *given))
+            last = max(compared.place(event) for event in (*own, *given))
             length = max(last, (info.num_frames or 0) - 1 if info and compared.fps is None else 0, 1)
             marks = [
-                _mark(compared.place(event, round) / length, side, event, id(event) in right, hues[event.label])
+                _mark(compared.place(event) / length, side, event, id(event) in right, hues[event.label])
                 for side, events in enumerate((own, given[:MOST_SHOWN]))
                 for event in events
             ]
