@@ -1,4 +1,4 @@
-"""Where label files of the published data sets for event spotting are: excerpts here, whole ones beside the repository."""
+"""Where label files of the published data sets for event spotting are: excerpts here, whole ones beside us."""
 
 from __future__ import annotations
 

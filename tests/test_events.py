@@ -139,7 +139,8 @@ def test_a_table_comes_back_as_it_was_with_columns_of_its_own(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    "table", ["path,time_s,label\na.mp4,1.5,bounce\n", "path,frame,label\na.mp4,3,bounce\nb.mp4,,\n"]
+    "table",
+    ["path,time_s,label\n", "path,time_s,label\na.mp4,1.5,bounce\n", "path,frame,label\na.mp4,3,bounce\nb.mp4,,\n"],
 )
 def test_the_simplest_tables_come_back_to_the_byte(table: str, tmp_path: Path) -> None:
     gs.write_events(put(tmp_path / "events.csv", table), tmp_path / "again.csv")
