@@ -26,6 +26,7 @@ from gateshift.data.clips.dataset import read_views
 from gateshift.data.clips.views import EvalProtocol, merge_views
 from gateshift.data.video.files import open_video
 from gateshift.errors import GateShiftWarning, ModelError, SettingsError, VideoError
+from gateshift.evaluation.fast_form import fast_form
 from gateshift.exported.loading import ExportedModel
 from gateshift.exporting.export import export
 from gateshift.exporting.settings import ExportSettings
@@ -34,7 +35,7 @@ from gateshift.prediction import predict as predict_module
 from gateshift.prediction.cluster import predict_on_ray
 from gateshift.prediction.inputs import open_input
 from gateshift.prediction.predict import Prediction, predict, predict_with
-from gateshift.prediction.scoring import VideoScorer, fast_form
+from gateshift.prediction.scoring import VideoScorer
 from gateshift.prediction.settings import PredictSettings
 from gateshift.prediction.timeline import find_events
 from gateshift.prediction.video_stream import stream_video

@@ -49,3 +49,13 @@ def put_on_device(model: Model) -> Model:
     """Put a model on this machine's accelerator, if it has one; an exported file stays where it runs."""
     found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     return model if found is None else model.to(found)
+
+
+def why_bf16_is_slow(device: torch.device) -> str | None:
+    """Why a device does not multiply faster in bf16 than in float32, as a clause; None where it does."""
+    if device.type == "cpu":
+        is_fast = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+        return None if is_fast else "this CPU has neither AMX nor AVX512-BF16"
+    if device.type == "cuda":
+        return None if torch.cuda.is_bf16_supported(including_emulation=False) else "this GPU has no bf16"
+    return f"bf16 is not known to be faster on {device.type}"

@@ -12,6 +12,7 @@ from typing import Any, cast, overload
 
 from torch import Tensor
 
+from gateshift.data.choices import AnyPrecision
 from gateshift.data.video.folders import FolderSearch
 from gateshift.data.video.live import is_live
 from gateshift.data.video.sources import is_file_address, is_web_address
@@ -34,6 +35,7 @@ def predict_with(  # type: ignore[overload-overlap]  # bytes, arrays and files c
     segments: int | None = ...,
     clips: int | None = ...,
     crops: int | None = ...,
+    precision: AnyPrecision = ...,
 ) -> Prediction: ...
 
 
@@ -48,6 +50,7 @@ def predict_with(
     segments: int | None = ...,
     clips: int | None = ...,
     crops: int | None = ...,
+    precision: AnyPrecision = ...,
 ) -> Iterator[Prediction]: ...
 
 
@@ -61,6 +64,7 @@ def predict_with(
     segments: int | None = None,
     clips: int | None = None,
     crops: int | None = None,
+    precision: AnyPrecision = "no",
 ) -> Prediction | Iterator[Prediction]:
     """Classify a video, or each of several.
 
@@ -78,6 +82,8 @@ def predict_with(
         segments: T, frames per clip; by default as in training.
         clips: Clips per video; by default as the model says.
         crops: Crops per clip, 1, 3, 5 or 10; by default as the model says.
+        precision: "no" is float32; "bf16" is faster where the machine multiplies in it; "fp16" needs a GPU; "auto" is
+            bf16 where that is faster here and gives the first 16 clips the classes of float32.
 
     Returns:
         The prediction of one video. Of several an iterator, in their order, each as soon as its batch is done; one that
@@ -100,7 +106,7 @@ def predict_with(
             f"`source` of type {type(source).__name__}; give a path, an address, bytes, a file object or frames "
             "[T, H, W, 3], or a list of these"
         )
-    scorer = VideoScorer(model, top=top, segments=segments, clips=clips, crops=crops)
+    scorer = VideoScorer(model, top=top, segments=segments, clips=clips, crops=crops, precision=precision)
     if is_video_input(source):
         return scorer.predict([(name_of_input(source), scorer.read(source))])[0]
     return _predict_each(scorer, cast("Iterable[VideoInput]", source), batch_size, workers)
@@ -115,6 +121,7 @@ def predict(
     segments: int | None = None,
     clips: int | None = None,
     crops: int | None = None,
+    precision: AnyPrecision = "no",
     batch_size: int = 1,
     workers: int = 0,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
@@ -132,6 +139,7 @@ def predict(
         segments: T, frames per clip; by default as in training.
         clips: Clips per video; by default as the model says.
         crops: Crops per clip, 1, 3, 5 or 10; by default as the model says.
+        precision: As for ``predict_with``.
         batch_size: Videos of one forward pass.
         workers: Threads that decode the next videos while the network runs; 0 decodes between its runs.
         progress: Called with the number of predictions that were taken, and of all videos.
@@ -152,7 +160,15 @@ def predict(
     for note in search.notes():
         warnings.warn(note, GateShiftWarning, stacklevel=2)
     predictions = predict_with(
-        model, found, batch_size=batch_size, workers=workers, top=top, segments=segments, clips=clips, crops=crops
+        model,
+        found,
+        batch_size=batch_size,
+        workers=workers,
+        top=top,
+        segments=segments,
+        clips=clips,
+        crops=crops,
+        precision=precision,
     )
     return _counted(predictions, len(found), progress)
 
