@@ -2,7 +2,8 @@
 
 FOLDER receives 20 recordings of 30 minutes, 100 clips of 2 s listed in each, the same clips as 2,000 files, and
 epoch.csv. The epochs are those of a training: 8 random frames of each clip, augmented to 224 px, in a random order, by
-one worker, which shares the core. Its memory (PSS, what is its own and its share of the rest) is taken after each tenth
+one worker. Times are those of the processor, of both processes, so that other work on the machine counts little. The
+worker's memory (PSS, what is its own and its share of the rest) is taken after each tenth
 of an epoch. Then a small network is trained from the recordings, with the index that is kept and without, and from the
 clips cut out; its weights are compared bit for bit.
 """
@@ -11,10 +12,10 @@ from __future__ import annotations
 
 import argparse
 import csv
+import os
 import re
 import shutil
 import statistics
-import time
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -51,7 +52,7 @@ def main() -> None:
     rows = []
     for name in lists:
         ratios = [one / other for one, other in zip(seconds[name], seconds["cut out"], strict=True)]
-        row = {"clips": name, "epoch_s": f"{statistics.median(seconds[name]):.1f}"}
+        row = {"clips": name, "epoch_cpu_s": f"{statistics.median(seconds[name]):.1f}"}
         row |= {"over_cut_out": f"{statistics.median(ratios):.3f}"}
         rows.append(row | {"worker_mb_first": memory[name][0], "worker_mb_last": memory[name][-1]})
     weights = {name: train_small(options.folder, name, source) for name, source in lists.items()}
@@ -98,7 +99,7 @@ def write_lists(folder: Path) -> dict[str, Path]:
 
 
 def run_epoch(source: Path, number: int) -> tuple[float, list[int]]:
-    """Seconds of an epoch, and the megabytes of its worker after each tenth."""
+    """Processor seconds of an epoch, and the megabytes of its worker after each tenth."""
     manifest = read_manifest(source)
     classes = manifest.class_names()
     augmentation = Augmentation(224, 8, torch.arange(len(classes)), torch.ones(len(classes), dtype=torch.bool))
@@ -107,12 +108,12 @@ def run_epoch(source: Path, number: int) -> tuple[float, list[int]]:
     clips.epoch = order.epoch = number
     loader = make_loader(clips, batch_size=8, workers=1, sampler=order)
     tenth, memory = len(loader) // 10, []
-    start_s = time.perf_counter()
+    start_s = sum(os.times()[:4])
     for place, batch in enumerate(read_batches(loader), start=1):
         assert not batch["failures"], batch["failures"]
         if place % tenth == 0 and place < len(loader):  # then the worker is still there
             memory.append(worker_mb())
-    return time.perf_counter() - start_s, memory
+    return sum(os.times()[:4]) - start_s, memory  # that of the worker counts now that it has ended
 
 
 def worker_mb() -> int:

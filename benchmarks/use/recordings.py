@@ -35,10 +35,12 @@ def repeat(minute: Path, path: Path, minutes: int) -> Path:
 
 
 def cut_out(recording: Path, path: Path, start_s: float) -> Path:
-    """The clip that begins with the key frame at a time."""
+    """The clip that begins with the key frame at a time, as the first 50 frames of a file."""
     if path.exists():
         return path
-    return ffmpeg(path, "-ss", f"{start_s + 0.05}", "-i", str(recording), "-t", f"{CLIP_S}", "-c", "copy")
+    # ffmpeg seeks 0.13 s earlier where frames are out of order, but not in mp4, where it hides what comes before.
+    later_s = 1e-6 if path.suffix == ".mp4" else 0.15
+    return ffmpeg(path, "-ss", f"{start_s + later_s:.6f}", "-i", str(recording), "-t", f"{CLIP_S}", "-c", "copy")
 
 
 def key_frame_s(path: Path, near_s: float) -> float:

@@ -6,7 +6,5 @@ from typing import Literal
 
 Mirroring = Literal["all", "pairs", "none"]
 ShortVideos = Literal["spread", "first-frame"]
-Precision = Literal["no", "bf16", "fp16"]  # mixed precision; "no" is float32
-AnyPrecision = Literal["no", "bf16", "fp16", "auto"]  # of answers: auto is bf16 where that is as good, and faster
 CROP_SCALES = (1.0, 0.875, 0.75, 0.66)  # sides of random crops, as shares of a frame's short side
 MAX_MAGNITUDE = 30  # of the random operations of RandAugment

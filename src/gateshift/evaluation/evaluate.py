@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from gateshift.data.choices import AnyPrecision, ShortVideos
+from gateshift.data.choices import ShortVideos
 from gateshift.data.clips.views import EvalProtocol
 from gateshift.data.lists.manifest import Manifest, read_manifest, read_names
-from gateshift.devices import create_accelerator, num_processes, put_on_device
+from gateshift.devices import AnyPrecision, create_accelerator, num_processes, put_on_device
 from gateshift.errors import ModelError, ScoresError, SettingsError
 from gateshift.evaluation.confidence import ConfidenceThreshold, check_accuracy, measure_threshold
 from gateshift.evaluation.fast_form import ChosenPrecision, fast_form

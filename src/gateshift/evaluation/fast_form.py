@@ -10,8 +10,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from gateshift.data.choices import AnyPrecision
-from gateshift.devices import why_bf16_is_slow
+from gateshift.devices import AnyPrecision, why_bf16_is_slow
 from gateshift.errors import ModelError, SettingsError
 from gateshift.exported.loading import ExportedModel, config_of
 from gateshift.model.classifier import ClipClassifier, DeployedClassifier, VideoClassifier

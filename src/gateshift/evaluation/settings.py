@@ -11,7 +11,8 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
-from gateshift.data.choices import AnyPrecision, ShortVideos
+from gateshift.data.choices import ShortVideos
+from gateshift.devices import AnyPrecision
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from gateshift.model.config import ModelConfig
 from gateshift.model.temporal.clip_length import ClipLength
 
 if TYPE_CHECKING:
-    from gateshift.data.choices import AnyPrecision
+    from gateshift.devices import AnyPrecision
     from gateshift.prediction.predict import Prediction
 
 

@@ -12,10 +12,11 @@ from typing import Any, cast, overload
 
 from torch import Tensor
 
-from gateshift.data.choices import AnyPrecision
+from gateshift.data.clips.loader import default_workers
 from gateshift.data.video.folders import FolderSearch
 from gateshift.data.video.live import is_live
 from gateshift.data.video.sources import is_file_address, is_web_address
+from gateshift.devices import AnyPrecision
 from gateshift.errors import GateShiftWarning, SettingsError, VideoError, check_whole
 from gateshift.prediction.inputs import VideoInput, collect_videos, is_video_input, name_of_input
 from gateshift.prediction.scoring import AnyModel, VideoScorer
@@ -77,7 +78,8 @@ def predict_with(
             frames), an http or https address, bytes, a file object opened with "rb", or frames: an array or tensor
             [T, H, W, 3], uint8 RGB or float in 0..1.
         batch_size: Videos of one forward pass, each with all of its views.
-        workers: Threads that decode the next videos while the network runs; 0 decodes between its runs.
+        workers: Threads that decode the next videos while the network runs; 0 decodes between its runs, and takes no
+            video from an iterable before it is due.
         top: How many classes to name.
         segments: T, frames per clip; by default as in training.
         clips: Clips per video; by default as the model says.
@@ -122,8 +124,8 @@ def predict(
     clips: int | None = None,
     crops: int | None = None,
     precision: AnyPrecision = "no",
-    batch_size: int = 1,
-    workers: int = 0,
+    batch_size: int = 4,
+    workers: int | None = None,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Iterator[Prediction]:
     """Classify the videos of paths, folders and addresses.
@@ -141,7 +143,8 @@ def predict(
         crops: Crops per clip, 1, 3, 5 or 10; by default as the model says.
         precision: As for ``predict_with``.
         batch_size: Videos of one forward pass.
-        workers: Threads that decode the next videos while the network runs; 0 decodes between its runs.
+        workers: Threads that decode the next videos while the network runs; 0 decodes between its runs, None is one
+            less than there are cores, at most 8.
         progress: Called with the number of predictions that were taken, and of all videos.
 
     Returns:
@@ -163,7 +166,7 @@ def predict(
         model,
         found,
         batch_size=batch_size,
-        workers=workers,
+        workers=default_workers() if workers is None else workers,
         top=top,
         segments=segments,
         clips=clips,

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gateshift.data.choices import AnyPrecision
 from gateshift.data.clips.dataset import read_views
 from gateshift.data.clips.views import EvalProtocol
 from gateshift.data.lists.class_pairs import mirror_map
+from gateshift.devices import AnyPrecision
 from gateshift.errors import VideoError, check_whole
 from gateshift.evaluation.fast_form import Autocast, ChosenPrecision, device_of, fast_form
 from gateshift.evaluation.protocol import choose_protocol, score_views

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
-from gateshift.data.choices import AnyPrecision
+from gateshift.devices import AnyPrecision
 from gateshift.errors import SettingsError
 
 _TIMEOUT_S = 300.0
@@ -109,10 +109,11 @@ class PredictSettings:
     precision: AnyPrecision = "no"
     """no is float32. bf16 costs digits and is faster where the machine multiplies in it; fp16 needs a GPU. auto is bf16
     where that is faster here, and gives the first 16 clips the classes of float32."""
-    batch_size: int = 1
+    batch_size: int = 4
     """Videos of one forward pass, each with all of its clips and crops."""
-    workers: int = 0
-    """Threads that decode the next videos while the network runs; 0 decodes between its runs."""
+    workers: int | None = None
+    """Threads that decode the next videos while the network runs; 0 decodes between its runs. By default one fewer than
+    there are cores, at most 8."""
     live: StreamOptions = field(default_factory=StreamOptions)
     cluster: ClusterOptions = field(default_factory=ClusterOptions)
 

@@ -12,10 +12,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from gateshift.data.choices import AnyPrecision
 from gateshift.data.clips.views import crop_frame
 from gateshift.data.video.files import Video, VideoFile, open_video
 from gateshift.data.video.sources import Source, name_of
+from gateshift.devices import AnyPrecision
 from gateshift.errors import SettingsError, VideoError
 from gateshift.evaluation.fast_form import device_of, fast_form
 from gateshift.evaluation.protocol import choose_protocol

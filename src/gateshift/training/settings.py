@@ -16,7 +16,8 @@ from typing import Annotated, Any, Literal
 import tyro
 from tyro.conf import Positional, arg
 
-from gateshift.data.choices import CROP_SCALES, MAX_MAGNITUDE, Precision, ShortVideos
+from gateshift.data.choices import CROP_SCALES, MAX_MAGNITUDE, ShortVideos
+from gateshift.devices import Precision
 from gateshift.errors import SettingsError
 from gateshift.recipes.options import (
     TABLES,
