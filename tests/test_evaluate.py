@@ -24,6 +24,7 @@ from gateshift.data.clips.views import EvalProtocol
 from gateshift.data.lists.manifest import read_manifest
 from gateshift.errors import GateShiftError, ModelError, ScoresError, SettingsError, VideoError
 from gateshift.evaluation.evaluate import ensemble, evaluate
+from gateshift.evaluation.fast_form import fast_form
 from gateshift.evaluation.result import Evaluation
 from gateshift.evaluation.scores import load_scores, save_scores
 from gateshift.evaluation.scoring import score_videos
@@ -74,7 +75,7 @@ def test_a_small_test_needs_no_accelerate(found: Evaluation, model: Path, clips:
     from gateshift.devices import create_accelerator
 
     shared = score_videos(
-        network, network.config, manifest, EvalProtocol(4), accelerator=create_accelerator("no"), workers=0
+        fast_form(network), network.config, manifest, EvalProtocol(4), accelerator=create_accelerator("no"), workers=0
     )
     np.testing.assert_array_equal(shared.scores.logits, found.scores.logits)
     low = evaluate(model, manifest, **SMALL, precision="bf16")

@@ -157,7 +157,10 @@ def test_a_file_that_was_replaced_is_indexed_anew(recording: Any, tmp_path: Path
     assert torch.equal(read_clip(path), expected)
 
 
-def test_a_file_that_was_edited_in_place_is_indexed_anew(tmp_path: Path, write_video: Any) -> None:
+def test_a_file_that_was_edited_in_place_is_indexed_anew(
+    tmp_path: Path, write_video: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(index_cache, "SHORT_PACKETS", 20)
     one, two = (write_video(tmp_path / f"{seed}.avi", frames(20, seed), codec="rawvideo") for seed in (0, 1))
     expected = [read_clip(path, 0.2, 0.6) for path in (one, two)]
     assert one.stat().st_size == two.stat().st_size
@@ -223,14 +226,14 @@ def test_a_file_that_was_deleted_is_read_to_its_end(recording: Any, tmp_path: Pa
 
 
 def test_the_memory_of_many_files_is_bounded(recording: Any, tmp_path: Path, demuxed: list[int]) -> None:
-    cache = IndexCache(max_bytes=100_000)
+    cache = IndexCache(max_bytes=400_000)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("gateshift.data.video.decode.CACHE", cache)
         paths = [Path(shutil.copy2(recording("b_frames.mp4"), tmp_path / f"{number}.mp4")) for number in range(12)]
         for path in paths:
             read_clip(path)
             read_clip(paths[0])  # used all along
-            assert 0 < cache.num_bytes <= 100_000
+            assert 0 < cache.num_bytes <= 400_000
         assert cache.num_bytes == sum(index.num_bytes for index in cache._indices.values())
         assert 1 < len(cache._indices) < 12
         demuxed.clear()
@@ -238,6 +241,13 @@ def test_the_memory_of_many_files_is_bounded(recording: Any, tmp_path: Path, dem
         assert len(demuxed) < 60
         read_clip(paths[1])
         assert len(demuxed) >= NUM_FRAMES
+
+
+def test_short_files_leave_nothing_behind(tmp_path: Path, write_video: Any, cache: IndexCache) -> None:
+    for number in range(3):
+        read_clip(age(write_video(tmp_path / f"{number}.mp4", frames(30))), 0.0, 0.4)
+    assert cache.num_bytes == 0
+    assert not cache._indices
 
 
 def test_threads_share_what_is_kept(recording: Any, monkeypatch: pytest.MonkeyPatch) -> None:

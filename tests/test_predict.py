@@ -26,6 +26,7 @@ from gateshift.data.clips.dataset import read_views
 from gateshift.data.clips.views import EvalProtocol, merge_views
 from gateshift.data.video.files import open_video
 from gateshift.errors import GateShiftWarning, ModelError, SettingsError, VideoError
+from gateshift.evaluation.fast_form import fast_form
 from gateshift.exported.loading import ExportedModel
 from gateshift.exporting.export import export
 from gateshift.exporting.settings import ExportSettings
@@ -34,7 +35,7 @@ from gateshift.prediction import predict as predict_module
 from gateshift.prediction.cluster import predict_on_ray
 from gateshift.prediction.inputs import open_input
 from gateshift.prediction.predict import Prediction, predict, predict_with
-from gateshift.prediction.scoring import VideoScorer, fast_form
+from gateshift.prediction.scoring import VideoScorer
 from gateshift.prediction.settings import PredictSettings
 from gateshift.prediction.timeline import find_events
 from gateshift.prediction.video_stream import stream_video
@@ -287,11 +288,12 @@ def test_paths_and_folders_are_predicted_by_the_path_of_a_model(
     names = [str(folder / "b.mp4"), str(folder / "deep/a.mp4"), str(tmp_path / "none.mp4")]
     assert [row.video for row in found] == names
     assert [row.error is None for row in found] == [True, True, False]
-    assert found[0].top == predict_with(model, clip).top
+    assert [name for name, _ in found[0].top] == [name for name, _ in predict_with(model, clip).top]
+    torch.testing.assert_close(found[0].probabilities, predict_with(model, clip).probabilities, rtol=0, atol=1e-6)
     assert counted == [(0, 3), (1, 3), (2, 3), (3, 3)]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert [row.top for row in predict(model, clip)] == [found[0].top]
+        assert [row.label for row in predict(model, clip)] == [found[0].label]
     with pytest.raises(VideoError, match="no video named"):
         predict(model, [])
     with pytest.raises(SettingsError, match="rtsp://door is a camera or an address, and only a stream has these"):
@@ -392,9 +394,10 @@ def test_what_the_command_line_takes_python_takes_with_the_same_defaults(
     assert set(options) - taken == of_the_terminal
     with_model = inspect.signature(predict_with).parameters
     assert inspect.signature(ExportedModel.predict).parameters.keys() - {"self"} == with_model.keys() - {"model"}
-    for name in ("batch_size", "workers", "top", "segments", "clips", "crops"):
+    for name in ("batch_size", "workers", "top", "segments", "clips", "crops", "precision"):
         assert inspect.signature(ExportedModel.predict).parameters[name].default == with_model[name].default
-        assert inspect.signature(predict).parameters[name].default == with_model[name].default
+        if name not in ("batch_size", "workers"):  # of objects of a program, none is asked for before its turn
+            assert inspect.signature(predict).parameters[name].default == with_model[name].default
 
 
 def test_frames_may_be_of_any_float_type_and_carry_gradients(model: VideoClassifier) -> None:

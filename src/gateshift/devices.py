@@ -1,18 +1,19 @@
-"""What models run on: this machine's accelerators, processes and precision."""
+"""What models run on: this machine's accelerators, processes and precision. Nothing heavy is imported at the top."""
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, TypeVar
-
-import torch
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 from gateshift.errors import SettingsError
 
 if TYPE_CHECKING:
+    import torch
     from accelerate import Accelerator
 
-Model = TypeVar("Model", bound=torch.nn.Module)
+Model = TypeVar("Model", bound="torch.nn.Module")
+Precision = Literal["no", "bf16", "fp16"]  # mixed precision of a training; "no" is float32
+AnyPrecision = Literal["no", "bf16", "fp16", "auto"]  # of answers; "auto" is bf16 where that is faster and as good
 
 
 def create_accelerator(precision: str) -> Accelerator:
@@ -23,6 +24,7 @@ def create_accelerator(precision: str) -> Accelerator:
     Raises:
         SettingsError: If this machine cannot compute in that precision.
     """
+    import torch
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState
     from accelerate.utils import DataLoaderConfiguration
@@ -47,5 +49,19 @@ def num_processes() -> int:
 
 def put_on_device(model: Model) -> Model:
     """Put a model on this machine's accelerator, if it has one; an exported file stays where it runs."""
+    import torch
+
     found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     return model if found is None else model.to(found)
+
+
+def why_bf16_is_slow(device: torch.device) -> str | None:
+    """Why a device does not multiply faster in bf16 than in float32, as a clause; None where it does."""
+    import torch
+
+    if device.type == "cpu":
+        is_fast = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
+        return None if is_fast else "this CPU has neither AMX nor AVX512-BF16"
+    if device.type == "cuda":
+        return None if torch.cuda.is_bf16_supported(including_emulation=False) else "this GPU has no bf16"
+    return f"bf16 is not known to be faster on {device.type}"

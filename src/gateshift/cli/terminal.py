@@ -74,7 +74,9 @@ def count_bar(task: str, unit: str) -> Iterator[Callable[[int, int], None]]:
 
     def show(done: int, total: int) -> None:
         bar.start()  # not before, so that a mistake in what was given is one line
-        bar.update(number, completed=done, total=total, note=f"{total} {unit}")
+        bar.update(number, completed=done, total=total)
+        speed = bar.tasks[0].speed
+        bar.update(number, note=f"{total} {unit}" + (f", {speed:.3g} a second" if speed else ""))
 
     try:
         yield show

@@ -9,6 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +18,7 @@ from PIL import Image
 from gateshift.data.clips.dataset import open_entry
 from gateshift.data.clips.sampling import segment_indices
 from gateshift.data.lists.entries import Entry
+from gateshift.data.lists.index_folder import index_folder_of
 from gateshift.data.lists.manifest import Manifest
 from gateshift.drawing.html_page import data_address
 from gateshift.errors import VideoError
@@ -78,13 +80,14 @@ def _strips(ids: set[str], manifest: Manifest) -> dict[str, Strip]:
     entries = manifest.entries
     places = {video_id: place for place, video_id in enumerate(entries.video_ids()) if video_id in ids}
     missing = Strip(error="the list of videos does not have it")
-    return {each: draw_strip(entries[places[each]]) if each in places else missing for each in sorted(ids)}
+    folder = index_folder_of(manifest.source)
+    return {each: draw_strip(entries[places[each]], folder) if each in places else missing for each in sorted(ids)}
 
 
-def draw_strip(entry: Entry) -> Strip:
+def draw_strip(entry: Entry, index_folder: Path | None = None) -> Strip:
     """Read at most eight frames of a video, each from the middle of an equal part of it."""
     try:
-        with open_entry(entry, square_pixels=True) as video:
+        with open_entry(entry, square_pixels=True, index_folder=index_folder) as video:
             indices = segment_indices(video.num_frames, min(STRIP_FRAMES, video.num_frames))
             frames = video.read(indices.tolist())  # [T, 3, H, W]
     except VideoError as error:

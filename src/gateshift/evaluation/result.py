@@ -46,6 +46,7 @@ class Evaluation:
         other_name: What that model is called.
         threshold: How the model does with its confidence threshold.
         parts: Of an ensemble, what each model found.
+        precision: Of ``precision="auto"``, which was chosen and why.
     """
 
     scores: Scores
@@ -57,6 +58,7 @@ class Evaluation:
     other_name: str = "other model"
     threshold: ConfidenceThreshold | None = None
     parts: tuple[Evaluation, ...] = ()
+    precision: str | None = None
 
     def __str__(self) -> str:
         return f"{self.scores.protocol}: {self.scores.metrics()}"
@@ -67,9 +69,9 @@ class Evaluation:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What is odd about the list of videos, a line each."""
-        manifest = self.manifest
-        return () if manifest is None else (*manifest.notes, *manifest.describe_numbers(train=False))
+        """What is odd about the list of videos, and the precision that was chosen, a line each."""
+        manifest, chosen = self.manifest, () if self.precision is None else (self.precision,)
+        return chosen if manifest is None else (*manifest.notes, *manifest.describe_numbers(train=False), *chosen)
 
     @cached_property
     def comparison(self) -> Comparison | None:

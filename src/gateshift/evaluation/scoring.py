@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,15 +18,13 @@ from gateshift.data.clips.views import EvalProtocol, merge_views, turn_mirrored
 from gateshift.data.lists.class_pairs import mirror_map
 from gateshift.data.lists.manifest import Manifest
 from gateshift.errors import SettingsError, VideoError
+from gateshift.evaluation.fast_form import device_of
 from gateshift.evaluation.protocol import check_classes, view_logits
 from gateshift.evaluation.scores import Scores
-from gateshift.evaluation.settings import Precision
 from gateshift.model.config import ModelConfig
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
-
-AUTOCAST: dict[Precision, torch.dtype] = {"bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,7 +51,6 @@ def score_videos(
     *,
     batch_size: int = 4,
     workers: int | None = None,
-    precision: Precision = "no",
     skip_bad: int = 0,
     on_batch: Callable[[int], None] = lambda _: None,
     accelerator: Accelerator | None = None,
@@ -66,7 +64,6 @@ def score_videos(
         protocol: The views of each video.
         batch_size: Videos of one batch, over all processes.
         workers: Loader processes; None for as many as suit the machine.
-        precision: Mixed precision, where no accelerator says so.
         skip_bad: Skip up to so many unreadable videos, and list them.
         on_batch: Called with the number of videos in each finished batch.
         accelerator: Of this process, where several share the list: the model is on its device, and every process ends
@@ -85,10 +82,9 @@ def score_videos(
         manifest, protocol, size_px=config.size_px, resize_px=config.resize_px, square_pixels=config.square_pixels
     )
     loader, num_processes = make_loader(views, batch_size=batch_size, workers=workers), 1
-    if accelerator is None:
-        device = _device_of(model)
-        context = _autocast(device, precision)
-    else:
+    device = device_of(model)
+    context: Callable[[], AbstractContextManager[None]] = nullcontext
+    if accelerator is not None:
         device, num_processes, context = accelerator.device, accelerator.num_processes, accelerator.autocast
         loader = _shared(loader, accelerator)
     swap = mirror_map(config.classes, config.mirror_pairs).to(device)
@@ -113,22 +109,6 @@ def score_videos(
         found, failures = (dict(gather_object(list(part.items()))) for part in (found, failures))
         _check_failures(failures, skip_bad)
     return _put_together(found, failures, views, config, protocol)
-
-
-def check_precision(precision: Precision, device: torch.device) -> None:
-    """Raise SettingsError unless a device computes in this precision."""
-    if precision == "fp16" and device.type == "cpu":
-        raise SettingsError(f"`precision={precision}` needs a GPU; take `precision=bf16` or `precision=no`")
-
-
-def _device_of(model: nn.Module) -> torch.device:
-    """Where a model's weights are; an exported file has none, and runs on the CPU."""
-    return next((tensor.device for tensor in model.parameters()), torch.device("cpu"))
-
-
-def _autocast(device: torch.device, precision: Precision) -> Callable[[], torch.autocast]:
-    check_precision(precision, device)
-    return lambda: torch.autocast(device.type, AUTOCAST.get(precision), enabled=precision in AUTOCAST)
 
 
 def _shared(

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from gateshift.data.clips.dataset import open_entry, read_views
 from gateshift.data.clips.views import EvalProtocol
+from gateshift.data.lists.index_folder import index_folder_of
 from gateshift.data.lists.manifest import Manifest, read_manifest, read_names, read_videos
 from gateshift.devices import put_on_device
 from gateshift.errors import ModelError, SettingsError
@@ -196,11 +197,11 @@ def read_clips(
     Raises:
         VideoError: If one of these videos cannot be read.
     """
-    views = []
+    views, folder = [], index_folder_of(manifest.source)
     count = max(2, min(count, len(manifest)))
     for number in range(count):
         entry = manifest.entries[number * len(manifest) // count]
-        with open_entry(entry, square_pixels=config.square_pixels) as video:
+        with open_entry(entry, square_pixels=config.square_pixels, index_folder=folder) as video:
             views.append(read_views(video, protocol, size_px=config.size_px, resize_px=config.resize_px)[0])
     return torch.stack(views)
 

@@ -15,6 +15,7 @@ from gateshift.model.config import ModelConfig
 from gateshift.model.temporal.clip_length import ClipLength
 
 if TYPE_CHECKING:
+    from gateshift.devices import AnyPrecision
     from gateshift.prediction.predict import Prediction
 
 
@@ -32,6 +33,7 @@ class PredictsVideos:
         segments: int | None = None,
         clips: int | None = None,
         crops: int | None = None,
+        precision: AnyPrecision = "no",
     ) -> Prediction: ...
 
     @overload
@@ -45,6 +47,7 @@ class PredictsVideos:
         segments: int | None = None,
         clips: int | None = None,
         crops: int | None = None,
+        precision: AnyPrecision = "no",
     ) -> Iterator[Prediction]: ...
 
     def predict(
@@ -57,6 +60,7 @@ class PredictsVideos:
         segments: int | None = None,
         clips: int | None = None,
         crops: int | None = None,
+        precision: AnyPrecision = "no",
     ) -> Prediction | Iterator[Prediction]:
         """Classify videos; see :func:`gateshift.prediction.predict.predict_with`.
 
@@ -69,6 +73,7 @@ class PredictsVideos:
             segments: Frames of a clip; this and what follows are the model's own where left out.
             clips: Clips of each video, whose answers are averaged.
             crops: Crops of each clip, whose answers are averaged: 1, 3, 5 or 10.
+            precision: "no", "bf16", "fp16" or "auto".
 
         Returns:
             The prediction of one video, or an iterator with that of each.
@@ -85,6 +90,7 @@ class PredictsVideos:
             segments=segments,
             clips=clips,
             crops=crops,
+            precision=precision,
         )
 
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import threading
-import weakref
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,16 +12,16 @@ from torch import Tensor
 from gateshift.data.clips.dataset import read_views
 from gateshift.data.clips.views import EvalProtocol
 from gateshift.data.lists.class_pairs import mirror_map
-from gateshift.errors import ModelError, VideoError, check_whole
+from gateshift.devices import AnyPrecision
+from gateshift.errors import VideoError, check_whole
+from gateshift.evaluation.fast_form import Autocast, ChosenPrecision, device_of, fast_form
 from gateshift.evaluation.protocol import choose_protocol, score_views
 from gateshift.exported.loading import ExportedModel, config_of
-from gateshift.model.classifier import ClipClassifier, DeployedClassifier, VideoClassifier
+from gateshift.model.classifier import ClipClassifier
 from gateshift.model.config import ModelConfig
 from gateshift.prediction.inputs import VideoInput, open_input
 
-AnyModel = ClipClassifier | ExportedModel
-_deployed: weakref.WeakKeyDictionary[VideoClassifier, tuple[Any, DeployedClassifier]] = weakref.WeakKeyDictionary()
-_deploying = threading.Lock()
+AnyModel = ClipClassifier | ExportedModel | Autocast | ChosenPrecision
 
 
 @dataclass(frozen=True)
@@ -84,12 +81,13 @@ class VideoScorer:
         segments: int | None = None,
         clips: int | None = None,
         crops: int | None = None,
+        precision: AnyPrecision = "no",
     ) -> None:
         check_top(top)
         self.config: ModelConfig = config_of(model)
         self.protocol: EvalProtocol = choose_protocol(self.config, segments=segments, clips=clips, crops=crops)
         self._top = top
-        self._model = fast_form(model)
+        self._model = fast_form(model, precision)
         self._device = device_of(model)
         self._swap = mirror_map(self.config.classes, self.config.mirror_pairs).to(self._device)
 
@@ -144,38 +142,3 @@ def found_labels(config: ModelConfig, probabilities: Tensor) -> tuple[str, ...] 
         return None
     order = probabilities.argsort(descending=True).tolist()
     return tuple(config.classes[index] for index in order if probabilities[index] > 0.5)
-
-
-def device_of(model: torch.nn.Module) -> torch.device:
-    """Where clips for a model go; an exported file has no parameters and runs on the CPU."""
-    return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
-
-
-def fast_form(model: AnyModel) -> AnyModel:
-    """The deployed form of a :class:`VideoClassifier`, with its answers to rounding; any other model as it is.
-
-    Folding takes a moment, so the form is kept for as long as the model, until its weights or layers change.
-
-    Raises:
-        ModelError: If the model is in training mode.
-    """
-    if isinstance(model, ClipClassifier) and model.training:
-        raise ModelError("the model is in training mode, where answers are random; call model.eval()")
-    if type(model) is not VideoClassifier:  # a subclass may compute something else
-        return model
-    with _deploying:
-        state = _state_of(model)
-        known, deployed = _deployed.get(model, (None, None))
-        if deployed is None or known != state:
-            with torch.inference_mode(False):
-                deployed = model.deploy()
-            _deployed[model] = (state, deployed)
-    return deployed
-
-
-def _state_of(model: VideoClassifier) -> tuple[object, ...]:
-    """What a deployed form is made of. Versions tell of every change but one through ``.data``, which sums tell of."""
-    tensors = [tensor.detach() for tensor in itertools.chain(model.parameters(), model.buffers())]
-    versions = tuple(None if tensor.is_inference() else tensor._version for tensor in tensors)
-    sums = torch.stack([tensor.sum(dtype=torch.float64) for tensor in tensors])
-    return repr(model), model.config, versions, repr(sums.tolist())

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
+from gateshift.devices import AnyPrecision
 from gateshift.errors import SettingsError
 
 _TIMEOUT_S = 300.0
@@ -105,10 +106,14 @@ class PredictSettings:
     """Clips per video; by default as the model says. A window is one clip."""
     crops: int | None = None
     """Crops per clip: 1, 3, 5 or 10; by default as the model says. A window has one."""
-    batch_size: int = 1
+    precision: AnyPrecision = "no"
+    """no is float32. bf16 costs digits and is faster where the machine multiplies in it; fp16 needs a GPU. auto is bf16
+    where that is faster here, and gives the first 16 clips the classes of float32."""
+    batch_size: int = 4
     """Videos of one forward pass, each with all of its clips and crops."""
-    workers: int = 0
-    """Threads that decode the next videos while the network runs; 0 decodes between its runs."""
+    workers: int | None = None
+    """Threads that decode the next videos while the network runs; 0 decodes between its runs. By default one fewer than
+    there are cores, at most 8."""
     live: StreamOptions = field(default_factory=StreamOptions)
     cluster: ClusterOptions = field(default_factory=ClusterOptions)
 
@@ -120,6 +125,8 @@ class PredictSettings:
             given_too = {"stream": self.live.stream, "timeline": self.live.timeline is not None, "json": self.json}
             for name in (name for name, is_given in given_too.items() if is_given):
                 raise SettingsError(f"`{name}` was given with `engine=ray`, which writes JSON to `out`; leave one out")
+        if self.precision != "no" and (self.live.stream or self.cluster.engine == "ray"):
+            raise SettingsError(f"`precision={self.precision}`: a stream and Ray answer in float32; leave it out")
         if not self.live.stream and self.live.timeline is None:
             return
         if len(self.videos) != 1:

@@ -13,10 +13,11 @@ from torch import Tensor
 
 from gateshift.data.clips.views import crop_frame
 from gateshift.errors import ModelError, SettingsError
+from gateshift.evaluation.fast_form import device_of
 from gateshift.evaluation.protocol import choose_protocol
 from gateshift.model.classifier import ClipClassifier
 from gateshift.model.streaming.network import ExactStream, FrameFeatures
-from gateshift.prediction.scoring import AnyModel, device_of
+from gateshift.prediction.scoring import AnyModel
 from gateshift.prediction.windows import Smoothing, Thresholds, Windows, stack_clips
 
 Frames = NDArray[np.uint8] | Iterable[NDArray[np.uint8]]

@@ -16,11 +16,13 @@ from gateshift.data.clips.views import crop_frame
 from gateshift.data.events.events import Span
 from gateshift.data.video.files import Video, VideoFile, open_video
 from gateshift.data.video.sources import Source, name_of
+from gateshift.devices import AnyPrecision
 from gateshift.errors import SettingsError, VideoError
+from gateshift.evaluation.fast_form import device_of, fast_form
 from gateshift.evaluation.protocol import choose_protocol
 from gateshift.files import check_writable
 from gateshift.prediction.predict import check_not_live, ready_model
-from gateshift.prediction.scoring import AnyModel, device_of, fast_form
+from gateshift.prediction.scoring import AnyModel
 from gateshift.prediction.timeline_files import TIMELINE_SUFFIXES, write_timeline
 from gateshift.prediction.windows import Thresholds, Windows, check_positive, frames_in, stack_clips
 
@@ -37,6 +39,7 @@ def find_events(
     enter: float = 0.5,
     leave: float = 0.4,
     fps: float | None = None,
+    precision: AnyPrecision = "no",
     out: str | PathLike[str] | None = None,
     overwrite: bool = False,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
@@ -54,6 +57,7 @@ def find_events(
         enter: A class begins when its probability reaches this, in 0..1.
         leave: It ends when its probability falls below this, in 0..1.
         fps: Frames a second, where they are not those that the file says; window and hop are counted in frames.
+        precision: As for ``predict_with``.
         out: A file to write: .json, .csv, or subtitles as .srt or .vtt.
         overwrite: Replace ``out`` if it is there.
         progress: Called with the number of windows that are done and of all.
@@ -73,7 +77,7 @@ def find_events(
         check_not_live([video])
     if out is not None:
         check_writable("out", Path(out), overwrite=overwrite, suffixes=TIMELINE_SUFFIXES)
-    model = fast_form(ready_model(model, classes=classes))
+    model = fast_form(ready_model(model, classes=classes), precision)
     config = model.config
     num_segments = choose_protocol(config, segments=segments).num_segments
     with closing(open_recording(video, square_pixels=config.square_pixels)) as recording:

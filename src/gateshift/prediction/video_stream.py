@@ -11,8 +11,9 @@ from os import PathLike, fspath
 from gateshift.data.video.files import VideoFile
 from gateshift.data.video.live import FileFrames, LiveFrame, NewestFrames, is_live
 from gateshift.errors import VideoError
+from gateshift.evaluation.fast_form import fast_form
 from gateshift.prediction.predict import ready_model
-from gateshift.prediction.scoring import AnyModel, fast_form
+from gateshift.prediction.scoring import AnyModel
 from gateshift.prediction.stream import Answer, Stream
 from gateshift.prediction.windows import check_positive, frames_in
 

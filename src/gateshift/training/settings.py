@@ -17,8 +17,8 @@ import tyro
 from tyro.conf import Positional, arg
 
 from gateshift.data.choices import CROP_SCALES, MAX_MAGNITUDE, ShortVideos
+from gateshift.devices import Precision
 from gateshift.errors import SettingsError
-from gateshift.evaluation.settings import Precision
 from gateshift.recipes.options import (
     TABLES,
     AugmentOptions,

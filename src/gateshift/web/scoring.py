@@ -14,6 +14,7 @@ from torch import Tensor
 
 from gateshift.data.events.events import Span
 from gateshift.errors import GateShiftError, VideoError
+from gateshift.evaluation.fast_form import fast_form
 from gateshift.evaluation.protocol import choose_protocol
 from gateshift.explanation.output import Explanation, explain_clip
 from gateshift.model.classifier import VideoClassifier
@@ -56,6 +57,7 @@ class Scorer:
 
     def __init__(self, model: VideoClassifier, settings: ServeSettings) -> None:
         self.model, self.settings = model, settings
+        self._fast = fast_form(model)
         # One center crop of one clip: the one that gate maps are drawn of.
         self.protocol = choose_protocol(model.config, segments=settings.segments, clips=1, crops=1)
         self._seats = threading.BoundedSemaphore(settings.decoders + settings.queue)
@@ -106,5 +108,5 @@ class Scorer:
         for batch in clips.split(BATCH_SIZE):
             if time.monotonic() > end_s:
                 raise VideoError(f"the video was not scored in {self.settings.timeout:g} s; send a shorter one")
-            found.append(self.model.config.probabilities(self.model(batch.to(device))).cpu())
+            found.append(self.model.config.probabilities(self._fast(batch.to(device))).cpu())
         return torch.cat(found)

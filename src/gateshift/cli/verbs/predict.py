@@ -41,16 +41,18 @@ def run_predict(settings: PredictSettings) -> None:
 
 
 def _predict_videos(settings: PredictSettings) -> int:
+    from gateshift.evaluation.fast_form import ChosenPrecision, fast_form
     from gateshift.evaluation.protocol import choose_protocol
     from gateshift.prediction.predict import check_not_live, predict, ready_model
 
     check_not_live(settings.videos)  # before the model is loaded, which takes seconds
-    model = ready_model(settings.model, classes=settings.classes)
+    model = fast_form(ready_model(settings.model, classes=settings.classes), settings.precision)
     views: dict[str, Any] = {name: getattr(settings, name) for name in ("segments", "clips", "crops")}
-    table = Table("video", "class", "probability")
-    table.title = f"{settings.model.name}, {choose_protocol(model.config, **views)}"
-    records, num_failed = sys.stdout, 0  # which a bar takes for itself
-    with _bar("predicting", "videos", settings) as progress:
+    protocol = choose_protocol(model.config, **views)
+    output, num_failed = sys.stdout, 0  # which a bar takes for itself, and shows on the terminal
+    if not settings.json:
+        print_line(f"{settings.model.name}, {protocol}")
+    with _bar("predicting", "videos") as progress:
         for prediction in predict(
             model,
             settings.videos,
@@ -63,21 +65,17 @@ def _predict_videos(settings: PredictSettings) -> int:
             num_failed += prediction.error is not None
             if prediction.error is not None:
                 print_note(prediction.error)
-            if settings.json:
-                _print_record(prediction.to_dict(), records)
-            else:
-                _add_rows(table, prediction)
-    if not settings.json:
-        Console(markup=False).print(table)  # class names may have brackets
+            line = json.dumps(prediction.to_dict()) if settings.json else _row(prediction)
+            print(line, file=sys.stdout if output.isatty() else output, flush=True)
+    if isinstance(model, ChosenPrecision):
+        print_note(str(model))
     return num_failed
 
 
-def _add_rows(table: Table, prediction: Prediction) -> None:
+def _row(prediction: Prediction) -> str:
     none = "not read" if prediction.error is not None else "unsure" if prediction.unsure else "none"
-    first = [] if prediction.label is not None else [(none, "")]
-    rows = [*first, *((name, f"{probability:.3f}") for name, probability in prediction.top)]
-    for rank, row in enumerate(rows):
-        table.add_row("" if rank else prediction.video, *row)
+    first = [] if prediction.label is not None else [none]
+    return f"{prediction.video}: {', '.join([*first, *(f'{name} {share:.3f}' for name, share in prediction.top)])}"
 
 
 def _predict_on_ray(settings: PredictSettings, out: Path) -> int:
@@ -85,7 +83,7 @@ def _predict_on_ray(settings: PredictSettings, out: Path) -> int:
     from gateshift.prediction.cluster import predict_on_ray
 
     # Ray tells of dead workers on standard output, which is for the answer.
-    with redirect_stdout(sys.stderr), _bar("predicting", "videos", settings) as progress:
+    with redirect_stdout(sys.stderr), _bar("predicting", "videos") as progress:
         job = predict_on_ray(
             settings.model,
             settings.videos,
@@ -160,13 +158,14 @@ def _timeline(settings: PredictSettings, out: Path) -> int:
 
     video = settings.videos[0]
     try:
-        with _bar("predicting", "windows", settings) as progress:
+        with _bar("predicting", "windows") as progress:
             events = find_events(
                 settings.model,
                 video,
                 classes=settings.classes,
                 out=out,
                 overwrite=settings.live.overwrite,
+                precision=settings.precision,
                 progress=progress,
                 **_window_options(settings),
             )
@@ -190,9 +189,9 @@ def _window_options(settings: PredictSettings) -> dict[str, Any]:
 
 
 @contextmanager
-def _bar(task: str, unit: str, settings: PredictSettings) -> Iterator[Callable[[int, int], None]]:
-    """A bar on a terminal, unless records are written to it too."""
-    if not sys.stderr.isatty() or (settings.json and sys.stdout.isatty()):
+def _bar(task: str, unit: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on a terminal."""
+    if not sys.stderr.isatty():
         yield lambda _done, _total: None
         return
     with count_bar(task, unit) as progress:

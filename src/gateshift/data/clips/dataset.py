@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -25,6 +26,7 @@ from gateshift.data.clips.transforms import (
 from gateshift.data.clips.views import EvalProtocol
 from gateshift.data.lists.class_pairs import flip_label
 from gateshift.data.lists.entries import Entry
+from gateshift.data.lists.index_folder import index_folder_of
 from gateshift.data.lists.manifest import Manifest
 from gateshift.data.video.files import Video, open_video
 from gateshift.errors import VideoError
@@ -112,6 +114,7 @@ class TrainingClips(Dataset[Sample]):
 
     def __init__(self, manifest: Manifest, classes: Sequence[str], augmentation: Augmentation, *, seed: int) -> None:
         self.manifest = manifest
+        self.index_folder = index_folder_of(manifest.source)
         self.labels = manifest.targets(classes)
         self.augmentation = augmentation
         self.seed = seed
@@ -124,7 +127,11 @@ class TrainingClips(Dataset[Sample]):
         generator = torch.Generator().manual_seed(spread_seed(self.seed, self.epoch, index))
         index %= len(self)
         try:
-            with open_entry(self.manifest.entries[index], square_pixels=self.augmentation.square_pixels) as video:
+            with open_entry(
+                self.manifest.entries[index],
+                square_pixels=self.augmentation.square_pixels,
+                index_folder=self.index_folder,
+            ) as video:
                 picked = segment_indices(video.num_frames, self.augmentation.num_segments, jitter=generator)
                 frames = video.read(picked.tolist())  # [T, 3, H, W]
         except VideoError as error:
@@ -151,6 +158,7 @@ class ViewDataset(Dataset[Sample]):
         square_pixels: bool = False,
     ) -> None:
         self.manifest = manifest
+        self.index_folder = index_folder_of(manifest.source)
         self.protocol = protocol
         self.size_px = size_px
         self.resize_px = resize_px
@@ -161,21 +169,24 @@ class ViewDataset(Dataset[Sample]):
 
     def __getitem__(self, index: int) -> Sample:
         try:
-            with open_entry(self.manifest.entries[index], square_pixels=self.square_pixels) as video:
+            with open_entry(
+                self.manifest.entries[index], square_pixels=self.square_pixels, index_folder=self.index_folder
+            ) as video:
                 views = read_views(video, self.protocol, size_px=self.size_px, resize_px=self.resize_px)
         except VideoError as error:
             return {"failure": str(error), "indices": index}
         return {"views": views, "indices": index}
 
 
-def open_entry(entry: Entry, *, square_pixels: bool = False) -> Video:
-    """Open the video of an entry, or the part of it."""
+def open_entry(entry: Entry, *, square_pixels: bool = False, index_folder: Path | None = None) -> Video:
+    """Open the video of an entry, or the part of it; the options are those of ``open_video``."""
     return open_video(
         entry.path,
         start_s=entry.start_s,
         end_s=entry.end_s,
         num_frames=entry.num_frames,
         square_pixels=square_pixels,
+        index_folder=index_folder,
     )
 
 

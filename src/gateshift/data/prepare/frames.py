@@ -57,8 +57,13 @@ def in_threads(
         pool.shutdown(cancel_futures=True)
 
 
-def find_frames(path: Path, parts: Sequence[Span] = (WHOLE,)) -> list[range]:
+def find_frames(path: Path, parts: Sequence[Span] = (WHOLE,), *, index_folder: Path | None = None) -> list[range]:
     """Find the frame numbers of each part of a video; the file is read once.
+
+    Args:
+        path: The video.
+        parts: Start and end of each.
+        index_folder: As for ``open_video``.
 
     Returns:
         A range for each part, empty if it has no frame, of the length that ``open_video`` gives for the part.
@@ -68,14 +73,14 @@ def find_frames(path: Path, parts: Sequence[Span] = (WHOLE,)) -> list[range]:
     """
     if path.is_dir() or all(part == WHOLE for part in parts):
         start_s, end_s = parts[0]  # times of a frame folder are refused here
-        with open_video(path, start_s=start_s, end_s=end_s) as video:
+        with open_video(path, start_s=start_s, end_s=end_s, index_folder=index_folder) as video:
             frames = range(video.num_frames)
         if path.is_dir():
             _check_images(path)
         return [frames] * len(parts)
     if not path.stat().st_size:
         raise VideoError(f"{path}: is empty, with 0 bytes; write or download the video again")
-    decoder = FrameDecoder(path)
+    decoder = FrameDecoder(path, index_folder=index_folder)
     try:
         times_s = decoder.times_s()
     finally:

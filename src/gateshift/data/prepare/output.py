@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from gateshift.data.lists.class_pairs import find_mirror_pairs
+from gateshift.data.lists.index_folder import INDEX_FOLDER
 from gateshift.data.lists.manifest import CLASSES_FILE, MIRROR_COLUMNS, MIRROR_FILE
 from gateshift.data.prepare.videos import FoundVideo, unusable
 from gateshift.errors import ManifestError
@@ -24,15 +25,14 @@ def check_out(out: Path, *, overwrite: bool, begun: str | None) -> None:
     Args:
         out: The folder; it may be missing.
         overwrite: Whether its lists may be replaced.
-        begun: A folder in it that may exist, as a stopped run leaves it; None for none.
+        begun: A folder in it that may exist beside that of the indices, as a stopped run leaves it; None for none.
     """
     if out.exists() and not out.is_dir():
         raise ManifestError(f"{out}: is a file; choose a folder")
     if overwrite or not out.exists():
         return
-    others = sorted(path.name for path in out.iterdir() if not path.name.startswith("."))
-    if begun in others:
-        others.remove(begun)
+    own = (begun, INDEX_FOLDER)
+    others = sorted(path.name for path in out.iterdir() if path.name not in own and not path.name.startswith("."))
     if others:
         raise ManifestError(
             f"{out} exists and holds {others[0]}{' and more' if len(others) > 1 else ''}; "

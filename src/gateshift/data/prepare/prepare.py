@@ -10,6 +10,7 @@ from pathlib import Path
 from threading import Event
 from typing import TypeVar
 
+from gateshift.data.lists.index_folder import INDEX_FOLDER
 from gateshift.data.lists.splits import Split
 from gateshift.data.prepare.formats import read_annotations
 from gateshift.data.prepare.frames import FRAME_FOLDERS, WHOLE, FrameStore, extract_frames, find_frames, in_threads
@@ -91,7 +92,8 @@ def prepare(
     """Make training lists from a published data set as downloaded, or from class folders.
 
     Writes ``train.csv``, ``val.csv``, ``classes.txt`` and ``mirror_pairs.csv`` (the classes that a horizontal flip
-    swaps). Every video is looked for and its frames are counted before anything is written.
+    swaps). Every video is looked for and its frames are counted before a list is written; of recordings longer than a
+    few minutes, the index that this takes is kept in ``video_index``, for the processes that train and test on them.
 
     Args:
         dataset: Whose annotation files are read; ``"folder"`` for class folders without any. The expected files of
@@ -163,7 +165,8 @@ def _prepare(settings: PrepareSettings, progress: Progress) -> Prepared:
         notes = (*notes, f"left out by {settings.exclude}: {num_found - len(videos)} of {num_found}")
     if settings.extract_frames:
         _check_no_folders(videos)
-    _count_frames(videos, min(workers, _MAX_COUNTING_THREADS), progress)
+    index_folder = settings.out / INDEX_FOLDER if store is None else None
+    _count_frames(videos, min(workers, _MAX_COUNTING_THREADS), index_folder, progress)
     _check_usable(videos, settings)
     num_written = 0 if store is None else _write_frames(videos, store, workers, settings, progress)
     _check_usable(videos, settings)
@@ -202,8 +205,8 @@ def _check_usable(videos: Sequence[FoundVideo], settings: PrepareSettings) -> No
             raise ManifestError(f"no video is left for {split}{why}; check {where}where the videos are")
 
 
-def _count_frames(videos: Iterable[FoundVideo], workers: int, progress: Progress) -> None:
-    """Find the frames of each video, or what is wrong with it. A file with many parts is read once."""
+def _count_frames(videos: Iterable[FoundVideo], workers: int, index_folder: Path | None, progress: Progress) -> None:
+    """Find the frames of each video, or what is wrong with it. A file with many parts is read once, and indexed."""
 
     def find(path: Path, members: Sequence[FoundVideo], _: Event) -> Sequence[range | Exception]:
         parts = [(video.item.start_s, video.item.end_s) for video in members]
@@ -211,7 +214,7 @@ def _count_frames(videos: Iterable[FoundVideo], workers: int, progress: Progress
             ids = " and ".join(video.item.id for video in members)
             return [VideoError(f"{path}: is the video of {ids}; keep one of them, or give each its own")] * len(parts)
         try:
-            return find_frames(path, parts)
+            return find_frames(path, parts, index_folder=index_folder)
         except Exception as error:  # a damaged file may raise anything; it is a row of the report
             return [error] * len(parts)
 

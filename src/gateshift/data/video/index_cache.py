@@ -40,7 +40,10 @@ MAX_OPEN = 8  # recordings that stay open
 # To open an mp4 takes longer the longer it lasts, as its header lists all frames; from here on it stays open.
 LONG_PACKETS = 5_000
 _FORMAT = 1  # of an index on disk
-_OVERHEAD_BYTES = 4_096  # of an index, beside its arrays
+# The index of a shorter file is not kept: to make it takes a tenth of what reading a clip takes.
+SHORT_PACKETS = 128
+# Of an index, beside its arrays: what stays lies between what comes and goes, and keeps memory from being given back.
+_OVERHEAD_BYTES = 65_536
 # Two changes within a tick of the disk's clock give one time: what was changed just now may change unseen.
 _SETTLED_NS = 100_000_000
 
@@ -148,7 +151,8 @@ class IndexCache:
             source.close()
             raise
         if now_ns - state.modified_ns > _SETTLED_NS:
-            self._keep(key, index)
+            if len(index.table) >= SHORT_PACKETS:
+                self._keep(key, index)
             if stored is not None and len(index.table) >= LONG_PACKETS:
                 write_index(stored, index)
         return source, index
