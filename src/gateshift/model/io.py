@@ -18,7 +18,8 @@ from gateshift.model.backbones.factory import check_features, check_network, cre
 from gateshift.model.checkpoints import read_weights
 from gateshift.model.classifier import DeployedClassifier, VideoClassifier
 from gateshift.model.config import OWN, ModelConfig
-from gateshift.model.released import find_state, read_released
+from gateshift.model.released import find_state, only_tensors, read_released
+from gateshift.model.released_spotting import is_spotting, read_spotting
 from gateshift.model.surgery.insert import find_temporal, insert_temporal
 from gateshift.model.temporal.causal import is_causal, make_causal
 from gateshift.model.temporal.site import SiteDescription, describe_sites
@@ -153,7 +154,7 @@ def load_model(
     revision: str | None = None,
     token: str | None = None,
 ) -> VideoClassifier:
-    """Load a model: our own .safetensors file, or a released GSM, GSF or TSM ``.pth.tar`` one.
+    """Load a model: our own .safetensors file, or a released GSM, GSF or TSM ``.pth.tar`` one, or E2E-Spot's.
 
     Backbone, temporal module and classes are worked out from the file. Nothing in it is executed.
 
@@ -192,7 +193,9 @@ def load_model(
         if file.suffix == ".safetensors":
             config, state = ModelConfig.from_json(_metadata(file)), tensors
         else:
-            config, state = read_released(find_state(tensors))
+            released = find_state(tensors)
+            plain = {key.removeprefix("module."): tensor for key, tensor in only_tensors(released).items()}
+            config, state = read_spotting(plain) if is_spotting(plain) else read_released(released)
         if classes is not None and not config.named:
             config = config.name_classes(classes)
         model = _build(config) if backbone is None else _build_around(backbone, config, state)
