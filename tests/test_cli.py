@@ -17,7 +17,7 @@ from gateshift.cli.verb_list import GROUPS, VERBS
 from gateshift.errors import GateShiftError, GateShiftWarning, SettingsError
 
 # Lines that fetch from the network, wait for browsers, take minutes, or are the demo itself: they are parsed alone.
-ONLY_PARSED = {"bench", "demo", "download", "serve"}
+ONLY_PARSED = {"bench", "demo", "download", "score", "serve"}
 SLOW = {"export", "train"}
 
 

@@ -56,6 +56,7 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     "prepare": ("prepare",),
     "recipes": ("list_recipes",),
     "scan": ("scan",),
+    "score": ("score_events", "score_spans"),
     "serve": ("serve",),
     "test": ("evaluate",),
     "train": ("train",),
@@ -65,6 +66,7 @@ OF_PYTHON = {
     *REPORTING,
     *("options", "stop", "block", "on_bytes"),
     *("name", "video", "source", "report"),
+    "durations_s",
 }
 
 

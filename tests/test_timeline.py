@@ -19,16 +19,17 @@ import gateshift as gs
 from gateshift.cli.main import main
 from gateshift.data.clips.dataset import read_views
 from gateshift.data.clips.views import EvalProtocol
+from gateshift.data.events.events import Span
 from gateshift.data.video.files import VideoFile, open_video
 from gateshift.errors import ModelError, SettingsError
 from gateshift.model.classifier import VideoClassifier
-from gateshift.prediction.timeline import Event, find_events, merge_windows, score_windows
+from gateshift.prediction.timeline import find_events, merge_windows, score_windows
 from gateshift.prediction.timeline_files import write_timeline
 from gateshift.prediction.windows import Thresholds, Windows
 
 FPS = 25
 NUM_FRAMES = 90
-SEGMENTS = [Event(0.0, 2.5, "opening <a> & [b]", 0.912345), Event(3661.04, 3662.0, "closing, slowly", 0.5)]
+SEGMENTS = [Span(0.0, 2.5, "opening <a> & [b]", 0.912345), Span(3661.04, 3662.0, "closing, slowly", 0.5)]
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +127,7 @@ def test_json_and_csv_read_back(tmp_path: Path) -> None:
     write_timeline(SEGMENTS, tmp_path / "out.json", video="a.mp4")
     record = json.loads((tmp_path / "out.json").read_text())
     assert record["video"] == "a.mp4"
-    assert [Event(**segment) for segment in record["segments"]] == SEGMENTS
+    assert [Span(**segment) for segment in record["segments"]] == SEGMENTS
     write_timeline(SEGMENTS, tmp_path / "out.csv", video="a.mp4")
     with (tmp_path / "out.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -223,7 +224,7 @@ def test_python_finds_the_events_that_the_command_line_writes(
         progress=lambda *numbers: done.append(numbers),
     )
     written = [json.loads((tmp_path / f"{name}.json").read_text())["segments"] for name in ("verb", "python")]
-    assert written[0] == written[1] and [Event(**each) for each in written[1]] == events
+    assert written[0] == written[1] and [Span(**each) for each in written[1]] == events
     assert done[-1] == (15, 15)  # of 20 frames, 5 apart, in 90
     for options, message in (
         ({"window": 0}, "`window` 0; it must be above 0"),

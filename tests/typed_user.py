@@ -78,3 +78,15 @@ def refuse() -> str:
     except gs.GateShiftError as error:
         return str(error)
     return str(torch.get_num_threads())
+
+
+def score(path: Path) -> float:
+    listed: gs.EventList = gs.read_events(path)
+    answers: list[gs.Event] = gs.suppress(listed.events, 2, "greedy")
+    scores: gs.EventScores = gs.score_events(path, [*answers, gs.Event("v", "hit", frame=3)], tolerances=(1, 2), fps=25)
+    figures: dict[str, gs.EventFigures] = scores.figures(0.5)
+    spans: dict[str, list[gs.Span]] = gs.read_spans(path)
+    found: gs.SpanScores = gs.score_spans(path, spans)
+    gs.write_events([{"video": "v", "frame": 3, "label": "hit"}], path, form="soccernet")
+    gs.write_spans(spans, path)
+    return figures["hit"].f1 + found.f1[0.5] + scores.mean_ap

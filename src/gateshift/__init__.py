@@ -12,10 +12,16 @@ if TYPE_CHECKING:
     from gateshift.bench.benchmark import Benchmark, benchmark
     from gateshift.bench.inspect import NetworkReport, inspect
     from gateshift.data.check.scan import ScanReport, scan
+    from gateshift.data.events.event_tables import read_spans, write_spans
+    from gateshift.data.events.events import Event, EventList, Span
+    from gateshift.data.events.files import read_events, write_events
+    from gateshift.data.events.suppression import suppress
     from gateshift.data.prepare.prepare import Prepared, prepare
     from gateshift.demo.demo import DemoResult, run_demo
     from gateshift.errors import GateShiftError
     from gateshift.evaluation.evaluate import ensemble, evaluate
+    from gateshift.evaluation.events.event_scores import EventFigures, EventScores, score_events
+    from gateshift.evaluation.events.span_scores import SpanScores, score_spans
     from gateshift.evaluation.result import Evaluation
     from gateshift.explanation.evidence import evidence_map
     from gateshift.explanation.explain import ExplainResult, explain
@@ -43,10 +49,16 @@ _MODULES = {
     "gateshift.bench.benchmark": ("Benchmark", "benchmark"),
     "gateshift.bench.inspect": ("NetworkReport", "inspect"),
     "gateshift.data.check.scan": ("ScanReport", "scan"),
+    "gateshift.data.events.event_tables": ("read_spans", "write_spans"),
+    "gateshift.data.events.events": ("Event", "EventList", "Span"),
+    "gateshift.data.events.files": ("read_events", "write_events"),
+    "gateshift.data.events.suppression": ("suppress",),
     "gateshift.data.prepare.prepare": ("Prepared", "prepare"),
     "gateshift.demo.demo": ("DemoResult", "run_demo"),
     "gateshift.errors": ("GateShiftError",),
     "gateshift.evaluation.evaluate": ("ensemble", "evaluate"),
+    "gateshift.evaluation.events.event_scores": ("EventFigures", "EventScores", "score_events"),
+    "gateshift.evaluation.events.span_scores": ("SpanScores", "score_spans"),
     "gateshift.evaluation.result": ("Evaluation",),
     "gateshift.explanation.evidence": ("evidence_map",),
     "gateshift.explanation.explain": ("ExplainResult", "explain"),
@@ -76,6 +88,10 @@ __all__ = [
     "Benchmark",
     "DemoResult",
     "Evaluation",
+    "Event",
+    "EventFigures",
+    "EventList",
+    "EventScores",
     "ExplainResult",
     "ExportResult",
     "GateShift",
@@ -90,6 +106,8 @@ __all__ = [
     "Runtime",
     "ScanReport",
     "Server",
+    "Span",
+    "SpanScores",
     "Stream",
     "TemporalShift",
     "TrainResult",
@@ -113,15 +131,22 @@ __all__ = [
     "load_model",
     "predict",
     "prepare",
+    "read_events",
+    "read_spans",
     "remove_temporal",
     "run_demo",
     "save_model",
     "scan",
+    "score_events",
+    "score_spans",
     "serve",
     "set_num_frames",
     "stream_video",
+    "suppress",
     "temporal_shift",
     "train",
+    "write_events",
+    "write_spans",
 ]
 
 

@@ -107,10 +107,16 @@ GROUPS: dict[str, dict[str, Verb]] = {
             "gateshift.cli.verbs.inspect:run_inspect",
             _MODEL,
         ),
+        "score": Verb(
+            "measure answers about events or spans beside labels, whoever gave them",
+            "gateshift.evaluation.events.settings:ScoreSettings",
+            "gateshift.cli.verbs.score:run_score",
+            "demo/spot/test.csv demo/spot/answers.csv --report events.html",
+        ),
         "ensemble": Verb(
             "average the scores of several models",
             "gateshift.evaluation.settings:EnsembleSettings",
-            "gateshift.cli.verbs.ensemble:run_ensemble",
+            "gateshift.cli.verbs.test:run_ensemble",
             "demo/none.npz demo/gsm.npz",
         ),
     },

@@ -61,9 +61,9 @@ def write_reversal_clips(
         SettingsError: If an argument is outside its range, or ``folder`` holds other clips, which
             would mix with these.
     """
-    _check_at_least(1, train_per_class=train_per_class, val_per_class=val_per_class)
-    _check_at_least(0, seed=seed)
-    _check_size(size_px)
+    check_at_least(1, train_per_class=train_per_class, val_per_class=val_per_class)
+    check_at_least(0, seed=seed)
+    check_size(size_px)
     clips = dict(_plan(train_per_class, val_per_class))
     _check_no_other_clips(folder, set(clips))
     for name in ("train.csv", "val.csv", "classes.txt"):  # of an earlier set, until the new one is whole
@@ -106,7 +106,7 @@ def draw_clip(label: str, *, rng: np.random.Generator, size_px: tuple[int, int] 
     """
     if label not in _NAMES:
         raise SettingsError(f"label {label!r} is not a class; accepted are {', '.join(_NAMES)}; give one of them")
-    _check_size(size_px)
+    check_size(size_px)
     pair, is_reversed = divmod(_NAMES.index(label), 2)
     frames = film(SCENES[pair], rng, size_px)
     return np.ascontiguousarray(frames[::-1]) if is_reversed else frames
@@ -123,13 +123,15 @@ def _plan(train_per_class: int, val_per_class: int) -> Iterator[tuple[str, tuple
             yield f"unseen/{label.replace(' ', '_')}.mp4", (label, (2, pair, 0))
 
 
-def _check_at_least(minimum: int, **given: int) -> None:
+def check_at_least(minimum: int, **given: float) -> None:
+    """Raise SettingsError if an argument is smaller."""
     for name, value in given.items():
         if value < minimum:
             raise SettingsError(f"{name} is {value}; accepted is {minimum} or more; give a larger number")
 
 
-def _check_size(size_px: tuple[int, int]) -> None:
+def check_size(size_px: tuple[int, int]) -> None:
+    """Raise SettingsError unless videos can have this width and height."""
     if any(side < MIN_SIDE_PX or side % 2 for side in size_px):
         raise SettingsError(
             f"size_px is {size_px[0]} x {size_px[1]}; accepted are even numbers of at least {MIN_SIDE_PX}, "

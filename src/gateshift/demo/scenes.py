@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,18 +36,35 @@ def film(scene: Callable[[Canvas], Scene], rng: Rng, size_px: tuple[int, int]) -
     draw = scene(stage)
     num_frames = int(rng.choice(range(MIN_FRAMES, MAX_FRAMES + 1, 2)))
     progress = _progress(rng, num_frames)
-    shake_px = stage.margin * rng.uniform(0, 1) * _sway(rng, num_frames)  # [T, 2]
-    contrast, brightness, noise = rng.uniform(0.8, 1.15), rng.uniform(-14, 14), rng.uniform(1, 5)
+    shake_px = stage.margin * rng.uniform(0, 1) * sway(rng, np.arange(num_frames))  # [T, 2]
+    look = Look.of(rng)
     frames = np.empty((num_frames, size_px[1], size_px[0], 3), np.uint8)
     for i in range(num_frames):
         picture = stage.background.copy()
         draw(picture, progress[i])
-        x, y = (round(stage.margin + offset) for offset in shake_px[i])
-        picture = picture.crop((x, y, x + stage.width, y + stage.height)).reduce(OVERSAMPLE)
-        values = (np.asarray(picture, np.float32) - 128) * contrast + 128 + brightness
-        values += noise * rng.standard_normal(values.shape, np.float32)
-        frames[i] = values.clip(0, 255)
+        frames[i] = shoot(stage, picture, shake_px[i], look, rng)
     return frames
+
+
+class Look(NamedTuple):
+    """How a camera sees."""
+
+    contrast: float
+    brightness: float
+    noise: float
+
+    @classmethod
+    def of(cls, rng: Rng) -> "Look":
+        return cls(rng.uniform(0.8, 1.15), rng.uniform(-14, 14), rng.uniform(1, 5))
+
+
+def shoot(stage: Canvas, picture: Image.Image, shake_px: Field, look: Look, rng: Rng) -> NDArray[np.uint8]:
+    """The frame [H, W, 3] that a camera makes of an enlarged picture, which it sees shifted by [2]."""
+    x, y = (round(stage.margin + offset) for offset in shake_px)
+    picture = picture.crop((x, y, x + stage.width, y + stage.height)).reduce(OVERSAMPLE)
+    values = (np.asarray(picture, np.float32) - 128) * look.contrast + 128 + look.brightness
+    values += look.noise * rng.standard_normal(values.shape, np.float32)
+    return values.clip(0, 255).astype(np.uint8)
 
 
 def _progress(rng: Rng, num_frames: int) -> Field:
@@ -58,9 +76,9 @@ def _progress(rng: Rng, num_frames: int) -> Field:
     return np.asarray(smooth * u * u * (3 - 2 * u) + (1 - smooth) * eased)
 
 
-def _sway(rng: Rng, num_frames: int) -> Field:
-    """Smooth wandering in -1..1 along both axes: [T, 2]."""
-    waves = rng.uniform(0.05, 0.45, (3, 1, 2)) * np.arange(num_frames)[:, None] + rng.uniform(0, 7, (3, 1, 2))
+def sway(rng: Rng, times: NDArray[np.number[Any]]) -> Field:
+    """Smooth wandering in -1..1 along both axes, at times in 1/25 s [T]: [T, 2]."""
+    waves = rng.uniform(0.05, 0.45, (3, 1, 2)) * times[:, None] + rng.uniform(0, 7, (3, 1, 2))
     return np.asarray(np.sin(waves).mean(0))
 
 
@@ -94,7 +112,7 @@ def _pick_up(stage: Canvas) -> Scene:
     rise = rest_y * rng.uniform(0.6, 1.1)  # ends in sight or outside
     start = np.array([rng.uniform(-0.15, 0.15) * stage.width, -rest_y * rng.uniform(0.6, 1.1)])
     grasp_at = rng.uniform(0.35, 0.55)
-    hand = _Hand(rng, stage.height)
+    hand = Hand(rng, stage.height)
 
     def draw(picture: Image.Image, t: float) -> None:
         come, lift = min(1, t / (grasp_at - 0.08)), max(0, (t - grasp_at) / (1 - grasp_at))
@@ -115,7 +133,7 @@ def _lay_table(stage: Canvas) -> None:
     ImageDraw.Draw(stage.background).line((0, edge, size[0], edge), fill=(shade,) * 3, width=4)
 
 
-class _Hand:
+class Hand:
     """An arm that hangs from the top and ends in two or three fingers."""
 
     def __init__(self, rng: Rng, height: int) -> None:

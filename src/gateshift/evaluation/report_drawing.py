@@ -89,10 +89,11 @@ def draw_strip(entry: Entry) -> Strip:
             frames = video.read(indices.tolist())  # [T, 3, H, W]
     except VideoError as error:
         return Strip(error=str(error))
-    return Strip(tuple(_frame_address(frame.permute(1, 2, 0).numpy()) for frame in frames))
+    return Strip(tuple(frame_address(frame.permute(1, 2, 0).numpy()) for frame in frames))
 
 
-def _frame_address(pixels: NDArray[np.uint8]) -> str:
+def frame_address(pixels: NDArray[np.uint8]) -> str:
+    """A frame [H, W, 3] as the address of a small picture."""
     image = Image.fromarray(pixels)
     image.thumbnail((FRAME_SIDE_PX, FRAME_SIDE_PX))
     return _address(image, "jpeg", quality=70, optimize=True)

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from gateshift.data.clips.views import crop_frame
+from gateshift.data.events.events import Span
 from gateshift.data.video.files import Video, VideoFile, open_video
 from gateshift.data.video.sources import Source, name_of
 from gateshift.errors import SettingsError, VideoError
@@ -21,7 +22,6 @@ from gateshift.files import check_writable
 from gateshift.prediction.predict import check_not_live, ready_model
 from gateshift.prediction.scoring import AnyModel, device_of, fast_form
 from gateshift.prediction.timeline_files import TIMELINE_SUFFIXES, write_timeline
-from gateshift.prediction.timeline_files import Event as Event
 from gateshift.prediction.windows import Thresholds, Windows, check_positive, frames_in, stack_clips
 
 
@@ -40,7 +40,7 @@ def find_events(
     out: str | PathLike[str] | None = None,
     overwrite: bool = False,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
-) -> list[Event]:
+) -> list[Span]:
     """What happens when in a recording: windows of it are classified, and neighbors of one class become an event.
 
     Args:
@@ -162,7 +162,7 @@ def merge_windows(
     thresholds: Thresholds,
     smooth: int = 1,
     apart: bool = False,
-) -> list[Event]:
+) -> list[Span]:
     """Merge the answers of windows into events; where nothing happens there is none.
 
     A window speaks for the time that is nearer to its middle than to that of the others.
@@ -192,7 +192,7 @@ def merge_windows(
         begun = (smoothed.amax(0) >= thresholds.enter).nonzero().flatten().tolist()  # few of many classes ever begin
         runs = [(k, numbers) for k in begun for _, numbers in _runs(smoothed[:, k : k + 1], thresholds)]
     return [
-        Event(
+        Span(
             start_s=times_s[borders[numbers[0]]],
             end_s=times_s[borders[numbers[-1] + 1]],
             label=classes[index],

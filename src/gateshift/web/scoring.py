@@ -12,12 +12,13 @@ import torch
 from pydantic import BaseModel, Field
 from torch import Tensor
 
+from gateshift.data.events.events import Span
 from gateshift.errors import GateShiftError, VideoError
 from gateshift.evaluation.protocol import choose_protocol
 from gateshift.explanation.output import Explanation, explain_clip
 from gateshift.model.classifier import VideoClassifier
 from gateshift.prediction.scoring import found_labels
-from gateshift.prediction.timeline import Event, merge_windows
+from gateshift.prediction.timeline import merge_windows
 from gateshift.prediction.windows import Thresholds
 from gateshift.web.decoding import Upload, decode
 from gateshift.web.settings import ServeSettings
@@ -43,7 +44,7 @@ class Answer(BaseModel):
     labels: tuple[str, ...] | None = Field(description="Classes above 0.5 of a multi-label model; null of any other.")
     num_frames: int
     duration_s: float
-    timeline: list[Event] | None = Field(description="What happens when; null unless asked for.")
+    timeline: list[Span] | None = Field(description="What happens when; null unless asked for.")
 
 
 class Scorer:

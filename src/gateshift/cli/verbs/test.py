@@ -1,11 +1,11 @@
-"""What ``test`` does with its settings, and prints."""
+"""What ``test`` and ``ensemble`` do with their settings, and print."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 from gateshift.cli.terminal import count_bar, is_main_process, print_line
-from gateshift.evaluation.settings import EvaluationSettings
+from gateshift.evaluation.settings import EnsembleSettings, EvaluationSettings
 
 if TYPE_CHECKING:
     from gateshift.evaluation.result import Evaluation
@@ -36,6 +36,15 @@ def run_test(settings: EvaluationSettings) -> None:
         print_line(f"compared with {found.other_name}: {found.comparison}")
     if settings.report is not None:
         print_line(f"report: {settings.report}")
+
+
+def run_ensemble(settings: EnsembleSettings) -> None:
+    """Verb ``ensemble``."""
+    from gateshift.evaluation.evaluate import ensemble
+
+    print_accuracies(ensemble(**vars(settings)))
+    if settings.scores is not None:
+        print_line(f"scores: {settings.scores}")
 
 
 def print_accuracies(found: Evaluation) -> None:

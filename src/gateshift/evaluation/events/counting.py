@@ -1,0 +1,152 @@
+"""Events and answers put on one scale: their videos by the same names, their moments in frames or seconds."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from pathlib import PurePosixPath
+
+import numpy as np
+
+from gateshift.data.events.events import Event, EventList
+from gateshift.data.video.folders import VIDEO_SUFFIXES
+from gateshift.errors import ScoresError, SettingsError
+from gateshift.evaluation.events.matching import Moments
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Answers beside the truth.
+
+    Attributes:
+        truth: The events.
+        answers: The answers, with the truth's names of their videos.
+        fps: In which rate frames are counted; None for each video's own.
+    """
+
+    truth: EventList
+    answers: EventList
+    fps: float | None
+    _groups: dict[tuple[str, str], int] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def of(cls, truth: EventList, answers: EventList, fps: float | None) -> Compared:
+        """Put them side by side.
+
+        Raises:
+            SettingsError: If ``fps`` is not above 0.
+            ScoresError: If the truth has no events.
+        """
+        if fps is not None and not 0 < fps < float("inf"):
+            raise SettingsError(f"`fps` {fps}; it must be above 0; correct it")
+        if not len(truth):
+            raise ScoresError("`truth` has no events, so nothing can be found or missed; give labels with events")
+        return cls(truth, _named_alike(truth, answers), fps)
+
+    @cached_property
+    def by_frames(self) -> bool:
+        """Whether all moments are frames, of the one rate that is asked for."""
+        events = (*self.truth.events, *self.answers.events)
+        return all(event.frame is not None for event in events) and (
+            self.fps is None or all(rate in (None, self.fps) for rate in map(self.own_rate, self.truth.videos))
+        )
+
+    def own_rate(self, video: str) -> float | None:
+        """Frames a second of a video, as truth or answers say."""
+        infos = (each.videos[video] for each in (self.truth, self.answers) if video in each.videos)
+        return next((info.fps for info in infos if info.fps is not None), None)
+
+    def rate(self, video: str) -> float | None:
+        """Frames a second in which a video's moments are counted, if it is known."""
+        return self.fps or self._own_rates.get(video)
+
+    @cached_property
+    def _own_rates(self) -> dict[str, float | None]:
+        return {video: self.own_rate(video) for video in (*self.truth.videos, *self.answers.videos)}
+
+    def place(self, event: Event, whole: Callable[[float], int], default_fps: float | None = None) -> int:
+        """The frame of an event, in the rate that is asked for.
+
+        Args:
+            event: Of either list.
+            whole: Makes a frame of a time: ``round`` for the nearest one, ``int`` for the one that is shown.
+            default_fps: Where no rate is known.
+
+        Raises:
+            ScoresError: If it has a time, and no rate is known.
+        """
+        if event.frame is not None and (self.fps is None or self.by_frames):
+            return event.frame
+        if event.time_s is None:
+            own = self._own_rates[event.video]
+            assert event.frame is not None and self.fps is not None
+            return event.frame if own is None else round(event.frame / own * self.fps)
+        rate = self.rate(event.video) or default_fps
+        if rate is None:
+            raise ScoresError(
+                f"{event.label!r} of {event.video} at {event.time_s} s: its frame is not known, as no file says the "
+                "frame rate; give `fps`"
+            )
+        return whole(event.time_s * rate)
+
+    def moments(
+        self, events: Sequence[Event], whole: Callable[[float], int] = round, default_fps: float | None = None
+    ) -> Moments:
+        """Events of either list as numbers; a group is a class of a video."""
+        groups = [self._groups.setdefault((event.label, event.video), len(self._groups)) for event in events]
+        places = [self.place(event, whole, default_fps) for event in events]
+        scores = [1.0 if event.score is None else event.score for event in events]
+        return Moments(np.array(groups, np.int64), np.array(places, float), np.array(scores, float))
+
+    def errors_ms(self, pairs: Sequence[tuple[Event, Event]]) -> list[float]:
+        """How far answers are from their events, in milliseconds; of those of which it is known."""
+        found = []
+        for event, answer in pairs:
+            rate = self.rate(event.video)
+            if event.time_s is not None and answer.time_s is not None and not self.by_frames:
+                found.append(1000 * abs(event.time_s - answer.time_s))
+            elif rate is not None:
+                found.append(1000 * abs(self.place(event, round) - self.place(answer, round)) / rate)
+        return found
+
+
+def _named_alike(truth: EventList, answers: EventList) -> EventList:
+    """The answers with the truth's names of their videos.
+
+    Raises:
+        ScoresError: If both come from files and have no video in common.
+    """
+    name_of = match_names(truth.videos, answers.videos)
+    events = tuple(
+        event if name_of[event.video] == event.video else replace(event, video=name_of[event.video])
+        for event in answers.events
+    )
+    videos = {name_of[name]: info for name, info in answers.videos.items()}
+    if videos and None not in (truth.source, answers.source) and not videos.keys() & truth.videos.keys():
+        raise ScoresError(
+            f"`answers` are of other videos than `truth`, such as {next(iter(answers.videos))} and "
+            f"{next(iter(truth.videos))}; give files that name the same videos alike"
+        )
+    return replace(answers, events=events, videos=videos)
+
+
+def match_names(truth: Collection[str], answers: Collection[str]) -> dict[str, str]:
+    """The truth's name of each video of the answers, which may have another folder, and a suffix or none.
+
+    A name that fits several videos stays as it is.
+
+    >>> match_names(["match_1"], ["videos/match_1.mp4", "other.mp4"])
+    {'videos/match_1.mp4': 'match_1', 'other.mp4': 'other.mp4'}
+    """
+    of_truth, of_answers = (Counter(map(_stem, names)) for names in (truth, answers))
+    known = {_stem(name): name for name in truth if of_truth[_stem(name)] == 1}
+    return {
+        name: name if name in truth or of_answers[_stem(name)] > 1 else known.get(_stem(name), name) for name in answers
+    }
+
+
+def _stem(name: str) -> str:
+    path = PurePosixPath(name)
+    return path.stem if path.suffix.lower() in VIDEO_SUFFIXES else path.name
