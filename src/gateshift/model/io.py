@@ -213,6 +213,18 @@ def _check_device(device: str | torch.device | None) -> None:
         raise ModelError(f"`device` {device!r}: {reason}; give one of this machine, such as 'cpu'") from None
 
 
+def describe_model(path: Path) -> ModelConfig:
+    """What a file of ours says of its model, without its weights.
+
+    Raises:
+        ModelError: If it is no such file.
+    """
+    try:
+        return ModelConfig.from_json(_metadata(path))
+    except Exception:  # of a damaged file, which to read in full says why
+        return load_model(path).config
+
+
 def _metadata(path: Path) -> str:
     from safetensors import safe_open
 

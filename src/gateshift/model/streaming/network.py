@@ -15,6 +15,7 @@ from torch import Tensor, fx, nn
 from gateshift.errors import ModelError
 from gateshift.model.classifier import ClipClassifier
 from gateshift.model.clips import check_clips
+from gateshift.model.config import ModelConfig
 from gateshift.model.streaming.buffers import Clock, DelayLine, Place, kept_bytes
 from gateshift.model.streaming.heads import StreamedHead
 from gateshift.model.streaming.modules import streamed_form
@@ -166,6 +167,11 @@ class ExactStream:
         self._dtype = next(model.backbone.parameters()).dtype  # a deployed model's may be another than its head's
         self._shape: torch.Size | None = None  # of a frame
         self._last: Tensor | None = None
+
+    @property
+    def config(self) -> ModelConfig:
+        """The model's."""
+        return self._model.config
 
     @property
     def num_frames(self) -> int:
