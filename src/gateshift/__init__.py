@@ -36,11 +36,13 @@ if TYPE_CHECKING:
     from gateshift.model.temporal.modules import GateShift, GateShiftFuse, TemporalShift
     from gateshift.prediction.predict import predict
     from gateshift.prediction.scoring import Prediction
+    from gateshift.prediction.spotting import spot_events
     from gateshift.prediction.stream import Answer, Stream
     from gateshift.prediction.timeline import find_events
     from gateshift.prediction.video_stream import stream_video
     from gateshift.published.download import download
     from gateshift.recipes.recipe import Recipe, list_recipes
+    from gateshift.spotting.evaluate import FrameEvaluation, evaluate_frames
     from gateshift.training.train import TrainResult, train
     from gateshift.web.app import Server, serve
 
@@ -73,11 +75,13 @@ _MODULES = {
     "gateshift.model.temporal.modules": ("GateShift", "GateShiftFuse", "TemporalShift"),
     "gateshift.prediction.predict": ("predict",),
     "gateshift.prediction.scoring": ("Prediction",),
+    "gateshift.prediction.spotting": ("spot_events",),
     "gateshift.prediction.stream": ("Answer", "Stream"),
     "gateshift.prediction.timeline": ("find_events",),
     "gateshift.prediction.video_stream": ("stream_video",),
     "gateshift.published.download": ("download",),
     "gateshift.recipes.recipe": ("Recipe", "list_recipes"),
+    "gateshift.spotting.evaluate": ("FrameEvaluation", "evaluate_frames"),
     "gateshift.training.train": ("TrainResult", "train"),
     "gateshift.web.app": ("Server", "serve"),
 }
@@ -94,6 +98,7 @@ __all__ = [
     "EventScores",
     "ExplainResult",
     "ExportResult",
+    "FrameEvaluation",
     "GateShift",
     "GateShiftError",
     "GateShiftFuse",
@@ -117,6 +122,7 @@ __all__ = [
     "download",
     "ensemble",
     "evaluate",
+    "evaluate_frames",
     "evidence_map",
     "explain",
     "export",
@@ -141,6 +147,7 @@ __all__ = [
     "score_spans",
     "serve",
     "set_num_frames",
+    "spot_events",
     "stream_video",
     "suppress",
     "temporal_shift",

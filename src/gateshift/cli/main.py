@@ -125,16 +125,19 @@ def explain_refusal(verb: str, box: str) -> str:
 
 
 def _default(verb: str, settings: type[Any], words: Sequence[str]) -> dict[str, Any]:
-    """What stands for the options that are not typed, where a recipe replaces the plain defaults of a training."""
+    """What stands for the options that are not typed, where a recipe or a task has other defaults of a training."""
     if verb != "train":
         return {}
     import tyro
 
-    from gateshift.cli.recipe_words import find_recipe
+    from gateshift.cli.recipe_words import find_value
+    from gateshift.recipes.options import FrameOptions
 
-    name = find_recipe(words)
+    name = find_value(words, "--recipe")
+    task: Any = find_value(words, "--task")
     missing: Any = tyro.MISSING
-    return {} if name is None else {"default": settings(missing, missing, missing, recipe=name)}
+    given: Any = {} if task is None else {"frames": FrameOptions(task=task)}
+    return {"default": settings(missing, missing, missing, recipe=name, **given)} if name or task else {}
 
 
 def spell_out_resume(words: Sequence[str]) -> list[str]:

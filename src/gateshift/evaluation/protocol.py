@@ -24,7 +24,13 @@ def choose_protocol(
     Raises:
         SettingsError: If neither says how many frames a clip has, a number is out of range, or there shall be
             several crops of whole frames.
+        ModelError: If the model answers for each frame, and not for clips.
     """
+    if config.is_dense:
+        raise ModelError(
+            f"this model answers for each frame (`task={config.task}`), and not for clips; find what happens in a "
+            "recording by `events`, test it by `gateshift test`, and stream it with `exact=True`"
+        )
     segments = config.num_segments if segments is None else segments
     if segments is None:
         raise SettingsError("a released checkpoint does not say how many frames it takes; give `segments`, such as 8")

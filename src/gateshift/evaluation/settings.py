@@ -5,7 +5,7 @@ Nothing heavy is imported here, so that ``gateshift --help`` is quick.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated
 
@@ -16,10 +16,27 @@ from gateshift.devices import AnyPrecision
 
 
 @dataclass(frozen=True)
+class FrameTestOptions:
+    """Models that answer for each frame (train --task): VAL are recordings with their events or spans. Besides these
+    options they take --classes, --scores (the answers, .csv or .json), --report, --skip-bad, --overwrite and --root."""
+
+    tolerances: tuple[float, ...] = (0, 1, 2, 4)
+    """Of events, in frames: how far an answer may be from its event."""
+    fps: float | None = None
+    """Frames a second that --tolerances count, such as 1000 for milliseconds; default: each recording's own."""
+    suppress: Annotated[float, arg(metavar="SECONDS")] = 0.2
+    """Answers within so many seconds of a better one of their class are dropped."""
+    suppression: Literal[e2e - spot, greedy, soft] = "e2e-spot"
+    """How they are dropped: e2e-spot (dropped ones count too), greedy, or soft (scores are lowered)."""
+
+
+@dataclass(frozen=True)
 class EvaluationSettings:
     """Test a model by the papers' protocol: top-1, top-5 and mean class accuracy; of several labels a video mAP and F1.
 
-    Accuracies are printed with their protocol, segments × clips × crops, and written as JSON beside the scores.
+    Accuracies are printed with their protocol, segments × clips × crops, and written as JSON beside the scores. A model
+    of events is tested by mAP within several frames, before and after suppression; one of spans by frame accuracy, edit
+    score and F1.
     """
 
     model: Annotated[Positional[Path], arg(metavar="MODEL")]
@@ -69,6 +86,7 @@ class EvaluationSettings:
     where that is faster here, and gives the first 16 clips the classes of float32."""
     workers: int | None = None
     """Processes that load videos; 0 loads in the main process. By default one fewer than there are cores, at most 8."""
+    frames: FrameTestOptions = field(default_factory=FrameTestOptions)
 
     def __post_init__(self) -> None:
         if self.recipe is not None:

@@ -20,7 +20,7 @@ from gateshift.model.classifier import VideoClassifier
 from gateshift.model.clip_classifier import PredictsVideos
 from gateshift.model.clips import take_clips
 from gateshift.model.config import ModelConfig
-from gateshift.model.io import load_model
+from gateshift.model.io import describe_model, load_model
 
 
 class ExportedModel(PredictsVideos, nn.Module):
@@ -79,6 +79,14 @@ def load_any(
     if path.suffix not in FORMAT_SUFFIXES.values():
         return load_model(path, classes=names or None)
     return ExportedModel(path, threads=threads, names=names)
+
+
+def is_dense_file(path: str | PathLike[str]) -> bool:
+    """Whether a file holds a model that answers for each frame; of none that is there, no."""
+    path = Path(path)
+    if not path.is_file():
+        return False
+    return (describe_model(path) if path.suffix == ".safetensors" else load_any(path).config).is_dense
 
 
 def config_of(model: object) -> ModelConfig:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from gateshift.data.clips.dataset import open_entry, read_views
+from gateshift.data.clips.recordings import Recording, read_recordings, seen_frames
 from gateshift.data.clips.views import EvalProtocol
 from gateshift.data.lists.index_folder import index_folder_of
 from gateshift.data.lists.manifest import Manifest, read_manifest, read_names, read_videos
@@ -27,6 +28,7 @@ from gateshift.exporting.writing import files_of, missing_package, write_export
 from gateshift.files import check_writable
 from gateshift.model.classifier import VideoClassifier
 from gateshift.model.config import ModelConfig
+from gateshift.prediction.frames import DEFAULT_FRAMES, video_crop
 
 if TYPE_CHECKING:
     from gateshift.evaluation.metrics import Metrics, MultiLabelMetrics
@@ -48,23 +50,29 @@ class ExportResult:
         file_metrics: Accuracies of the file.
         same_answers: Share of videos, in 0..1, with the same top-1; with the same labels if a video may have several.
         num_calibration: How many videos int8 was fitted to; None where it is not int8.
+
+    Of a model that answers for each frame there are no accuracies here: ``protocol`` and both metrics are None, and
+    ``same_answers`` is the share of frames of the checked clips.
     """
 
     path: Path
     error: float
-    protocol: EvalProtocol
-    model_metrics: Metrics | MultiLabelMetrics
-    file_metrics: Metrics | MultiLabelMetrics
+    protocol: EvalProtocol | None
+    model_metrics: Metrics | MultiLabelMetrics | None
+    file_metrics: Metrics | MultiLabelMetrics | None
     same_answers: float
     num_calibration: int | None = None
 
     def __str__(self) -> str:
         fitted = () if self.num_calibration is None else (f"int8 fitted to {self.num_calibration} videos",)
+        told = f"{self.path}: logits within {self.error:.1e} of the model's"
+        if self.model_metrics is None:
+            return "\n".join((*fitted, told, f"same class on {self.same_answers:.2%} of the frames of checked clips"))
         what = "top-1" if self.model_metrics.FIRST == "top1" else "labels"
         return "\n".join(
             (
                 *fitted,
-                f"{self.path}: logits within {self.error:.1e} of the model's",
+                told,
                 f"model ({self.protocol}): {self.model_metrics}",
                 f"file ({self.protocol}): {self.file_metrics}",
                 f"same {what} on {self.same_answers:.2%} of {self.model_metrics.num_videos} videos",
@@ -94,7 +102,8 @@ def export(
 
     Args:
         model: In eval mode; left as it is. Or the path of a .safetensors model or a released checkpoint.
-        videos: Labelled videos to check the file on: a CSV, a videofolder.txt list, or a folder of class folders.
+        videos: Labelled videos to check the file on: a CSV, a videofolder.txt list, or a folder of class folders; of a
+            model that answers for each frame recordings with their events or spans.
         format: "torch" (.pt2), "onnx" (.onnx) or "openvino" (.xml and .bin). A .pt2 file is a program: open only your
             own.
         out: The file to write; by default beside the model's, with the suffix of the format.
@@ -126,6 +135,8 @@ def export(
     model = _loaded(model, names)
     config = model.config
     root = None if root is None else Path(root)
+    if config.is_dense:
+        return _export_dense(model, path, format, precision, read_recordings(videos, config.task, root=root), segments)
     manifest = read_manifest(Path(videos), root=root, names=names, multi_label=config.multi_label)
     fitted_to = manifest if calibrate is None else read_videos(Path(calibrate), root=root)
     for each in (manifest, fitted_to):
@@ -139,6 +150,33 @@ def export(
     of_model, of_file, same = _compare(model, load_any(path), manifest, protocol, workers=workers, progress=progress)
     num_calibration = None if calibration is None else min(CALIBRATION_VIDEOS, len(fitted_to))
     return ExportResult(path, error, protocol, of_model, of_file, same, num_calibration)
+
+
+def _export_dense(
+    model: VideoClassifier,
+    path: Path,
+    kind: Format,
+    precision: ExportPrecision,
+    recordings: Sequence[Recording],
+    segments: int | None,
+) -> ExportResult:
+    """Export a model that answers for each frame, checked on the middles of some recordings."""
+    config, num_frames = model.config, segments or model.config.num_segments or DEFAULT_FRAMES
+    count, clips = max(2, min(CHECKED_VIDEOS, len(recordings))), []
+    for number in range(count):
+        video, times_s = recordings[number * len(recordings) // count].open(square_pixels=config.square_pixels)
+        with video:
+            seen = seen_frames(times_s, config.fps)
+            first = max(len(seen) - num_frames, 0) // 2
+            numbers = [seen[min(first + place, len(seen) - 1)] for place in range(num_frames)]
+            crops = [video_crop(video, number, config) for number in numbers]
+        clips.append(torch.stack(crops))
+    model = copy.deepcopy(model).cpu()
+    shown = torch.stack(clips)
+    error = write_export(model, path, kind, clips=shown, precision=precision)
+    with torch.no_grad():
+        own, other = (each(shown)[..., : len(config.classes) + 1].argmax(-1) for each in (model, load_any(path)))
+    return ExportResult(path, error, None, None, None, float((own == other).float().mean()))
 
 
 def _check_arguments(

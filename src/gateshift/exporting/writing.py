@@ -61,7 +61,9 @@ def write_export(
     config = dataclasses.replace(model.config, num_segments=clips.shape[1])
     description = describe_export(config, precision=precision)
     batch = torch.export.Dim("batch", min=1, max=MAX_BATCH)
-    program = torch.export.export(deployed, (clips[:2],), dynamic_shapes=({0: batch},))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*_flat_weights", category=UserWarning)  # of torch's own GRU
+        program = torch.export.export(deployed, (clips[:2],), dynamic_shapes=({0: batch},))
     try:
         if kind == "torch":
             _write_program(program, partial, description)

@@ -1,4 +1,7 @@
-"""Clips in, logits out: normalize, 2D backbone with temporal modules, classifier, consensus over time."""
+"""Clips in, logits out: normalize, 2D backbone with temporal modules, classifier, consensus over time.
+
+Where each frame is to have an answer, a head over time stands in the place of classifier and consensus.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import copy
 import dataclasses
 from collections.abc import Mapping, Sequence
 from os import PathLike
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from numpy.typing import NDArray
@@ -35,6 +38,9 @@ from gateshift.model.surgery.insert import (
     set_num_frames,
 )
 from gateshift.model.temporal.causal import is_causal, make_causal
+from gateshift.model.temporal.frame_head import FrameHead
+
+DEFAULT_LOOK_AHEAD = 8  # frames, of the head "tcn"
 
 
 class VideoClassifier(ClipClassifier):
@@ -44,6 +50,9 @@ class VideoClassifier(ClipClassifier):
     frame gets its logits, which are averaged over the T frames of the clip (consensus of TSN, ECCV 2016).
     T may differ from call to call, and threads may call a model at once.
 
+    With the task "spot" or "segment" every frame has an answer: [B, T, 3, H, W] -> logits [B, T, K + 1], of which the
+    first is of nothing. With displacement there is one more number behind them: how many frames later the event is.
+
     Args:
         backbone: Frames [N, 3, H, W] in, features [N, F] out.
         num_features: F.
@@ -51,11 +60,11 @@ class VideoClassifier(ClipClassifier):
 
     Attributes:
         backbone: The 2D network, temporal modules inside.
-        head: The classifier on each frame's features.
+        head: The classifier on each frame's features, or the head over time.
     """
 
     def __init__(self, backbone: nn.Module, num_features: int, config: ModelConfig) -> None:
-        super().__init__(backbone, _new_head(num_features, len(config.classes)), config)
+        super().__init__(backbone, _new_head(num_features, config), config)
         self.dropout = nn.Dropout(config.dropout)
 
     @classmethod
@@ -148,7 +157,7 @@ class VideoClassifier(ClipClassifier):
             clips: [B, T, 3, H, W], uint8 RGB or float in 0..1; any T. A NumPy array is taken too.
 
         Returns:
-            Logits [B, K].
+            Logits [B, K]; of each frame [B, T, K + 1] with the task "spot" or "segment".
 
         Raises:
             ModelError: If shape, type or range is another.
@@ -158,7 +167,10 @@ class VideoClassifier(ClipClassifier):
         if self.training and torch.is_grad_enabled():
             # Whatever computes activations again in the backward pass, such as timm's checkpointing, asks the modules.
             set_num_frames(self.backbone, num_frames)
-        frame_logits = self.head(self.dropout(self.frame_features(clips)))  # [N, K]
+        features = self.frame_features(clips)  # [N, F]
+        if self.config.is_dense:
+            return self.head(features.unflatten(0, (-1, num_frames)))  # [B, T, K + 1]
+        frame_logits = self.head(self.dropout(features))  # [N, K]
         return frame_logits.unflatten(0, (-1, num_frames)).mean(1)  # [B, K]
 
     def reset_classifier(self, classes: Sequence[str] | None = None, *, num_classes: int | None = None) -> None:
@@ -178,8 +190,12 @@ class VideoClassifier(ClipClassifier):
         self._config = dataclasses.replace(
             self.config, classes=names, named=True, mirror_pairs=pairs, abstain_below=None
         )
-        old = self.head.weight
-        self.head = _new_head(self.head.in_features, len(names)).to(old.device, old.dtype).train(self.training)
+        last = self.head.linear if isinstance(self.head, FrameHead) else self.head
+        fresh = _new_linear(last.in_features, _num_answers(self.config)).to(last.weight.device, last.weight.dtype)
+        if isinstance(self.head, FrameHead):
+            self.head.linear = fresh.train(self.training)
+        else:
+            self.head = fresh.train(self.training)
 
     def push_to_hub(
         self,
@@ -232,16 +248,17 @@ class DeployedClassifier(ClipClassifier):
     def __init__(self, model: VideoClassifier, dtype: torch.dtype | None) -> None:
         super().__init__(fold_backbone(model.backbone), copy.deepcopy(model.head), model.config)
         self.mean, self.std = model.mean.clone(), model.std.clone()
-        self.dtype = model.head.weight.dtype if dtype is None else dtype
-        self.backbone.to(model.head.weight.device, self.dtype).to(memory_format=torch.channels_last)
-        self.to(model.head.weight.device).requires_grad_(False).eval()
+        own = next(model.head.parameters())
+        self.dtype = own.dtype if dtype is None else dtype
+        self.backbone.to(own.device, self.dtype).to(memory_format=torch.channels_last)
+        self.to(own.device).requires_grad_(False).eval()
 
     def forward(self, clips: Tensor | NDArray[Any]) -> Tensor:
         """Classify clips; see :meth:`VideoClassifier.forward`."""
         clips = take_clips(clips, self.mean.device)
-        features = self.frame_features(clips)  # [N, F]
+        features = self.frame_features(clips).to(self.head_dtype).unflatten(0, (-1, clips.shape[1]))  # [B, T, F]
         # The classifier is linear: averaging before it is the consensus after it.
-        return self.head(features.to(self.head.weight.dtype).unflatten(0, (-1, clips.shape[1])).mean(1))  # [B, K]
+        return self.head(features if self.config.is_dense else features.mean(1))
 
     def prepared(self, frames: Tensor) -> Tensor:
         return self.normalize(frames).to(self.dtype)
@@ -275,6 +292,11 @@ def create_model(
     multi_label: bool = False,
     whole_frame: bool = False,
     square_pixels: bool = False,
+    task: Literal["clip", "spot", "segment"] = "clip",
+    head: Literal["gru", "gru-forward", "tcn", "none"] | None = None,
+    fps: float | None = None,
+    look_ahead: int | None = None,
+    displacement: int = 0,
 ) -> VideoClassifier:
     """Build a video classifier around a 2D backbone.
 
@@ -302,6 +324,13 @@ def create_model(
         multi_label: Whether a video may be of several classes at once, or of none.
         whole_frame: Whether the square is the whole frame, its sides resized apart, and not cut out of it.
         square_pixels: Whether frames whose pixels are not square are resized first, so that they are.
+        task: What has an answer: "clip", or each frame of it: "spot" for events, which have a time, "segment" for what
+            goes on from a time to another.
+        head: Of the last two, what goes from frame to frame behind the backbone: "gru" (as E2E-Spot, the default),
+            "gru-forward", "tcn" or "none"; see :class:`gateshift.model.temporal.frame_head.FrameHead`.
+        fps: Frames a second that such a network sees, whatever the rate of a video.
+        look_ahead: Frames after its own that an answer of "tcn" depends on, up to 31; 8 where left out.
+        displacement: Train each frame up to so many frames from an event to say how far that is; 0 for none.
 
     Returns:
         The model, in training mode. Its temporal modules send nothing yet.
@@ -320,6 +349,11 @@ def create_model(
         multi_label=multi_label,
         whole_frame=whole_frame,
         square_pixels=square_pixels,
+        task=task,
+        head=head or ("none" if task == "clip" else "gru"),
+        fps=fps,
+        look_ahead=(DEFAULT_LOOK_AHEAD if head == "tcn" else 0) if look_ahead is None else look_ahead,
+        displacement=displacement,
     )
     check_temporal(temporal)
     parts = create_backbone(backbone, imagenet=weights == "imagenet", drop_path=drop_path)
@@ -351,8 +385,21 @@ def _placement(report: InsertReport, sites: Sequence[str] | None) -> dict[str, A
     }
 
 
-def _new_head(num_features: int, num_classes: int) -> nn.Linear:
-    head = nn.Linear(num_features, num_classes)
-    nn.init.normal_(head.weight, std=0.001)
-    nn.init.zeros_(head.bias)
-    return head
+def _num_answers(config: ModelConfig) -> int:
+    """How many numbers an answer has."""
+    return len(config.classes) + (1 + (config.displacement > 0) if config.is_dense else 0)
+
+
+def _new_head(num_features: int, config: ModelConfig) -> nn.Linear | FrameHead:
+    if not config.is_dense:
+        return _new_linear(num_features, _num_answers(config))
+    return FrameHead(
+        num_features, _num_answers(config), kind=config.head, look_ahead=config.look_ahead, dropout=config.dropout
+    )
+
+
+def _new_linear(num_features: int, num_answers: int) -> nn.Linear:
+    linear = nn.Linear(num_features, num_answers)
+    nn.init.normal_(linear.weight, std=0.001)
+    nn.init.zeros_(linear.bias)
+    return linear

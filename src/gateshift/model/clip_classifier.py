@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from gateshift.errors import ModelError
 from gateshift.model.config import ModelConfig
 from gateshift.model.temporal.clip_length import ClipLength
+from gateshift.model.temporal.frame_head import FrameHead
 
 if TYPE_CHECKING:
     from gateshift.devices import AnyPrecision
@@ -104,17 +105,17 @@ class ClipClassifier(PredictsVideos, nn.Module):
 
     Attributes:
         backbone: The 2D network, frames [N, 3, H, W] in, features [N, F] out; temporal modules inside.
-        head: The classifier on features.
+        head: The classifier on features, or the head over time of a network that answers for each frame.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, backbone: nn.Module, head: nn.Linear, config: ModelConfig) -> None:
+    def __init__(self, backbone: nn.Module, head: nn.Linear | FrameHead, config: ModelConfig) -> None:
         super().__init__()
         self._config = config
         self.backbone = backbone
-        self.head = head
+        self.head: Any = head
         self.register_buffer("mean", torch.tensor(config.mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(config.std).view(3, 1, 1), persistent=False)
 
@@ -122,6 +123,11 @@ class ClipClassifier(PredictsVideos, nn.Module):
     def config(self) -> ModelConfig:
         """Everything needed to build this model again and to feed it."""
         return self._config
+
+    @property
+    def head_dtype(self) -> torch.dtype:
+        """Of the head's weights; a deployed model's backbone may have another."""
+        return next(self.head.parameters()).dtype
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 Rule = tuple[Callable[[Any], bool], str]  # whether a value is right, and what is
 FORMAT_VERSION = 1
 OWN = "own/"  # in front of the names of networks that users make, and gateshift cannot
+TASKS = ("clip", "spot", "segment")
+HEADS = ("gru", "gru-forward", "tcn", "none")
+MAX_LOOK_AHEAD = 31  # frames that the dilated convolutions of "tcn" reach ahead
 # Of counts: more than any use needs, and little enough for a file that lies to take no more than memory that there is.
 LARGEST = 10_000
 
@@ -50,6 +53,13 @@ class ModelConfig:
         square_pixels: Whether frames whose pixels are not square are resized first, so that they are. Those of released
             models and of earlier versions were not.
         sites: Names of the layers that have a temporal module, where they are not the family's.
+        task: "clip": a video has one answer. "spot" and "segment": each frame has one, of the classes and of nothing;
+            classes are events, which have a time, or what goes on from a time to another.
+        head: Of the last two, what goes from frame to frame behind the backbone; see
+            :class:`gateshift.model.temporal.frame_head.FrameHead`.
+        fps: Frames a second that such a network sees, whatever the rate of a video; None where nothing says.
+        look_ahead: Frames after its own that an answer of the head "tcn" depends on.
+        displacement: How many frames around an event are trained to say how far it is; 0 where none says that.
 
     Raises:
         ModelError: If a field has another type, or is out of range.
@@ -77,6 +87,11 @@ class ModelConfig:
     whole_frame: bool = False
     square_pixels: bool = False
     sites: tuple[str, ...] | None = None
+    task: str = "clip"
+    head: str = "none"
+    fps: float | None = None
+    look_ahead: int = 0
+    displacement: int = 0
 
     def __post_init__(self) -> None:
         check_fields(**vars(self))
@@ -84,6 +99,23 @@ class ModelConfig:
             raise ModelError(f"`mirror_pairs` {self.mirror_pairs!r}; both of a pair must be classes; correct them")
         if self.whole_frame and self.num_crops != 1:
             raise ModelError(f"`num_crops` {self.num_crops} with `whole_frame=True`, which is one crop; give 1")
+        if not self.is_dense and (self.head, self.fps, self.look_ahead, self.displacement) != ("none", None, 0, 0):
+            raise ModelError("`head`, `fps`, `look_ahead` and `displacement` are for `task=spot` or `task=segment`")
+        if self.look_ahead and self.head != "tcn":
+            raise ModelError(
+                f"`look_ahead` {self.look_ahead} with `head={self.head}`; take `head=tcn`, or leave it out"
+            )
+        if self.displacement and self.task != "spot":
+            raise ModelError(
+                f"`displacement` {self.displacement} with `task={self.task}`; it is of events: `task=spot`"
+            )
+        if self.is_dense and self.multi_label:
+            raise ModelError(f"`multi_label=True` with `task={self.task}`, where a frame has one label; leave it out")
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether each frame has an answer, and not only the clip."""
+        return self.task != "clip"
 
     @property
     def resize_px(self) -> int | None:
@@ -204,6 +236,14 @@ def _count(largest: int, *, optional: bool = False) -> Rule:
     return lambda value: (type(value) is int and 0 < value <= largest) or (optional and value is None), accepted
 
 
+def _up_to(largest: int) -> Rule:
+    return lambda value: type(value) is int and 0 <= value <= largest, f"a whole number from 0 to {largest}"
+
+
+def _choice(names: tuple[str, ...]) -> Rule:
+    return lambda value: value in names, f"one of {', '.join(names)}"
+
+
 _TEXT: Rule = (lambda value: isinstance(value, str), "a name")
 _FLAG: Rule = (lambda value: isinstance(value, bool), "True or False")
 _RULES: dict[str, Rule] = {
@@ -222,6 +262,11 @@ _RULES: dict[str, Rule] = {
     "num_crops": _count(10),
     "num_segments": _count(LARGEST, optional=True),
     "num_sites": _count(LARGEST, optional=True),
+    "task": _choice(TASKS),
+    "head": _choice(HEADS),
+    "fps": (lambda value: value is None or (_is_number(value) and 0 < value <= LARGEST), "above 0, or None"),
+    "look_ahead": _up_to(MAX_LOOK_AHEAD),
+    "displacement": _up_to(LARGEST),
     **dict.fromkeys(("interleave", "bgr", "named", "causal", "multi_label", "whole_frame", "square_pixels"), _FLAG),
 }
 

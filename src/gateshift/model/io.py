@@ -18,7 +18,8 @@ from gateshift.model.backbones.factory import check_features, check_network, cre
 from gateshift.model.checkpoints import read_weights
 from gateshift.model.classifier import DeployedClassifier, VideoClassifier
 from gateshift.model.config import OWN, ModelConfig
-from gateshift.model.released import find_state, read_released
+from gateshift.model.released import find_state, only_tensors, read_released
+from gateshift.model.released_spotting import is_spotting, read_spotting
 from gateshift.model.surgery.insert import find_temporal, insert_temporal
 from gateshift.model.temporal.causal import is_causal, make_causal
 from gateshift.model.temporal.site import SiteDescription, describe_sites
@@ -154,7 +155,7 @@ def load_model(
     revision: str | None = None,
     token: str | None = None,
 ) -> VideoClassifier:
-    """Load a model: our own .safetensors file, or a released GSM, GSF or TSM ``.pth.tar`` one.
+    """Load a model: our own .safetensors file, or a released GSM, GSF or TSM ``.pth.tar`` one, or E2E-Spot's.
 
     Backbone, temporal module and classes are worked out from the file. Nothing in it is executed.
 
@@ -197,7 +198,9 @@ def load_model(
         if file.suffix == ".safetensors":
             config, state = ModelConfig.from_json(_metadata(file)), tensors
         else:
-            config, state = read_released(find_state(tensors))
+            released = find_state(tensors)
+            plain = {key.removeprefix("module."): tensor for key, tensor in only_tensors(released).items()}
+            config, state = read_spotting(plain) if is_spotting(plain) else read_released(released)
         if classes is not None and not config.named:
             config = config.name_classes(classes)
         model = _build(config) if backbone is None else _build_around(backbone, config, state)
@@ -213,6 +216,18 @@ def _check_device(device: str | torch.device | None) -> None:
     except (AssertionError, RuntimeError, TypeError) as error:  # each kind of device has its own
         reason = str(error).splitlines()[0].rstrip(".")[:200]
         raise ModelError(f"`device` {device!r}: {reason}; give one of this machine, such as 'cpu'") from None
+
+
+def describe_model(path: Path) -> ModelConfig:
+    """What a file of ours says of its model, without its weights.
+
+    Raises:
+        ModelError: If it is no such file.
+    """
+    try:
+        return ModelConfig.from_json(_metadata(path))
+    except Exception:  # of a damaged file, which to read in full says why
+        return load_model(path).config
 
 
 def _metadata(path: Path) -> str:

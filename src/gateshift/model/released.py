@@ -58,11 +58,11 @@ def rename_backbone(weights: Mapping[str, Tensor], backbone: str) -> dict[str, T
     for key, tensor in weights.items():
         if key.startswith(("last_linear.", "fc.", "top_cls_fc.")):
             continue
-        renamed[_rename(key, backbone, gated)] = _reshape(tensor)
+        renamed[_rename(key, backbone, gated)] = reshape_released(tensor)
     return _join_fusions(renamed)
 
 
-def _reshape(tensor: Tensor) -> Tensor:
+def reshape_released(tensor: Tensor) -> Tensor:
     """The shape that our layers have: gate kernels over (group, step in time), batch norms without a leading 1."""
     if tensor.dim() == 5:  # [2, C/2, 3, 3, 3], axes (group, channel, time, height, width)
         return tensor.transpose(1, 2).flatten(0, 1).contiguous()  # [6, C/2, 3, 3]

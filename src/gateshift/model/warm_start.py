@@ -13,11 +13,14 @@ from gateshift.model.io import load_model
 
 # What decides the shape and the meaning of the weights.
 SAME = ("backbone", "temporal", "sites", "num_sites", "ratio", "interleave", "causal")
+SAME_HEAD = ("is_dense", "head", "look_ahead")  # else what the last layer sees is another
 
 
 @torch.no_grad()
 def start_from(model: VideoClassifier, path: str | PathLike[str]) -> list[str]:
     """Give a model the weights of a trained one: backbone, temporal modules, and the classes that both have.
+
+    A network that answers for each frame may start from one of clips: it takes over the backbone alone.
 
     Args:
         model: Changed in place; its classes may be others than those of the file.
@@ -36,12 +39,24 @@ def start_from(model: VideoClassifier, path: str | PathLike[str]) -> list[str]:
     except RuntimeError:  # transformers for another size have other position embeddings
         sizes = f"{trained.config.size_px} px, and for {model.config.size_px} px"
         raise ModelError(f"{path}: its network is for {sizes} it has other weights; ask for the same size") from None
-    known = {name: row for row, name in enumerate(trained.classes)}
-    rows = [(row, known[name]) for row, name in enumerate(model.classes) if name in known]
-    for own, theirs in rows:
-        model.head.weight[own] = trained.head.weight[theirs]
-        model.head.bias[own] = trained.head.bias[theirs]
+    if any(getattr(model.config, name) != getattr(trained.config, name) for name in SAME_HEAD):
+        return list(model.classes)
+    if model.config.is_dense:
+        model.head.mix.load_state_dict(trained.head.mix.state_dict())
+    known = {name: row for row, name in enumerate(_answers(trained.config))}
+    own, theirs = (each.head.linear if each.config.is_dense else each.head for each in (model, trained))
+    for row, name in enumerate(_answers(model.config)):
+        if name in known:
+            own.weight[row] = theirs.weight[known[name]]
+            own.bias[row] = theirs.bias[known[name]]
     return [name for name in model.classes if name not in known]
+
+
+def _answers(config: ModelConfig) -> list[str | int]:
+    """What each row of the last layer is for: a class, 0 for nothing, or 1 for how far an event is."""
+    if not config.is_dense:
+        return list(config.classes)
+    return [0, *config.classes, *([1] if config.displacement else [])]
 
 
 def _check_same(own: ModelConfig, theirs: ModelConfig, path: str | PathLike[str]) -> None:

@@ -36,6 +36,15 @@ class StreamOptions:
     """A class begins when its probability reaches this; before, nothing happens."""
     leave: float = 0.4
     """A class ends when its probability falls below this."""
+    events: Annotated[Path | None, arg(metavar="FILE")] = None
+    """Write the events of one file to the frame, found by a model of events (train --task spot): .csv, .json, or
+    subtitles as .srt or .vtt."""
+    threshold: float = 0.5
+    """With --events, the least score of an event."""
+    suppress: Annotated[float, arg(metavar="SECONDS")] = 0.2
+    """Events within so many seconds of a better one of their class are dropped; in a stream of events too."""
+    suppression: Literal["e2e-spot", "greedy", "soft"] = "e2e-spot"
+    """With --events, how they are dropped: e2e-spot (dropped ones count too), greedy, or soft (scores are lowered)."""
     fps: float | None = None
     """Frames a second of a source that does not say, such as a folder of images."""
     overwrite: bool = False
@@ -43,17 +52,21 @@ class StreamOptions:
 
     def check(self) -> None:
         """Raise SettingsError if these contradict each other."""
-        if self.stream and self.timeline is not None:
-            raise SettingsError(
-                "`stream=True` and `timeline` exclude each other; a timeline is of a file; leave one out"
-            )
+        if self.stream and (self.timeline or self.events) is not None:
+            name, what = ("events", "they are") if self.timeline is None else ("timeline", "a timeline is")
+            raise SettingsError(f"`stream=True` and `{name}` exclude each other; {what} of a file; leave one out")
+        if self.timeline is not None and self.events is not None:
+            raise SettingsError("`timeline` and `events` exclude each other; leave one out")
         if self.exact and not self.stream:
             raise SettingsError("`exact=True` was given without `stream=True`; it is a kind of stream; add that")
         given = [option.name for option in fields(self) if getattr(self, option.name) != option.default]
-        if given and not self.stream and self.timeline is None:
+        if given and not self.stream and (self.timeline or self.events) is None:
             raise SettingsError(
-                f"`{given[0]}` was given without `stream=True` or `timeline`; add one of them, or leave it out"
+                f"`{given[0]}` was given without `stream=True`, `timeline` or `events`; add one, or leave it out"
             )
+        unfit = [name for name in given if name in ("threshold", "suppression") and self.events is None]
+        if unfit:
+            raise SettingsError(f"`{unfit[0]}` was given without `events`; add it, or leave it out")
 
 
 @dataclass(frozen=True)
@@ -123,16 +136,16 @@ class PredictSettings:
         self.cluster.check()
         if self.cluster.engine == "ray":
             given_too = {"stream": self.live.stream, "timeline": self.live.timeline is not None, "json": self.json}
+            given_too["events"] = self.live.events is not None
             for name in (name for name, is_given in given_too.items() if is_given):
                 raise SettingsError(f"`{name}` was given with `engine=ray`, which writes JSON to `out`; leave one out")
         if self.precision != "no" and (self.live.stream or self.cluster.engine == "ray"):
             raise SettingsError(f"`precision={self.precision}`: a stream and Ray answer in float32; leave it out")
-        if not self.live.stream and self.live.timeline is None:
+        if not self.live.stream and (self.live.timeline or self.live.events) is None:
             return
         if len(self.videos) != 1:
-            raise SettingsError(
-                f"{len(self.videos)} videos were named; `stream=True` and `timeline` take one; run it for each"
-            )
+            names = "`stream=True`, `timeline` and `events`"
+            raise SettingsError(f"{len(self.videos)} videos were named; {names} take one; run it for each")
         given = {"clips": self.clips, "crops": self.crops, "segments": self.segments if self.live.exact else None}
         for name, value in given.items():
             if value is not None:

@@ -18,7 +18,7 @@ from gateshift.evaluation.protocol import choose_protocol
 from gateshift.model.classifier import ClipClassifier
 from gateshift.model.streaming.network import ExactStream, FrameFeatures
 from gateshift.prediction.scoring import AnyModel
-from gateshift.prediction.windows import Smoothing, Thresholds, Windows, stack_clips
+from gateshift.prediction.windows import Peaks, Smoothing, Thresholds, Windows, stack_clips
 
 Frames = NDArray[np.uint8] | Iterable[NDArray[np.uint8]]
 
@@ -31,7 +31,7 @@ class Answer:
         start: Its first frame.
         end: The frame after its last one.
         probabilities: Of the classes [K], smoothed.
-        label: The class that happens; None is nothing.
+        label: The class that happens; None is nothing. Of a model of events, the one that happens at this very frame.
         start_s: When it begins, in seconds on the source's clock; None where nothing says.
         end_s: When it ends.
     """
@@ -51,6 +51,9 @@ class Stream:
     the answer that it has in the whole recording as one clip, ``delay`` frames later, in memory that does not grow.
     With a causal model an exact stream has no delay.
 
+    A model that answers for each frame is streamed exactly. One of events (``task="spot"``) names a class at the frame
+    of an event alone: where it is likeliest within ``suppress`` frames to either side, which come on top of the delay.
+
     Args:
         model: In eval mode.
         exact: Whether the stream is exact; ``window``, ``hop`` and ``segments`` then say nothing.
@@ -60,6 +63,8 @@ class Stream:
         smooth: Answers are the mean of this many, up to the last one.
         enter: A class begins when its probability reaches this.
         leave: It ends when its probability falls below this.
+        suppress: See above.
+        stride: Of a model that answers for each frame: it sees one of so many frames, those between have no answer.
 
     Attributes:
         delay: How many frames after a frame, or after the last one of a window, its answer comes.
@@ -80,6 +85,8 @@ class Stream:
         smooth: int = 1,
         enter: float = 0.5,
         leave: float = 0.4,
+        suppress: int = 5,
+        stride: int = 1,
     ) -> None:
         if exact and not isinstance(model, ClipClassifier):
             raise ModelError("an exported file has no exact stream; give the .safetensors model that it was made of")
@@ -92,7 +99,15 @@ class Stream:
         self._next = 0  # number of the next frame
         self._unanswered: deque[int] = deque()  # numbers of frames that have come and have no answer of an exact stream
         self._exact = ExactStream(model) if exact and isinstance(model, ClipClassifier) else None
-        self.delay = self._exact.delay if self._exact else 0
+        self._peaks: Peaks | None = None
+        self._stride = stride if model.config.is_dense else 1
+        if model.config.task == "spot":
+            if model.config.displacement:
+                raise ModelError(
+                    "a model with displacement has no stream of events; find those of a file, or train none"
+                )
+            self._peaks = Peaks(suppress, enter)
+        self.delay = self._stride * ((self._exact.delay if self._exact else 0) + (suppress if self._peaks else 0))
         if self._exact is None:
             num_segments = choose_protocol(model.config, segments=segments).num_segments
             self._windows = Windows(window, hop, num_segments)
@@ -123,10 +138,13 @@ class Stream:
         single = isinstance(frames, np.ndarray) and frames.ndim == 3
         pixels: Iterable[NDArray[np.uint8]] = (frames,) if single else frames  # type: ignore[assignment]
         if self._exact is not None:
-            crops = [self._crop(frame) for frame in pixels]
             first = self._next if number is None else number
-            self._next = first + len(crops)
-            self._unanswered.extend(range(first, self._next))
+            crops = []
+            self._next = first
+            for self._next, frame in enumerate(pixels, start=first + 1):
+                if (self._next - 1) % self._stride == 0:
+                    crops.append(self._crop(frame))
+                    self._unanswered.append(self._next - 1)
             return self._frame_answers(self._exact.push(torch.stack(crops).to(self._device))) if crops else []
         first, is_gap = (self._next, False) if number is None else (number, number > self._next)
         due: list[range] = []
@@ -147,7 +165,8 @@ class Stream:
     def finish(self) -> list[Answer]:
         """End the stream: the last ``delay`` frames, or all of them where they were fewer than a window."""
         if self._exact is not None:
-            return self._frame_answers(self._exact.flush()) if self._exact.num_frames else []
+            last = self._frame_answers(self._exact.flush()) if self._exact.num_frames else []
+            return last + (self._moments(None) if self._peaks else [])
         is_short = 0 < self._next < self._windows.size
         return [self._classify(range(self._next))] if is_short else []
 
@@ -172,11 +191,28 @@ class Stream:
         return number if number in self._kept else min(self._kept, key=lambda kept: abs(kept - number))
 
     def _frame_answers(self, found: FrameFeatures) -> list[Answer]:
+        if self._peaks is not None:
+            return [answer for row in found.logits for answer in self._moments(row)]
         numbers = [self._unanswered.popleft() for _ in range(len(found))]
         return [self._answer(range(i, i + 1), row) for i, row in zip(numbers, found.logits, strict=True)]
 
+    def _moments(self, logits: Tensor | None) -> list[Answer]:
+        """Whether an event is at each frame of which that is known, once the next frame is; None at the end."""
+        assert self._peaks is not None
+        answers = []
+        for probabilities, index in self._peaks.add(None if logits is None else self._probabilities(logits)):
+            number = self._unanswered.popleft()
+            label = None if index is None else self._model.config.classes[index]
+            answers.append(Answer(number, number + 1, probabilities, label))
+        return answers
+
+    def _probabilities(self, logits: Tensor) -> Tensor:
+        """Of the classes, [K]; that of nothing, which some models say too, is left out."""
+        config = self._model.config
+        return config.probabilities(logits).cpu()[int(config.is_dense) :]
+
     def _answer(self, place: range, logits: Tensor) -> Answer:
-        probabilities = self._smoothing.add(self._model.config.probabilities(logits).cpu())
+        probabilities = self._smoothing.add(self._probabilities(logits))
         self._state = self._thresholds.next_state(self._state, probabilities)
         label = None if self._state is None else self._model.config.classes[self._state]
         return Answer(place.start, place.stop, probabilities, label)

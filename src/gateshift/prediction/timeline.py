@@ -21,8 +21,10 @@ from gateshift.errors import SettingsError, VideoError
 from gateshift.evaluation.fast_form import device_of, fast_form
 from gateshift.evaluation.protocol import choose_protocol
 from gateshift.files import check_writable
+from gateshift.prediction.frames import score_frames
 from gateshift.prediction.predict import check_not_live, ready_model
 from gateshift.prediction.scoring import AnyModel
+from gateshift.prediction.spotting import Seen, find_spans
 from gateshift.prediction.timeline_files import TIMELINE_SUFFIXES, write_timeline
 from gateshift.prediction.windows import Thresholds, Windows, check_positive, frames_in, stack_clips
 
@@ -45,6 +47,8 @@ def find_events(
     progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> list[Span]:
     """What happens when in a recording: windows of it are classified, and neighbors of one class become an event.
+
+    A model that was trained with ``task="segment"`` says it of each frame; windows and thresholds are then nothing.
 
     Args:
         model: In eval mode; or the path of any model.
@@ -79,6 +83,13 @@ def find_events(
         check_writable("out", Path(out), overwrite=overwrite, suffixes=TIMELINE_SUFFIXES)
     model = fast_form(ready_model(model, classes=classes), precision)
     config = model.config
+    if config.task == "segment":
+        with closing(open_recording(video, square_pixels=config.square_pixels)) as recording:
+            seen = Seen.of(recording.clock_s(), config)
+            events = find_spans(score_frames(model, recording, seen.frames, progress=progress), config, seen)
+        if out is not None:
+            write_timeline(events, out, video=name_of(video))
+        return events
     num_segments = choose_protocol(config, segments=segments).num_segments
     with closing(open_recording(video, square_pixels=config.square_pixels)) as recording:
         rate = fps or recording.rate

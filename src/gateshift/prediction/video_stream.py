@@ -10,13 +10,15 @@ from os import PathLike, fspath
 
 from gateshift.data.video.files import VideoFile
 from gateshift.data.video.live import FileFrames, LiveFrame, NewestFrames, is_live
-from gateshift.errors import VideoError
+from gateshift.errors import SettingsError, VideoError
 from gateshift.evaluation.fast_form import fast_form
+from gateshift.model.config import ModelConfig
 from gateshift.prediction.predict import ready_model
 from gateshift.prediction.scoring import AnyModel
 from gateshift.prediction.stream import Answer, Stream
 from gateshift.prediction.windows import check_positive, frames_in
 
+MAX_RATE_ERROR = 0.05  # of a stream, relative to what the model was trained on
 EXACT_CAPACITY = 16  # frames of a live source that wait for an exact stream, and then go through it together
 Clock = Callable[[int], float | None]  # seconds, by frame number
 
@@ -65,6 +67,7 @@ def stream_video(
     smooth: int = 1,
     enter: float = 0.5,
     leave: float = 0.4,
+    suppress: float = 0.2,
     fps: float | None = None,
     report: StreamReport | None = None,
 ) -> Iterator[Answer]:
@@ -83,6 +86,7 @@ def stream_video(
         smooth: Each answer is the mean of this many, up to it.
         enter: A class begins when its probability reaches this, in 0..1.
         leave: It ends when its probability falls below this, in 0..1.
+        suppress: Of a model of events: an event is likelier than all within so many seconds.
         fps: Frames a second of a source that does not say, such as a folder of images.
         report: Is filled in while the stream goes.
 
@@ -102,6 +106,7 @@ def stream_video(
     opened = (NewestFrames if is_live(address) else FileFrames)(address, square_pixels=model.config.square_pixels)
     with closing(opened):
         rate = fps or opened.rate
+        stride = choose_stride(model.config, rate)
         num_window, num_hop = (
             (EXACT_CAPACITY, 1) if exact else (frames_in("window", window, rate), frames_in("hop", hop, rate))
         )
@@ -114,6 +119,8 @@ def stream_video(
             smooth=smooth,
             enter=enter,
             leave=leave,
+            suppress=round(suppress * (rate or 0) / stride),
+            stride=stride,
         )
         report.delay = stream.delay
         clock = _clock(opened, fps)
@@ -125,6 +132,23 @@ def stream_video(
         finally:
             opened.close()
             report.dropped = opened.dropped
+
+
+def choose_stride(config: ModelConfig, rate: float | None) -> int:
+    """Of how many frames of a stream a model that answers for each frame sees one, to see it at its own rate.
+
+    Raises:
+        SettingsError: If there is no such number.
+    """
+    if config.fps is None or rate is None:
+        return 1
+    stride = max(round(rate / config.fps), 1)
+    if abs(rate / config.fps / stride - 1) > MAX_RATE_ERROR:
+        raise SettingsError(
+            f"a stream of {rate:g} frames a second for a model that sees {config.fps:g}; give one of these, or of two "
+            "or three times as many; a file of any rate is taken by `events`"
+        )
+    return stride
 
 
 def _clock(source: FileFrames | NewestFrames, fps: float | None) -> Clock:

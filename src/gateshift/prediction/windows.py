@@ -135,6 +135,44 @@ class Thresholds:
         return state if state is not None and float(probabilities[state]) >= self.leave else None
 
 
+class Peaks:
+    """Frames at which a class is likelier than in the frames around: events, so many frames late.
+
+    The same as E2E-Spot's suppression of all answers: a frame is one if none within ``reach`` is likelier.
+
+    Args:
+        reach: Frames to either side.
+        enter: The least probability of an event.
+    """
+
+    def __init__(self, reach: int, enter: float) -> None:
+        self.reach, self.enter = reach, enter
+        self._before: list[Tensor] = []
+        self._waiting: list[Tensor] = []
+
+    def add(self, probabilities: Tensor | None) -> list[tuple[Tensor, int | None]]:
+        """What is known now: of each frame its probabilities, and the likeliest class that has an event there.
+
+        Args:
+            probabilities: Of the next frame, [K]; None if there is none, and the last ones are to be told.
+
+        >>> peaks = Peaks(1, 0.5)
+        >>> [peaks.add(torch.tensor([p])) for p in (0.2, 0.9)][1][0][1], peaks.add(torch.tensor([0.6]))[0][1]
+        (None, 0)
+        """
+        if probabilities is not None:
+            self._waiting.append(probabilities)
+        found = []
+        while len(self._waiting) > (self.reach if probabilities is not None else 0):
+            own = self._waiting[0]
+            around = torch.stack([*self._before, *self._waiting]).amax(0)
+            is_peak = (own >= around) & (own >= self.enter)
+            found.append((own, int(torch.where(is_peak, own, -1.0).argmax()) if is_peak.any() else None))
+            self._before.append(self._waiting.pop(0))
+            del self._before[: max(len(self._before) - self.reach, 0)]
+        return found
+
+
 class Smoothing:
     """The mean of the last answers.
 

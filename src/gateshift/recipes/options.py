@@ -272,9 +272,60 @@ class SkewOptions(RecipeOptions):
     paper."""
 
 
+@dataclass(frozen=True)
+class FrameOptions(RecipeOptions):
+    """Long recordings and an answer for each frame. With --task spot or segment the defaults of the optimizer are
+    adamw, lr 0.001, 50 epochs of which 3 are warm-up, cosine-step, and weight decay 0.01; --mixup is 0.2."""
+
+    task: Literal["clip", "spot", "segment"] = "clip"
+    """clip: a video has one answer. spot: events, which have a time; TRAIN and VAL are a CSV (path,time_s,label or
+    path,frame,label), E2E-Spot's JSON, or SoccerNet's. segment: what goes on from when to when; a CSV
+    (path,label,start,end)."""
+    head: Literal["gru", "gru-forward", "tcn", "none"] = "gru"
+    """What goes from frame to frame behind the backbone: gru (both directions), gru-forward, tcn (dilated
+    convolutions) or none. The last three can be streamed."""
+    fps: float | None = None
+    """Frames a second that the network sees, whatever the rates of the files; default: the median of the training
+    recordings'. Images have no clock: give it."""
+    context: Annotated[float, arg(metavar="SECONDS")] = 4.0
+    """Length of a training clip; as long as what happens around an event."""
+    look_ahead: Annotated[float, arg(metavar="SECONDS")] = 0.32
+    """How far --head tcn looks ahead: so late its answers come in a stream."""
+    label_width: Annotated[float, arg(metavar="SECONDS")] = 0.0
+    """Frames up to so far from an event are labelled as it is; 0 for its frame alone."""
+    displacement: Annotated[float, arg(metavar="SECONDS")] = 0.0
+    """Frames up to so far from an event are labelled as it is, and say how far it is (T-DEED); 0 for none."""
+    event_weight: float = 5.0
+    """Weight of the classes in the loss, relative to nothing; for spot."""
+    background: float = 0.5
+    """Share of the training clips that are drawn anywhere, in 0..1; the others show something that happens."""
+    epoch_clips: int | None = None
+    """Training clips of an epoch; default: as many as show each moment of the recordings once."""
+    tolerance: Annotated[float | None, arg(metavar="SECONDS")] = None
+    """How far an answer may be from its event in validation; default: the mean of 1, 2 and 4 frames, as E2E-Spot."""
+
+    @property
+    def is_dense(self) -> bool:
+        """Whether each frame has an answer."""
+        return self.task != "clip"
+
+
+# What stands in place of the plain defaults where each frame has an answer: as E2E-Spot was trained.
+DENSE_DEFAULTS: dict[str, dict[str, Any]] = {
+    "optim": {
+        "optimizer": "adamw",
+        "lr": 1e-3,
+        "epochs": 50,
+        "warmup_epochs": 3,
+        "schedule": "cosine-step",
+        "weight_decay": 0.01,
+    },
+    "augment": {"mixup": 0.2},
+}
 TABLES: dict[str, type[RecipeOptions]] = {
     "model": ModelOptions,
     "optim": OptimOptions,
     "augment": AugmentOptions,
     "skew": SkewOptions,
+    "frames": FrameOptions,
 }

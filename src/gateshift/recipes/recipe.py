@@ -70,6 +70,7 @@ class Recipe:
         optim: Options of the optimization.
         augment: Options of the augmentation.
         skew: Options for class imbalance.
+        frames: Options of long recordings.
         test: The test protocol.
         released: The published checkpoint; None if there is none.
     """
@@ -84,6 +85,7 @@ class Recipe:
     optim: dict[str, Any] = field(default_factory=dict)
     augment: dict[str, Any] = field(default_factory=dict)
     skew: dict[str, Any] = field(default_factory=dict)
+    frames: dict[str, Any] = field(default_factory=dict)
     test: ProtocolOptions = ProtocolOptions()
     released: Released | None = None
 

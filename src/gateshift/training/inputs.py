@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+import statistics
+from collections.abc import Callable, Sequence
+from contextlib import closing, suppress
+
+import torch
 
 from gateshift.data.clips.dataset import Augmentation, TrainingClips
 from gateshift.data.clips.loader import BalancedShuffle, EpochShuffle
+from gateshift.data.clips.recordings import (
+    Labeling,
+    Recording,
+    RecordingClips,
+    as_manifest,
+    lists_events,
+    read_recordings,
+)
 from gateshift.data.lists.class_pairs import Pairs, may_mirror, mirror_map, parse_pairs, reversal_map
 from gateshift.data.lists.manifest import REVERSAL_FILE, Manifest, read_manifest
 from gateshift.data.lists.tables import read_paths
-from gateshift.errors import ManifestError, SettingsError
+from gateshift.data.video.files import VideoFile, open_video
+from gateshift.errors import ManifestError, SettingsError, VideoError
 from gateshift.model.config import ModelConfig
 from gateshift.recipes.options import AugmentOptions
 from gateshift.training.reporter import Reporter
@@ -22,6 +36,9 @@ def read_lists(settings: TrainSettings, reporter: Reporter) -> tuple[Manifest, M
     Raises:
         ManifestError: If a list cannot be used, or nothing is left of one.
     """
+    for source in (settings.train, settings.val):
+        if lists_events(source):
+            raise ManifestError(f"{source}: lists events with their times; add `task=spot` to find such ones")
     train_list, val_list = (
         read_manifest(path, root=settings.root, multi_label=settings.multi_label)
         for path in (settings.train, settings.val)
@@ -40,6 +57,84 @@ def read_lists(settings: TrainSettings, reporter: Reporter) -> tuple[Manifest, M
             f"{min(shared)}: the accuracy on them says nothing about new videos"
         )
     return train_list, val_list
+
+
+def read_recording_lists(
+    settings: TrainSettings, reporter: Reporter
+) -> tuple[list[Recording], list[Recording], Manifest, Manifest]:
+    """The recordings of both lists, and these as lists of what happens.
+
+    Raises:
+        ManifestError: If a list cannot be used, or nothing happens in its recordings.
+    """
+    excluded = read_paths(settings.exclude) if settings.exclude is not None else frozenset()
+    found = []
+    for source in (settings.train, settings.val):
+        listed = read_recordings(source, settings.frames.task, root=settings.root)
+        found.append([each for each in listed if each.name not in excluded])
+        if len(found[-1]) < len(listed):
+            reporter.log(f"{settings.exclude} excludes {len(listed) - len(found[-1])} of {len(listed)} of {source}")
+    shared = {each.path.resolve() for each in found[0]} & {each.path.resolve() for each in found[1]}
+    if shared:
+        reporter.log(
+            f"{len(shared)} of the {len(found[1])} validation recordings are training recordings too, such as "
+            f"{min(shared)}: how good the model is on them says nothing about new ones"
+        )
+    train_list, val_list = (
+        as_manifest(own, path) for own, path in zip(found, (settings.train, settings.val), strict=True)
+    )
+    return found[0], found[1], train_list, val_list
+
+
+def with_rate(settings: TrainSettings, recordings: Sequence[Recording]) -> TrainSettings:
+    """The settings with the rate of the network, the training recordings' median by default, and T frames of a clip.
+
+    Raises:
+        VideoError: If no recording says its rate.
+    """
+    fps = settings.frames.fps
+    if fps is None:
+        rates = []
+        for recording in recordings:
+            rate = recording.fps
+            with suppress(VideoError), closing(open_video(recording.path)) as video:
+                rate = video.rate if isinstance(video, VideoFile) else rate
+            rates += [rate] if rate else []
+        if not rates:
+            raise VideoError("no training recording says how many frames a second it has; give `fps`")
+        fps = round(statistics.median(rates), 3)
+    num_frames = max(round(settings.frames.context * fps), 1)
+    return dataclasses.replace(
+        settings,
+        frames=dataclasses.replace(settings.frames, fps=fps),
+        model=dataclasses.replace(settings.model, segments=num_frames),
+    )
+
+
+def create_recording_clips(
+    settings: TrainSettings,
+    recordings: Sequence[Recording],
+    config: ModelConfig,
+    on_failure: Callable[[int, VideoError], None] | None,
+) -> RecordingClips:
+    """The clips of recordings that a network with an answer for each frame is trained on."""
+    frames, fps = settings.frames, config.fps or 1.0
+    plain = create_augmentation(settings.augment, config, (), num_segments=settings.model.segments)
+    tail = [len(config.classes) + 1] if config.displacement else []
+    # Of the numbers of an answer, those of nothing and of displacement stay what they are in a mirror.
+    mirrored = torch.tensor([0, *(plain.mirror_map + 1).tolist(), *tail])
+    allowed = torch.tensor([True, *plain.may_mirror.tolist(), *map(bool, tail)])
+    return RecordingClips(
+        recordings,
+        config.classes,
+        dataclasses.replace(plain, mirror_map=mirrored, may_mirror=allowed),
+        Labeling(len(config.classes), fps, round(frames.label_width * fps), config.displacement),
+        length=frames.epoch_clips,
+        background=frames.background,
+        balanced=settings.skew.balanced,
+        seed=settings.seed,
+        on_failure=on_failure,
+    )
 
 
 def _exclude(
@@ -118,8 +213,8 @@ def create_augmentation(
     )
 
 
-def create_order(settings: TrainSettings, clips: TrainingClips) -> EpochShuffle:
+def create_order(settings: TrainSettings, clips: TrainingClips | RecordingClips) -> EpochShuffle:
     """The order of the clips of an epoch."""
-    if settings.skew.balanced:
+    if settings.skew.balanced and isinstance(clips, TrainingClips):
         return BalancedShuffle(clips.labels, seed=settings.seed)
     return EpochShuffle(len(clips), seed=settings.seed)

@@ -16,6 +16,7 @@ from gateshift.data.clips.views import EvalProtocol
 from gateshift.errors import StoppedError, VideoError
 from gateshift.evaluation.metrics import Metrics, MultiLabelMetrics
 from gateshift.evaluation.scoring import score_videos
+from gateshift.spotting.evaluate import score_recordings
 from gateshift.training.batch_norms import freeze_batch_norms
 from gateshift.training.optimizer import TrainingStep, freeze_backbone
 from gateshift.training.progress_page import draw_batch, openness_row, watched_clips, write_training_page
@@ -57,7 +58,7 @@ def run_training(
     folder = RunFolder(settings.out)
     settings = dataclasses.replace(settings, resume=folder.choose_start(settings.resume))
     run = set_up(settings, folder, reporter)
-    watched = watched_clips(run.model, run.val_list, settings.model.segments)
+    watched = None if run.val_recordings else watched_clips(run.model, run.val_list, settings.model.segments)
     saves = Checkpoints(
         folder, run.accelerator, run.progress, minutes=settings.save_minutes, stop=stop or StopRequest()
     )
@@ -128,6 +129,9 @@ def _set_rates(run: Training, epoch: int, update: int) -> float:
 def _class_names(targets: Tensor, run: Training) -> list[str]:
     """The classes of each clip of a batch; of a mixture, the larger part."""
     classes = run.model.classes
+    if targets.dim() == 3:  # [B, T, A]
+        shown = targets[..., 1 : len(classes) + 1].amax(1) > 0.5
+        return [", ".join(classes[k] for k in row.nonzero().flatten().tolist()) or "nothing" for row in shown]
     if run.loss.multi_label:
         return [", ".join(classes[index] for index in row.gt(0.5).nonzero().flatten().tolist()) for row in targets]
     return [classes[label] for label in (targets if targets.dim() == 1 else targets.argmax(1)).tolist()]
@@ -168,6 +172,8 @@ def _readable_batches(run: Training) -> Iterator[tuple[Sample, int, bool]]:
 
 def _validate(run: Training, saves: Checkpoints) -> dict[str, float]:
     settings = run.settings
+    if run.val_recordings:
+        return _validate_recordings(run, saves)
     found = score_videos(
         run.wrapped if run.average is None else run.average.synchronize(),
         run.model.config,
@@ -181,6 +187,33 @@ def _validate(run: Training, saves: Checkpoints) -> dict[str, float]:
     return {f"val_{name}": value for name, value in found.scores.metrics().accuracies().items()}
 
 
+def _validate_recordings(run: Training, saves: Checkpoints) -> dict[str, float]:
+    """All of each validation recording, each of its frames."""
+    tolerance_s = run.settings.frames.tolerance
+    counting: dict[str, Any] = {"fps": run.model.config.fps}
+    if tolerance_s is not None:
+        counting = {"fps": 1000.0, "tolerances": (1000 * tolerance_s,)}
+    model = run.synchronize().eval()
+    with run.accelerator.autocast():
+        found = score_recordings(
+            model,
+            run.val_recordings,
+            accelerator=run.accelerator,
+            progress=lambda _done, _total: saves.check_stop(),
+            **counting,
+        )
+    return {f"val_{name}": value for name, value in found.figures().items()}
+
+
+def _first_figure(run: Training) -> tuple[str, str, str]:
+    """What the best epoch is chosen by: its name in the log, its name, and how it is measured."""
+    if run.val_recordings:
+        by = {"spot": ("val_mean_ap", "mAP"), "segment": ("val_frame_accuracy", "frame accuracy")}
+        return *by[run.model.config.task], f"{len(run.val_recordings)} recordings"
+    metrics: type[Metrics] | type[MultiLabelMetrics] = MultiLabelMetrics if run.loss.multi_label else Metrics
+    return f"val_{metrics.FIRST}", metrics.FIRST_NAME, str(EvalProtocol(run.settings.model.segments))
+
+
 def _finish_epoch(
     run: Training,
     epoch: int,
@@ -190,8 +223,8 @@ def _finish_epoch(
     reporter: Reporter,
 ) -> None:
     """Log the epoch, and write models, curves and page."""
-    metrics: type[Metrics] | type[MultiLabelMetrics] = MultiLabelMetrics if run.loss.multi_label else Metrics
-    accuracy = row.get(f"val_{metrics.FIRST}", -1.0)
+    first, name, how = _first_figure(run)
+    accuracy = row.get(first, -1.0)
     best = accuracy > run.progress.best_accuracy
     run.progress.epoch, run.progress.so_far = epoch + 1, EpochSoFar()
     run.progress.best_accuracy = max(accuracy, run.progress.best_accuracy)
@@ -203,11 +236,10 @@ def _finish_epoch(
         write_curves(row)
         update_page()
         if run.progress.skipped:
-            entries = run.clips.manifest.entries
-            run.folder.list_skipped({entries[index].video_id: why for index, why in run.progress.skipped.items()})
+            run.folder.list_skipped({run.clips.name_of(index): why for index, why in run.progress.skipped.items()})
     text = f"epoch {row['epoch']}: loss {row['loss']:.3f}, accuracy {row['accuracy']:.1%}"
-    if f"val_{metrics.FIRST}" in row:
-        text += f", validation {metrics.FIRST_NAME} {accuracy:.2%} ({EvalProtocol(run.settings.model.segments)})"
+    if first in row:
+        text += f", validation {name} {accuracy:.2%} ({how})"
     reporter.log(text + (", best so far" if best else ""))
 
 
@@ -240,7 +272,7 @@ def _page(run: Training) -> Iterator[Callable[[], None]]:
 
     def draw() -> None:
         nonlocal drawn_s, is_old
-        write_training_page(run.folder, run.model.classes, run.clips.manifest, run.val_list)
+        write_training_page(run.folder, run.model.classes, run.train_list, run.val_list)
         drawn_s, is_old = time.monotonic(), False
 
     def update() -> None:

@@ -6,6 +6,7 @@ With several labels per video it is the sum of a binary cross-entropy for each c
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -66,6 +67,36 @@ class Loss:
             return ((logits > 0) == (targets > 0.5)).float().mean(1).sum()
         labels = targets if targets.dim() == 1 else targets.argmax(1)
         return (logits.argmax(1) == labels).sum()
+
+
+@dataclass(frozen=True, eq=False)
+class FrameLoss:
+    """The mean loss of the frames of a batch: logits [B, T, A] and soft targets [B, T, A] -> a scalar.
+
+    Cross-entropy of the first K + 1 of them; frames without a target, beyond the ends of a recording, count nothing.
+    With displacement, the last number adds its squared error (T-DEED, CVPRW 2024).
+
+    Attributes:
+        loss: Of the K + 1 classes.
+        num_classes: K.
+    """
+
+    loss: Loss
+    num_classes: int
+    multi_label: ClassVar[bool] = False
+
+    def __call__(self, logits: Tensor, targets: Tensor) -> Tensor:
+        known = targets[..., : self.num_classes + 1].sum(-1) > 0  # [B, T]
+        wanted, given = targets[known], logits[known]  # [n, A]
+        value = self.loss(given[:, : self.num_classes + 1], wanted[:, : self.num_classes + 1])
+        if given.shape[1] > self.num_classes + 1:
+            value = value + F.mse_loss(given[:, -1], wanted[:, -1])
+        return value
+
+    def num_correct(self, logits: Tensor, targets: Tensor) -> Tensor:
+        """The share of correct frames of each clip, summed over clips; of mixed frames the larger part counts."""
+        classes = [each[..., : self.num_classes + 1] for each in (logits, targets)]
+        return (classes[0].argmax(-1) == classes[1].argmax(-1)).float().mean(1).sum()
 
 
 def balancing_weights(labels: NDArray[np.int64], num_classes: int) -> Tensor:

@@ -24,7 +24,7 @@ from gateshift.errors import FULL_DISK, SettingsError, explain_system_error
 from gateshift.files import partial_path, write_text
 from gateshift.model.classifier import VideoClassifier
 from gateshift.model.io import save_model
-from gateshift.recipes.options import rename_old
+from gateshift.recipes.options import FrameOptions, option_types, rename_old
 from gateshift.training.settings import TrainSettings
 
 PATHS = ("train", "root", "start", "weights", "recipe")
@@ -103,6 +103,8 @@ class RunFolder:
             old = rename_old(json.loads(self.settings.read_text(encoding="utf-8")), warn=False)
         except (OSError, ValueError, AttributeError):
             raise SettingsError(f"`resume`: {self.settings} is missing or damaged; start a new run") from None
+        for name in option_types(FrameOptions):  # of before there were such trainings
+            old.setdefault(name, getattr(FrameOptions(), name))
         old.setdefault("accumulation", "release" if old.get("accumulate", 1) > 1 else "exact")  # before it was a choice
         for name in (name for name in new if name not in ("val", "val_videos")):
             same = _is_same_file if name in PATHS else operator.le if name == "epochs" else operator.eq

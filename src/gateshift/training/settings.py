@@ -20,8 +20,10 @@ from gateshift.data.choices import CROP_SCALES, MAX_MAGNITUDE, ShortVideos
 from gateshift.devices import Precision
 from gateshift.errors import SettingsError
 from gateshift.recipes.options import (
+    DENSE_DEFAULTS,
     TABLES,
     AugmentOptions,
+    FrameOptions,
     ModelOptions,
     OptimOptions,
     SkewOptions,
@@ -33,15 +35,15 @@ from gateshift.recipes.options import (
 
 # Options, what their values must fit, and the advice for one that does not.
 _RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
-    "segments epochs batch_size accumulate validate_every lr_batch": (
+    "segments epochs batch_size accumulate validate_every lr_batch epoch_clips": (
         lambda value: value >= 1,
         "it must be at least 1; raise it",
     ),
-    "lr new_layers_lr gates_lr clip_norm": (
+    "lr new_layers_lr gates_lr clip_norm fps context event_weight tolerance": (
         lambda value: 0 < value < math.inf,
         "it must be above 0 and finite; try the default",
     ),
-    "weight_decay workers mixup cutmix focal_gamma skip_bad save_minutes": (
+    "weight_decay workers mixup cutmix focal_gamma skip_bad save_minutes look_ahead label_width displacement": (
         lambda value: 0 <= value < math.inf,
         "it must be 0 or more, and finite; try the default",
     ),
@@ -49,6 +51,7 @@ _RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
         lambda value: 0 <= value < 1,
         "it must be at least 0 and less than 1; lower it",
     ),
+    "background": (lambda value: 0 <= value <= 1, "it must be from 0 to 1; try 0.5"),
     "seed": (lambda value: 0 <= value < 2**32, f"it must be from 0 to {2**32 - 1}; choose another"),
     "layer_decay": (lambda value: 0 < value <= 1, "it must be above 0 and at most 1; try 0.8"),
     "min_crop_scale": (
@@ -64,8 +67,9 @@ class TrainSettings:
     """Train a network on your videos.
 
     TRAIN and VAL are each a CSV (path,label[,start,end]), a videofolder.txt list (path frames label), or a
-    folder with one sub-folder of videos per class. RUN receives best.safetensors and last.safetensors
-    (each a whole model), log.csv, TensorBoard curves, settings.json, and the state that --resume needs.
+    folder with one sub-folder of videos per class; for events of long recordings see --task. RUN receives
+    best.safetensors and last.safetensors (each a whole model), log.csv, TensorBoard curves, settings.json, and the
+    state that --resume needs.
     Several GPUs: accelerate launch -m gateshift train ...
     """
 
@@ -82,6 +86,7 @@ class TrainSettings:
     optim: OptimOptions = field(default_factory=OptimOptions)
     augment: AugmentOptions = field(default_factory=AugmentOptions)
     skew: SkewOptions = field(default_factory=SkewOptions)
+    frames: FrameOptions = field(default_factory=FrameOptions)
     multi_label: bool = False
     """Several labels per video, or none: TRAIN and VAL are CSVs with labels separated by semicolons. Each class gets
     an independent probability."""
@@ -120,12 +125,16 @@ class TrainSettings:
         missing = (type(tyro.MISSING), type(tyro.MISSING_NONPROP))
         if not any(isinstance(value, missing) for value in vars(self).values()):
             convert_fields(self)
+        others: dict[str, dict[str, Any]] = {}
         if self.recipe is not None:
             from gateshift.recipes.recipe import load_one_recipe
 
             recipe = load_one_recipe(self.recipe)
-            for table in TABLES:
-                object.__setattr__(self, table, getattr(self, table).filled(getattr(recipe, table)))
+            others = {table: getattr(recipe, table) for table in TABLES}
+        if self.frames.filled(others.get("frames", {})).is_dense:
+            others = {table: DENSE_DEFAULTS.get(table, {}) | others.get(table, {}) for table in TABLES}
+        for table, values in others.items():
+            object.__setattr__(self, table, getattr(self, table).filled(values))
 
     @classmethod
     def from_options(
@@ -183,5 +192,25 @@ class TrainSettings:
                 f"`multi_label` and `{'balanced' if self.skew.balanced else 'class_weights'}`, which needs one class "
                 "per video; use `focal_gamma=2`, or leave one of them out"
             )
+        self._check_frames()
         if self.skew.balanced and self.skew.class_weights:
             raise SettingsError("`balanced` and `class_weights` are exclusive; leave one of them out")
+
+    def _check_frames(self) -> None:
+        """Raise SettingsError if options contradict that each frame has an answer, or that none has."""
+        frames, plain = self.frames, FrameOptions()
+        if not frames.is_dense:
+            given = [name for name in option_types(FrameOptions) if getattr(frames, name) != getattr(plain, name)]
+            if given:
+                raise SettingsError(f"`{given[0]}` is of recordings with an answer for each frame; add `task=spot`")
+            return
+        unfit = {
+            "multi_label": self.multi_label,
+            "cutmix": self.augment.cutmix,
+            "reverse": self.augment.reverse or self.augment.reversal_pairs,
+            "class_weights": self.skew.class_weights,
+        }
+        for name in (name for name, is_given in unfit.items() if is_given):
+            raise SettingsError(f"`{name}` with `task={frames.task}`, where each frame has one label; leave it out")
+        if frames.displacement and frames.task != "spot":
+            raise SettingsError(f"`displacement` with `task={frames.task}`; it is of events; leave it out")

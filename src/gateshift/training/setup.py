@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,19 +16,28 @@ from torch.utils.data import DataLoader
 from gateshift.data.clips.dataset import Sample, TrainingClips
 from gateshift.data.clips.loader import EpochShuffle, make_loader
 from gateshift.data.clips.mixing import Mixing
+from gateshift.data.clips.recordings import Recording, RecordingClips
 from gateshift.data.lists.class_pairs import Pairs, parse_pairs
 from gateshift.data.lists.labels import check_agreement, check_several
 from gateshift.data.lists.manifest import Manifest
 from gateshift.devices import create_accelerator
-from gateshift.errors import SettingsError
+from gateshift.errors import SettingsError, VideoError
 from gateshift.model.activation_checkpointing import checkpoint_blocks
 from gateshift.model.classifier import VideoClassifier, create_model
 from gateshift.model.depthwise import keep_depthwise_float32
 from gateshift.model.warm_start import start_from
 from gateshift.recipes.recipe import ProtocolOptions, load_recipe
 from gateshift.training.batch_norms import check_small_batches, freeze_batch_norms
-from gateshift.training.inputs import choose_reversal_pairs, create_augmentation, create_order, read_lists
-from gateshift.training.losses import Loss, balancing_weights
+from gateshift.training.inputs import (
+    choose_reversal_pairs,
+    create_augmentation,
+    create_order,
+    create_recording_clips,
+    read_lists,
+    read_recording_lists,
+    with_rate,
+)
+from gateshift.training.losses import FrameLoss, Loss, balancing_weights
 from gateshift.training.optimizer import WeightAverage, create_optimizer
 from gateshift.training.reporter import Reporter
 from gateshift.training.run_folder import RunFolder, describe
@@ -48,13 +57,15 @@ class Training:
     wrapped: torch.nn.Module
     average: WeightAverage | None
     optimizer: torch.optim.Optimizer
-    loss: Loss
-    clips: TrainingClips
+    loss: Loss | FrameLoss
+    clips: TrainingClips | RecordingClips
     order: EpochShuffle
     mixing: Mixing
     loader: DataLoader[Sample]
+    train_list: Manifest
     val_list: Manifest
     progress: Progress
+    val_recordings: Sequence[Recording] = ()
 
     @property
     def updates_per_epoch(self) -> int:
@@ -76,15 +87,26 @@ def set_up(settings: TrainSettings, folder: RunFolder, reporter: Reporter) -> Tr
     accelerator = create_accelerator(settings.precision)
     _check_processes(settings, accelerator.num_processes)
 
-    train_list, val_list = read_lists(settings, reporter)
+    train_recordings: Sequence[Recording] = ()
+    val_recordings: Sequence[Recording] = ()
+    is_dense = settings.frames.is_dense
+    if is_dense:
+        train_recordings, val_recordings, train_list, val_list = read_recording_lists(settings, reporter)
+        settings = with_rate(settings, train_recordings)
+    else:
+        train_list, val_list = read_lists(settings, reporter)
     classes = train_list.class_names()
-    if not settings.multi_label:
+    if not settings.multi_label and not is_dense:
         check_several(classes, train_list.source)
     reversed_pairs = choose_reversal_pairs(augment, train_list, classes)
     description = describe(settings, classes, train_list, val_list, reversed_pairs)
+    if is_dense:  # those in which nothing happens are trained on too
+        description["recordings"] = [each.name for each in train_recordings]
     old_description = folder.check_description(description) if settings.resume else None
     # An unknown validation label is an error now, not after the first epoch.
-    check_agreement([(each.source, each.entries, each.targets(classes)) for each in (train_list, val_list)])
+    targets = [(each.source, each.entries, each.targets(classes)) for each in (train_list, val_list)]
+    if not is_dense:  # two things may happen at once
+        check_agreement(targets)
     for note in train_list.describe_numbers(train=True):
         reporter.log(note)
 
@@ -96,11 +118,17 @@ def set_up(settings: TrainSettings, folder: RunFolder, reporter: Reporter) -> Tr
     if accelerator.process_index:  # each process has its own dropout
         set_seed((settings.seed + accelerator.process_index) % 2**32)
 
-    augmentation = create_augmentation(augment, model.config, reversed_pairs, num_segments=settings.model.segments)
-    clips = TrainingClips(train_list, classes, augmentation, seed=settings.seed)
+    progress = Progress()
+    clips: TrainingClips | RecordingClips
+    if is_dense:
+        skip = _skipping(settings, progress) if settings.skip_bad else None
+        clips = create_recording_clips(settings, train_recordings, model.config, skip)
+    else:
+        augmentation = create_augmentation(augment, model.config, reversed_pairs, num_segments=settings.model.segments)
+        clips = TrainingClips(train_list, classes, augmentation, seed=settings.seed)
     order = create_order(settings, clips)
     loader = make_loader(clips, batch_size=optim.batch_size, workers=settings.workers, sampler=order)
-    weights = balancing_weights(clips.labels, len(classes)) if settings.skew.class_weights else None
+    loss = _create_loss(settings, classes, clips)
 
     # 2D convolutions are faster with the channels of a pixel side by side, on CPUs and on GPUs.
     model.to(accelerator.device).to(memory_format=torch.channels_last).train()
@@ -124,13 +152,15 @@ def set_up(settings: TrainSettings, folder: RunFolder, reporter: Reporter) -> Tr
         wrapped=wrapped,
         average=average,
         optimizer=optimizer,
-        loss=Loss(optim.label_smoothing, settings.skew.focal_gamma, weights, settings.multi_label),
+        loss=loss,
         clips=clips,
         order=order,
         mixing=Mixing(len(classes), augment.mixup, augment.cutmix, settings.seed),
         loader=loader,
+        train_list=train_list,
         val_list=val_list,
-        progress=Progress(),
+        progress=progress,
+        val_recordings=val_recordings,
     )
     accelerator.register_for_checkpointing(run.progress)
     if old_description is not None:
@@ -141,6 +171,29 @@ def set_up(settings: TrainSettings, folder: RunFolder, reporter: Reporter) -> Tr
         (folder.describe if settings.resume else folder.create)(description)
     _log_settings(run, reversed_pairs, reporter)
     return run
+
+
+def _skipping(settings: TrainSettings, progress: Progress) -> Callable[[int, VideoError], None]:
+    """What notes a recording that cannot be read, as far as such ones may be skipped."""
+
+    def skip(number: int, error: VideoError) -> None:
+        progress.skipped[number] = str(error)
+        if len(progress.skipped) > settings.skip_bad:
+            raise error
+
+    return skip
+
+
+def _create_loss(
+    settings: TrainSettings, classes: list[str], clips: TrainingClips | RecordingClips
+) -> Loss | FrameLoss:
+    smoothing, gamma = settings.optim.label_smoothing, settings.skew.focal_gamma
+    if not isinstance(clips, TrainingClips):
+        is_weighted = settings.frames.task == "spot" and settings.frames.event_weight != 1
+        weights = torch.tensor([1.0, *[settings.frames.event_weight] * len(classes)]) if is_weighted else None
+        return FrameLoss(Loss(smoothing, gamma, weights), len(classes))
+    weights = balancing_weights(clips.labels, len(classes)) if settings.skew.class_weights else None
+    return Loss(smoothing, gamma, weights, settings.multi_label)
 
 
 def _check_processes(settings: TrainSettings, num_processes: int) -> None:
@@ -184,8 +237,13 @@ def _log_settings(run: Training, reversed_pairs: Pairs, reporter: Reporter) -> N
     """Log what is trained on."""
     optim, accelerator, mirror = run.settings.optim, run.accelerator, run.settings.augment.mirror
     reporter.log(
-        f"{len(run.clips)} training videos, {len(run.val_list)} validation videos, "
-        f"{len(run.model.classes)} classes, {accelerator.num_processes} process(es) on {accelerator.device.type}"
+        (
+            f"{len(run.clips)} clips an epoch of {run.model.config.num_segments} frames at {run.model.config.fps:g} a "
+            f"second, {len(run.train_list)} times something happens; {len(run.val_recordings)} validation recordings, "
+            if run.model.config.is_dense
+            else f"{len(run.clips)} training videos, {len(run.val_list)} validation videos, "
+        )
+        + f"{len(run.model.classes)} classes, {accelerator.num_processes} process(es) on {accelerator.device.type}"
     )
     videos = optim.batch_size * optim.accumulate
     scaled = f": {optim.lr:g} x {videos}/{optim.lr_batch}" if optim.lr_batch not in (None, videos) else ""
@@ -201,7 +259,8 @@ def _listed(pairs: Pairs) -> str:
 
 
 def _create(settings: TrainSettings, learned: Manifest, classes: list[str]) -> VideoClassifier:
-    options, augment = settings.model, settings.augment
+    options, augment, frames = settings.model, settings.augment, settings.frames
+    fps = frames.fps if frames.is_dense else None
     test = load_recipe(settings.recipe).test if settings.recipe else ProtocolOptions()
     return create_model(
         options.backbone,
@@ -222,4 +281,9 @@ def _create(settings: TrainSettings, learned: Manifest, classes: list[str]) -> V
         multi_label=settings.multi_label,
         whole_frame=options.whole_frame,
         square_pixels=not options.keep_squashed,
+        task=frames.task,
+        head=frames.head if frames.is_dense else None,
+        fps=fps,
+        look_ahead=round(frames.look_ahead * fps) if fps and frames.head == "tcn" else None,
+        displacement=max(round(frames.displacement * fps), 1) if fps and frames.displacement else 0,
     )

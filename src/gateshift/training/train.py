@@ -20,7 +20,11 @@ from gateshift.training.settings import TrainSettings
 from gateshift.training.state import StopRequest
 
 StrPath = str | os.PathLike[str]
-_FIRST = (f"val_{Metrics.FIRST}", f"val_{MultiLabelMetrics.FIRST}")  # what the best epoch is chosen by
+_FIRST = (
+    f"val_{Metrics.FIRST}",
+    f"val_{MultiLabelMetrics.FIRST}",
+    "val_frame_accuracy",
+)  # what the best epoch is chosen by
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,8 @@ class TrainMetrics:
         loss: Mean training loss of that epoch.
         accuracy: Training accuracy of that epoch, in 0..1; with several labels per video, the fraction of correct ones.
         validation: Validation figures of that epoch, in 0..1: ``top1``, ``top5`` and ``mean_class``, or ``mean_ap`` and
-            ``f1`` with several labels per video; on the center crop of one clip.
+            ``f1`` with several labels per video, on the center crop of one clip. Of events ``mean_ap`` (within 1, 2 and
+            4 frames), ``map_1``, ...; of spans ``frame_accuracy``, ``edit``, ``f1_50``, ....
         history: The row of ``log.csv`` of each epoch.
     """
 
@@ -80,7 +85,8 @@ def train(
 
     Args:
         train: Training videos: a CSV (``path,label[,start,end]``), a ``videofolder.txt`` list, or a folder with one
-            sub-folder per class.
+            sub-folder per class. With ``task="spot"`` events: a CSV ``path,time_s,label``, or any file that
+            :func:`gateshift.read_events` takes; with ``task="segment"`` spans: a CSV ``path,label,start,end``.
         val: Validation videos, likewise.
         out: Folder to write; it must not exist, unless ``resume``.
         recipe: Name of a published recipe, or path of a ``.toml`` file, for the defaults of ``options``. Its test

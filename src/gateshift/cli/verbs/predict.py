@@ -32,6 +32,8 @@ def run_predict(settings: PredictSettings) -> None:
         num_failed = _predict_on_ray(settings, settings.cluster.out)
     elif settings.live.stream:
         num_failed = _stream(settings)
+    elif settings.live.events is not None:
+        num_failed = _events(settings, settings.live.events)
     elif settings.live.timeline is not None:
         num_failed = _timeline(settings, settings.live.timeline)
     else:
@@ -115,13 +117,14 @@ def _stream(settings: PredictSettings) -> int:
         settings.videos[0],
         exact=settings.live.exact,
         report=report,
+        suppress=settings.live.suppress,
         **_window_options(settings),
     )
     try:
         for answer in answers:
             if settings.json:
                 _print_record(_record(settings, model.config, answer), sys.stdout)
-            elif answer.label != label:
+            elif answer.label != label and not (model.config.task == "spot" and answer.label is None):
                 print_line(_line(answer))
             label = answer.label
     except VideoError as error:
@@ -176,6 +179,35 @@ def _timeline(settings: PredictSettings, out: Path) -> int:
         table.add_row(f"{event.start_s:.2f}", f"{event.end_s:.2f}", event.label, f"{event.score:.3f}")
         if settings.json:
             _print_record({"video": video, **vars(event), "error": None}, sys.stdout)
+    if not settings.json:
+        Console(markup=False).print(table)
+    print_note(f"{len(events)} events: {out}")
+    return 0
+
+
+def _events(settings: PredictSettings, out: Path) -> int:
+    """``predict --events``: the events of one file to the frame, written and printed."""
+    from gateshift.prediction.spotting import spot_events
+
+    video, names = settings.videos[0], ("threshold", "suppress", "suppression", "fps", "overwrite")
+    try:
+        with _bar("predicting", "frames", settings) as progress:
+            events = spot_events(
+                settings.model,
+                video,
+                classes=settings.classes,
+                out=out,
+                progress=progress,
+                **{name: getattr(settings.live, name) for name in names},
+            )
+    except VideoError as error:
+        return _tell_failure(settings, error)
+    table = Table("time, s", "frame", "class", "score", title=video)
+    for event in events:
+        found = {"time_s": event.time_s, "frame": event.frame, "label": event.label, "score": event.score}
+        table.add_row(f"{event.time_s:.3f}", str(event.frame), event.label, f"{event.score:.3f}")
+        if settings.json:
+            _print_record({"video": video, **found, "error": None}, sys.stdout)
     if not settings.json:
         Console(markup=False).print(table)
     print_note(f"{len(events)} events: {out}")

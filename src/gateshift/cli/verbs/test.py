@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
 
 from gateshift.cli.terminal import count_bar, is_main_process, print_line
-from gateshift.evaluation.settings import EnsembleSettings, EvaluationSettings
+from gateshift.errors import SettingsError
+from gateshift.evaluation.settings import EnsembleSettings, EvaluationSettings, FrameTestOptions
 
 if TYPE_CHECKING:
     from gateshift.evaluation.result import Evaluation
@@ -14,9 +16,19 @@ if TYPE_CHECKING:
 def run_test(settings: EvaluationSettings) -> None:
     """Verb ``test``."""
     from gateshift.evaluation.evaluate import evaluate
+    from gateshift.exported.loading import is_dense_file
 
+    options = {name: value for name, value in vars(settings).items() if name != "frames"}
+    if is_dense_file(settings.model):
+        _test_frames(settings, options)
+        return
+    if settings.frames != FrameTestOptions():
+        given = next(
+            each.name for each in fields(FrameTestOptions) if getattr(settings.frames, each.name) != each.default
+        )
+        raise SettingsError(f"`{given}` is of models that answer for each frame, and this one does not; leave it out")
     with count_bar("testing", "videos") as progress:
-        found = evaluate(**vars(settings), progress=progress)
+        found = evaluate(**options, progress=progress)
     if not is_main_process():
         return
     for note in found.notes:
@@ -45,6 +57,27 @@ def run_ensemble(settings: EnsembleSettings) -> None:
     print_accuracies(ensemble(**vars(settings)))
     if settings.scores is not None:
         print_line(f"scores: {settings.scores}")
+
+
+def _test_frames(settings: EvaluationSettings, options: dict[str, Any]) -> None:
+    """A model that answers for each frame."""
+    from gateshift.spotting.evaluate import evaluate_frames
+
+    taken = {"model", "videos", "classes", "scores", "report", "skip_bad", "overwrite", "root"}
+    defaults = {each.name: each.default for each in fields(EvaluationSettings)}
+    for name in (name for name, value in options.items() if name not in taken and value != defaults[name]):
+        raise SettingsError(
+            f"`{name}` is of models that classify clips, and this one answers for each frame; leave it out"
+        )
+    with count_bar("testing", "recordings") as progress:
+        own = {name: options[name] for name in taken}
+        found = evaluate_frames(**own, **vars(settings.frames), progress=progress)
+    print_line(str(found))
+    for reason in found.skipped.values():
+        print_line(f"skipped: {reason}")
+    for name in ("scores", "report"):
+        if options[name] is not None:
+            print_line(f"{name}: {options[name]}")
 
 
 def print_accuracies(found: Evaluation) -> None:

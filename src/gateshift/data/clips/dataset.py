@@ -73,13 +73,13 @@ class Augmentation:
         Args:
             frames: uint8 [T, 3, H, W].
             label: A class, or a set of classes, [K] of 0 and 1. A flip or reversal must be allowed for each of them; a
-                clip of no class is neither flipped nor reversed.
+                clip of no class is neither flipped nor reversed. Or what each frame is, [T, K].
             generator: Random numbers.
 
         Returns:
             The clip, uint8 [T, 3, size_px, size_px], and its label after flips and reversals.
         """
-        own = label if isinstance(label, int) else label > 0
+        own = label if isinstance(label, int) else (label if label.dim() == 1 else label.amax(0)) > 0
         is_any = isinstance(label, int) or bool(label.any())
         boxes = multi_scale_boxes(
             *frames.shape[-2:], size_px=self.size_px, min_crop_scale=self.min_crop_scale, whole_frame=self.whole_frame
@@ -122,6 +122,10 @@ class TrainingClips(Dataset[Sample]):
 
     def __len__(self) -> int:
         return len(self.manifest)
+
+    def name_of(self, index: int) -> str:
+        """What the list calls a video."""
+        return self.manifest.entries[index].video_id
 
     def __getitem__(self, index: int) -> Sample:
         generator = torch.Generator().manual_seed(spread_seed(self.seed, self.epoch, index))

@@ -33,16 +33,21 @@ class Mixing:
 
         Args:
             clips: uint8 [B, T, 3, H, W].
-            labels: [B] int64, or, with several labels per video, float [B, K] of 0 and 1.
+            labels: [B] int64, or, with several labels per video, float [B, K] of 0 and 1; or soft targets of each frame
+                [B, T, K], which mixup alone takes.
             epoch: From 0.
             batch: Number of the batch in its epoch.
 
         Returns:
-            Clips, float in 0..1 after mixup, and soft targets [B, K]; both unchanged if nothing is mixed.
+            Clips, float in 0..1 after mixup, and soft targets [B, K] or [B, T, K]; both unchanged if nothing is mixed.
         """
         if not (self.mixup or self.cutmix):
             return clips, labels
         with seeded(spread_seed(self.seed, epoch, batch)):
+            if labels.dim() == 3:  # torchvision mixes one label a clip
+                share = float(torch.distributions.Beta(self.mixup, self.mixup).sample())
+                pixels = clips.float() / 255
+                return tuple(torch.lerp(each.roll(1, 0), each, share) for each in (pixels, labels))  # type: ignore[return-value]
             takes_mixup = self.mixup > 0 and (not self.cutmix or float(torch.rand(())) < 0.5)
             if takes_mixup:
                 kind, pixels = v2.MixUp(alpha=self.mixup, num_classes=self.num_classes), clips.float() / 255

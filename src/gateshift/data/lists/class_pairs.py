@@ -97,11 +97,13 @@ def flip_label(label: int | Tensor, mapped: Tensor) -> int | Tensor:
     """The label of a flipped or reversed clip.
 
     Args:
-        label: A class, or a set of classes, [K] of 0 and 1.
+        label: A class, or a set of classes, [K] of 0 and 1, or what each frame is, [T, K].
         mapped: The index that each class becomes: [K].
     """
     if isinstance(label, int):
         return int(mapped[label])
+    if label.dim() == 2:
+        return torch.zeros_like(label).index_copy_(1, mapped, label)
     flipped = torch.zeros_like(label)
     flipped[mapped[label > 0]] = 1
     return flipped

@@ -167,9 +167,10 @@ class VideoFile(Video):
         Raises:
             VideoError: If the file has neither times nor a frame rate.
         """
-        return cast("list[float]", self._times().tolist())
+        return cast("list[float]", self.clock_s().tolist())
 
-    def _times(self) -> NDArray[np.float64]:
+    def clock_s(self) -> NDArray[np.float64]:
+        """The same as an array."""
         return self._decoder.times_s()[self._first : self._first + self.num_frames]
 
     def ends_s(self) -> list[float]:
@@ -182,7 +183,7 @@ class VideoFile(Video):
     def rate(self) -> float | None:
         """Frames a second, on average; None if the file does not say."""
         try:
-            times_s = self._times()
+            times_s = self.clock_s()
         except VideoError:
             return None
         duration_s = float(times_s[-1] - times_s[0])

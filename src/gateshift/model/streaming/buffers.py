@@ -81,7 +81,7 @@ class DelayLine(nn.Module):
     """Gives every frame later: [k, ...] -> [k, ...], zeros at first. What is not frames passes.
 
     Args:
-        num_frames: How many frames later, at least 1.
+        num_frames: How many frames later; with 0 everything passes.
     """
 
     def __init__(self, num_frames: int) -> None:
@@ -89,7 +89,8 @@ class DelayLine(nn.Module):
         self.recent = Recent(num_frames)
 
     def forward(self, chunk: Tensor) -> Tensor:
-        return self.recent(chunk)[: len(chunk)] if isinstance(chunk, Tensor) else chunk
+        is_late = self.recent.num_frames > 0 and isinstance(chunk, Tensor)
+        return self.recent(chunk)[: len(chunk)] if is_late else chunk
 
 
 def kept_bytes(net: nn.Module) -> int:

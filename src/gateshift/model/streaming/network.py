@@ -15,8 +15,11 @@ from torch import Tensor, fx, nn
 from gateshift.errors import ModelError
 from gateshift.model.classifier import ClipClassifier
 from gateshift.model.clips import check_clips
+from gateshift.model.config import ModelConfig
 from gateshift.model.streaming.buffers import Clock, DelayLine, Place, kept_bytes
+from gateshift.model.streaming.heads import StreamedHead
 from gateshift.model.streaming.modules import streamed_form
+from gateshift.model.temporal.frame_head import FrameHead
 from gateshift.model.temporal.site import TemporalSite
 
 
@@ -124,7 +127,7 @@ class FrameFeatures:
     Attributes:
         first: Number of the first of them.
         features: [m, F], of the backbone.
-        logits: [m, K], of the classifier.
+        logits: [m, K], of the classifier; of a head over time [m, K + 1].
     """
 
     first: int
@@ -145,7 +148,7 @@ class ExactStream:
         delay: After so many more frames the answer for a frame comes.
 
     Raises:
-        ModelError: If the model is in training mode, or its network cannot be streamed.
+        ModelError: If the model is in training mode, or its network or its head cannot be streamed.
     """
 
     def __init__(self, model: ClipClassifier) -> None:
@@ -153,10 +156,22 @@ class ExactStream:
             raise ModelError("the model is in training mode, where frames depend on their batch; call model.eval()")
         self._model = model
         self._clock = Clock()
-        self._net, self.delay = stream_network(model.backbone, self._clock)
+        self._net, delay = stream_network(model.backbone, self._clock)
+        self._head: nn.Module = model.head
+        self._late = DelayLine(0)  # features, as late as the answers
+        if isinstance(model.head, FrameHead):
+            self._head = StreamedHead(model.head, Place(self._clock, delay))
+            self._late = DelayLine(self._head.delay)
+            delay += self._head.delay
+        self.delay = delay
         self._dtype = next(model.backbone.parameters()).dtype  # a deployed model's may be another than its head's
         self._shape: torch.Size | None = None  # of a frame
         self._last: Tensor | None = None
+
+    @property
+    def config(self) -> ModelConfig:
+        """The model's."""
+        return self._model.config
 
     @property
     def num_frames(self) -> int:
@@ -166,7 +181,7 @@ class ExactStream:
     @property
     def kept_bytes(self) -> int:
         """How much memory the frames before take, in all layers; the same however many there were."""
-        return kept_bytes(self._net)
+        return sum(map(kept_bytes, (self._net, self._head, self._late)))
 
     @torch.no_grad()
     def push(self, frames: Tensor) -> FrameFeatures:
@@ -211,9 +226,9 @@ class ExactStream:
         return FrameFeatures(self._clock.end - len(features), features, logits)
 
     def _run(self, frames: Tensor) -> FrameFeatures:
-        features = self._net(self._model.normalize(frames).to(self._dtype))  # [k, F]
+        features = self._net(self._model.normalize(frames).to(self._dtype)).to(self._model.head_dtype)  # [k, F]
+        logits, features = self._head(features), self._late(features)
         here = Place(self._clock, self.delay).present(len(frames))
         first = max(self._clock.first - self.delay, 0)
         self._clock.first += len(frames)
-        features = features[here].to(self._model.head.weight.dtype)
-        return FrameFeatures(first, features, self._model.head(features))
+        return FrameFeatures(first, features[here], logits[here])
