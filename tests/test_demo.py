@@ -14,7 +14,7 @@ from PIL import Image
 import gateshift as gs
 from gateshift.cli.main import main
 from gateshift.explanation.drawings import draw_prediction
-from gateshift.explanation.gate_maps import gate_maps
+from gateshift.explanation.gate_maps import exchange_maps, gate_maps
 from gateshift.model.temporal.modules import GateShift
 
 
@@ -62,7 +62,8 @@ def test_a_model_without_gates_has_no_gate_maps() -> None:
 def test_a_prediction_is_drawn_as_a_png(model: gs.VideoClassifier, with_gates: bool, tmp_path: Path) -> None:
     clip = torch.randint(0, 256, (1, 4, 3, 48, 48), dtype=torch.uint8)
     maps = {name: part[0] for name, part in gate_maps(model, clip).items()} if with_gates else {}
-    draw_prediction(clip[0], maps, [("open", 0.8), ("close", 0.2)], tmp_path / "a.png", title="a clip")
+    exchanged = {name: part[0] for name, part in exchange_maps(model, clip).items()} if with_gates else {}
+    draw_prediction(clip[0], exchanged, maps, [("open", 0.8), ("close", 0.2)], tmp_path / "a.png", title="a clip")
     with Image.open(tmp_path / "a.png") as picture:
         assert picture.format == "PNG"
         assert picture.width > 500

@@ -9,6 +9,8 @@ from gateshift.model.temporal.modules import GateShift
 from gateshift.recipes.options import OptimOptions
 from gateshift.training.batch_norms import freeze_batch_norms
 from gateshift.training.optimizer import (
+    GATE_PATH,
+    POSITIVE_MEAN,
     TrainingStep,
     create_optimizer,
     freeze_backbone,
@@ -83,6 +85,27 @@ def test_the_convolutions_of_the_gates_have_a_rate_of_their_own(temporal: str, o
     assert rates[f"{gate}.weight"] == rates[f"{gate}.bias"] == pytest.approx(0.01)
     assert rates[f"{gate}.{other}"] == rates["head.weight"] == 5.0
     assert rates["backbone.layer4.0.conv1.weight"] == 0.5
+
+
+@pytest.mark.parametrize("epochs", [2, 30])
+def test_gates_open_as_far_in_a_long_training_as_in_a_short_one_whatever_their_inputs(epochs: int) -> None:
+    """Where every update opens a gate, what tanh is taken of ends at ``GATE_PATH``, for inputs of 0.4 each."""
+    model = gs.create_model("test_resnet", "gsm", num_classes=3)
+    optim = OptimOptions(
+        optimizer="adamw", schedule="cosine-step", epochs=epochs, warmup_epochs=0, gates_lr="auto", weight_decay=0.0
+    )
+    optimizer = create_optimizer(model, optim, num_updates=10 * epochs)
+    gates = [module for module in model.modules() if isinstance(module, GateShift)]
+    assert len({gate.channels for gate in gates}) > 1
+    for update in range(10 * epochs):
+        set_rates(optimizer, optim, epoch=update // 10, update=update % 10, updates_per_epoch=10)
+        for gate in gates:
+            gate.weight.grad, gate.bias.grad = -torch.ones_like(gate.weight), -torch.ones_like(gate.bias)
+        optimizer.step()
+    for gate in gates:
+        for weights in gate.weight.detach().unflatten(0, (2, 3)):
+            assert float(POSITIVE_MEAN * weights.sum()) == pytest.approx(GATE_PATH, rel=0.06)
+        assert 0 < float(gate.bias.detach().max()) < 0.2
 
 
 def test_the_rate_of_the_backbones_layers_falls_towards_the_input(model: gs.VideoClassifier) -> None:

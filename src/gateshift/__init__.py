@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from gateshift.prediction.stream import Answer, Stream
     from gateshift.prediction.timeline import find_events
     from gateshift.prediction.video_stream import stream_video
+    from gateshift.probing.probe import ProbeResult, probe
     from gateshift.published.download import download
     from gateshift.recipes.recipe import Recipe, list_recipes
     from gateshift.training.train import TrainResult, train
@@ -64,6 +65,7 @@ _MODULES = {
     "gateshift.prediction.stream": ("Answer", "Stream"),
     "gateshift.prediction.timeline": ("find_events",),
     "gateshift.prediction.video_stream": ("stream_video",),
+    "gateshift.probing.probe": ("ProbeResult", "probe"),
     "gateshift.published.download": ("download",),
     "gateshift.recipes.recipe": ("Recipe", "list_recipes"),
     "gateshift.training.train": ("TrainResult", "train"),
@@ -86,6 +88,7 @@ __all__ = [
     "NetworkReport",
     "Prediction",
     "Prepared",
+    "ProbeResult",
     "Recipe",
     "Runtime",
     "ScanReport",
@@ -113,6 +116,7 @@ __all__ = [
     "load_model",
     "predict",
     "prepare",
+    "probe",
     "remove_temporal",
     "run_demo",
     "save_model",

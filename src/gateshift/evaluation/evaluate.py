@@ -21,13 +21,13 @@ from gateshift.evaluation.protocol import choose_protocol
 from gateshift.evaluation.result import Evaluation, name_of, scores_of
 from gateshift.evaluation.scores import Scores, average, check_classes_and_videos, check_output
 from gateshift.evaluation.scoring import score_videos
-from gateshift.evaluation.settings import Precision
 from gateshift.exported.formats import FORMAT_SUFFIXES
 from gateshift.exported.loading import config_of, load_any
 from gateshift.files import check_writable
 from gateshift.model.classifier import VideoClassifier
 from gateshift.model.config import ModelConfig
 from gateshift.model.io import save_model
+from gateshift.recipes.options import Precision
 from gateshift.recipes.recipe import load_recipe
 
 if TYPE_CHECKING:

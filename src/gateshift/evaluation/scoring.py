@@ -19,8 +19,8 @@ from gateshift.data.lists.manifest import Manifest
 from gateshift.errors import SettingsError, VideoError
 from gateshift.evaluation.protocol import check_classes, view_logits
 from gateshift.evaluation.scores import Scores
-from gateshift.evaluation.settings import Precision
 from gateshift.model.config import ModelConfig
+from gateshift.recipes.options import Precision
 
 if TYPE_CHECKING:
     from accelerate import Accelerator

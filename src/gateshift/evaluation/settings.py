@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated
 
 from tyro.conf import Positional, arg
 
 from gateshift.data.choices import ShortVideos
-
-Precision = Literal["no", "bf16", "fp16"]
+from gateshift.recipes.options import Precision
 
 
 @dataclass(frozen=True)
