@@ -67,11 +67,11 @@ def drawn_features(classes: int, per_class: int, *, seed: int, noise: float) -> 
 
 
 def test_accuracy_rises_with_clips_to_that_of_all_of_them() -> None:
-    learned, tested = (drawn_features(4, count, seed=seed, noise=0.5) for count, seed in ((24, 0), (50, 1)))
+    learned, tested = (drawn_features(4, count, seed=seed, noise=0.3) for count, seed in ((24, 0), (50, 1)))
     found = fit_probe(learned, tested, classes=["a", "b", "c", "d"])
     assert [point.per_class for point in found.curve] == [1, 2, 5, 10, 20, 24]
     accuracies = [point.accuracy for point in found.curve]
-    assert accuracies[0] < 0.7 < 0.85 < accuracies[-1] == found.accuracy
+    assert accuracies[0] < 0.6 < 0.85 < accuracies[-1] == found.accuracy
     assert all(later > earlier - 0.05 for earlier, later in itertools.pairwise(accuracies))
     assert all(point.spread > 0 for point in found.curve[:3])
     assert found.curve[-1].spread == 0
