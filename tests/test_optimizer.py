@@ -9,7 +9,8 @@ from gateshift.model.temporal.modules import GateShift
 from gateshift.recipes.options import OptimOptions
 from gateshift.training.batch_norms import freeze_batch_norms
 from gateshift.training.optimizer import (
-    GATE_PATH,
+    GATE_LIMIT,
+    GATE_STEP,
     POSITIVE_MEAN,
     TrainingStep,
     create_optimizer,
@@ -87,25 +88,30 @@ def test_the_convolutions_of_the_gates_have_a_rate_of_their_own(temporal: str, o
     assert rates["backbone.layer4.0.conv1.weight"] == 0.5
 
 
-@pytest.mark.parametrize("epochs", [2, 30])
-def test_gates_open_as_far_in_a_long_training_as_in_a_short_one_whatever_their_inputs(epochs: int) -> None:
-    """Where every update opens a gate, what tanh is taken of ends at ``GATE_PATH``, for inputs of 0.4 each."""
+@pytest.mark.parametrize("epochs", [1, 10, 100])
+def test_gates_open_early_and_no_further_than_their_limit_whatever_their_inputs_and_the_steps(epochs: int) -> None:
+    """Where every update opens a gate, for inputs of ``POSITIVE_MEAN`` each."""
     model = gs.create_model("test_resnet", "gsm", num_classes=3)
-    optim = OptimOptions(
-        optimizer="adamw", schedule="cosine-step", epochs=epochs, warmup_epochs=0, gates_lr="auto", weight_decay=0.0
-    )
+    optim = OptimOptions(optimizer="adamw", schedule="cosine-step", epochs=epochs, warmup_epochs=0, gates_lr="auto")
     optimizer = create_optimizer(model, optim, num_updates=10 * epochs)
     gates = [module for module in model.modules() if isinstance(module, GateShift)]
     assert len({gate.channels for gate in gates}) > 1
+    before_tanh = []
     for update in range(10 * epochs):
         set_rates(optimizer, optim, epoch=update // 10, update=update % 10, updates_per_epoch=10)
         for gate in gates:
             gate.weight.grad, gate.bias.grad = -torch.ones_like(gate.weight), -torch.ones_like(gate.bias)
         optimizer.step()
-    for gate in gates:
-        for weights in gate.weight.detach().unflatten(0, (2, 3)):
-            assert float(POSITIVE_MEAN * weights.sum()) == pytest.approx(GATE_PATH, rel=0.06)
-        assert 0 < float(gate.bias.detach().max()) < 0.2
+        found = [POSITIVE_MEAN * half.sum() for gate in gates for half in gate.weight.detach().unflatten(0, (2, 3))]
+        before_tanh.append(torch.stack(found))
+    values = torch.stack(before_tanh)  # [updates, gates]
+    assert values[0].max() <= GATE_STEP * 1.01
+    assert values.max() <= GATE_LIMIT * 1.01
+    torch.testing.assert_close(values.amax(1), values.amin(1))  # all gates alike
+    half_open = int((values[:, 0] > 0.5).nonzero()[0])
+    assert half_open <= max(2, epochs)  # within a tenth of the training
+    if epochs > 1:
+        assert values[-1].min() > 0.8 * GATE_LIMIT
 
 
 def test_the_rate_of_the_backbones_layers_falls_towards_the_input(model: gs.VideoClassifier) -> None:

@@ -17,8 +17,8 @@ import gateshift as gs
 from gateshift.cli.main import main
 from gateshift.data.lists.manifest import read_manifest
 from gateshift.errors import SettingsError, StoppedError
-from gateshift.planning.machine import Machine, Timing, this_machine, time_network
-from gateshift.planning.plan import MOST_EPOCHS, fit_minutes, plan_network, plan_training
+from gateshift.planning.machine import Machine, Timing, takes_size, this_machine, time_network
+from gateshift.planning.plan import MOST_EPOCHS, SMALL_PX, fit_minutes, plan_network, plan_training
 from gateshift.planning.videos import Videos, look_at, movement_outside
 from gateshift.recipes.options import ModelOptions, OptimOptions
 from gateshift.recipes.recipe import load_recipe
@@ -33,7 +33,7 @@ QUICK["weights"] = None
 
 
 def plan(videos: Videos = FEW, machine: Machine = CPU, minutes: float | None = None, **given: Any) -> dict[str, Any]:
-    network = plan_network(videos, machine, given)
+    network = plan_network(videos, machine, given, size_px=SMALL_PX if machine.is_slow else None)
     training = plan_training(videos, machine, TIMING, {**given, **network.options}, minutes=minutes)
     assert len(network.reasons) + len(training.reasons) <= 4
     return {**network.options, **training.options}
@@ -120,6 +120,11 @@ def test_fewer_minutes_are_fewer_epochs_and_validations_stay_a_few() -> None:
     assert 1 <= plan(minutes=5)["epochs"] < 12
     assert plan(dataclasses.replace(FEW, num_train=10))["epochs"] == MOST_EPOCHS
     assert plan(validate_every=5).keys().isdisjoint({"validate_every"})
+
+
+def test_a_network_that_has_one_size_keeps_it() -> None:
+    assert takes_size("test_resnet", SMALL_PX)
+    assert not takes_size("inceptionv3", SMALL_PX)
 
 
 def test_a_network_is_timed_on_this_machine() -> None:

@@ -10,6 +10,8 @@ import torch
 from torch.nn import functional as F
 
 from gateshift.devices import num_processes
+from gateshift.errors import ModelError
+from gateshift.model.backbones.factory import create_backbone, fit_size
 from gateshift.model.classifier import VideoClassifier, create_model
 from gateshift.model.depthwise import keep_depthwise_float32
 from gateshift.recipes.options import ModelOptions, Precision
@@ -63,6 +65,15 @@ def this_machine() -> Machine:
     found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return Machine("cpu" if found is None else found.type, cores, num_processes())
+
+
+def takes_size(backbone: str, size_px: int) -> bool:
+    """Whether a backbone can be given frames of a size; some can be given one size only."""
+    try:
+        fit_size(create_backbone(backbone).net, backbone, size_px)
+    except ModelError:
+        return False
+    return True
 
 
 def time_network(options: ModelOptions, *, num_classes: int, machine: Machine, precision: Precision | None) -> Timing:

@@ -22,6 +22,7 @@ CLIPS_OF_A_SMALL_SET = 4000  # that a training sees in all, each video in anothe
 MOST_EPOCHS, FEWEST_EPOCHS = 30, 10
 OUTSIDE = 0.35  # share of the movement outside of the center crop from which on the whole frame is used
 EPOCHS_WITHIN = ("warmup_epochs", "gates_warmup_epochs", "freeze_epochs")  # fewer than all
+LONG_S = 3600.0
 MINUTES_KEPT = 0.92  # of what is asked for: to set up, to draw pages, and for what a machine does besides
 
 
@@ -33,24 +34,31 @@ class Plan:
     reasons: tuple[str, ...]
 
 
-def plan_network(videos: Videos, machine: Machine, given: Mapping[str, Any]) -> Plan:
-    """The network, where it starts, and what it sees."""
+def plan_network(videos: Videos, machine: Machine, given: Mapping[str, Any], *, size_px: int | None) -> Plan:
+    """The network, where it starts, and what it sees.
+
+    Args:
+        videos: What is learned.
+        machine: Where.
+        given: Options of the user.
+        size_px: Side of its input; None for its own.
+    """
     chosen: dict[str, Any] = {"backbone": BACKBONE, "temporal": "gsm", "segments": 8, "dropout": 0.3}
     backbone, temporal = given.get("backbone", BACKBONE), given.get("temporal", "gsm")
     if not {"start", "weights"} & {*given}:
         chosen |= START if (backbone, temporal) == (BACKBONE, "gsm") else {"weights": "imagenet"}
-    if machine.is_slow:
-        chosen["size"] = SMALL_PX
+    if size_px is not None:
+        chosen["size"] = size_px
     chosen["whole_frame"] = videos.moves_outside > OUTSIDE and not videos.mixed_shapes
     options = {**chosen, **given}
     start = options.get("start") or options.get("weights") or "random weights"
     size = f"{options['size']} px" if options.get("size") else "the size that it is made for"
     outside = f"{videos.moves_outside:.0%} of the movement is outside of the center crop"
-    if options["whole_frame"]:
-        picture = f"whole frames, as {outside}"
-    else:
-        picture = "crops, as upright and wide videos would be squashed apart" if videos.mixed_shapes else "crops"
-        picture += "" if videos.mixed_shapes else f", as only {outside}"
+    picture = "whole frames" if options["whole_frame"] else "crops"
+    if "whole_frame" not in given and videos.mixed_shapes:
+        picture += ", as upright and wide videos would be squashed apart"
+    elif "whole_frame" not in given:
+        picture += f", as {outside}" if options["whole_frame"] else f", as only {outside}"
     why = "what a machine without a GPU trains in minutes" if machine.is_slow else f"for {machine}"
     return Plan(
         {name: value for name, value in chosen.items() if name not in given},
@@ -90,7 +98,7 @@ def plan_training(
     epochs = min(max(round(CLIPS_OF_A_SMALL_SET / videos.num_train), FEWEST_EPOCHS), MOST_EPOCHS)
     if minutes is not None:
         epochs = fit_minutes(minutes, videos, machine, timing, at_most=epochs, every=given.get("validate_every"))
-    epochs = given.get("epochs", max(epochs, *(given.get(name, 0) + 1 for name in EPOCHS_WITHIN)))
+    epochs = given.get("epochs", max(epochs, *((given.get(name) or 0) + 1 for name in EPOCHS_WITHIN)))
     chosen |= {"epochs": epochs, **schedule_of(epochs)}
     updates = epochs * math.ceil(videos.num_train / (chosen | given)["batch_size"])
     chosen["ema"] = 0.99 if updates < 2000 else 0.999
@@ -101,13 +109,14 @@ def plan_training(
     regular = "label smoothing and averaged weights, as clips are few" if few else "averaged weights"
     workers = given.get("workers")
     workers = default_workers() if workers is None else workers
+    shorter = "; `minutes` shortens it" if minutes is None and epochs * epoch_s > LONG_S else ""
     return Plan(
         chosen,
         (
             f"training: {epochs} epochs, {updates} steps of {options['optimizer']} up to {options.get('lr', 0.01):g}; "
             f"{regular}",
             f"time: about {_minutes(epochs * epoch_s)}, {timing.step_s:.2g} s a video on {machine} in "
-            f"{'float32' if options['precision'] == 'no' else options['precision']}, measured; {workers} loading",
+            f"{'float32' if options['precision'] == 'no' else options['precision']}, measured; {workers} loading{shorter}",
         ),
     )
 

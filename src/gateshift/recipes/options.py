@@ -202,8 +202,8 @@ class OptimOptions(RecipeOptions):
     backbone or a short training."""
     gates_lr: float | Literal["auto"] | None = None
     """Learning rate of the gates' convolutions, relative to --lr; default: --new-layers-lr, with which adamw saturates
-    the gates within an epoch. auto, for adamw: by their numbers of inputs and the number of steps, so that gates open
-    over the whole training, however long it is."""
+    the gates within an epoch. auto, for adamw: by their numbers of inputs and the number of steps, with a weight decay
+    of their own, so that gates open early in a training, however long it is, and do not saturate."""
     layer_decay: float = 1.0
     """Layer-wise decay: learning rate of each backbone layer relative to the next; 0.7 to 0.9 preserves a pretrained
     backbone, mostly with adamw."""

@@ -17,8 +17,8 @@ from gateshift.errors import SettingsError
 from gateshift.evaluation.metrics import Metrics, MultiLabelMetrics
 from gateshift.model.classifier import VideoClassifier
 from gateshift.model.io import load_model
-from gateshift.planning.machine import this_machine, time_network
-from gateshift.planning.plan import EPOCHS_WITHIN, fit_minutes, plan_network, plan_training
+from gateshift.planning.machine import takes_size, this_machine, time_network
+from gateshift.planning.plan import BACKBONE, EPOCHS_WITHIN, SMALL_PX, fit_minutes, plan_network, plan_training
 from gateshift.planning.videos import look_at
 from gateshift.recipes.recipe import load_one_recipe, load_recipe
 from gateshift.training.inputs import read_lists
@@ -178,7 +178,8 @@ def _fill_open_options(settings: TrainSettings, reporter: Reporter) -> TrainSett
         shorter = {name: value * epochs // optim.epochs for name, value in within.items()}
         reporter.log(f"plan: {epochs} of {optim.epochs} epochs of {settings.recipe} fit into {minutes:g} minutes")
         return settings.changed({"epochs": epochs, **shorter})
-    network = plan_network(videos, machine, given)
+    is_small = machine.is_slow and takes_size(given.get("backbone", BACKBONE), SMALL_PX)
+    network = plan_network(videos, machine, given, size_px=SMALL_PX if is_small else None)
     settings = settings.changed(network.options)
     timing = time_network(settings.model, num_classes=len(classes), machine=machine, precision=given.get("precision"))
     training = plan_training(videos, machine, timing, given | network.options, minutes=minutes)
