@@ -16,7 +16,7 @@ from gateshift.training.batch_norms import batch_norms, check_small_batches, fre
 from gateshift.training.settings import TrainSettings
 from gateshift.training.train import train
 
-TINY = {"backbone": "test_resnet", "size": 32, "epochs": 1, "warmup_epochs": 0, "workers": 0}
+TINY = {"recipe": "papers", "backbone": "test_resnet", "size": 32, "epochs": 1, "warmup_epochs": 0, "workers": 0}
 
 
 @pytest.mark.parametrize(

@@ -172,7 +172,22 @@ def test_the_command_line_says_once_that_times_are_those_of_the_clock(
     options = (
         "--temporal none --backbone test_resnet --segments 2 --size 32 --epochs 1 --warmup-epochs 0 --batch-size 2"
     )
-    main(["train", "list.csv", "list.csv", "--out", "run", *options.split(), "--workers", "0", "--mirror", "none"])
+    main(
+        [
+            "train",
+            "list.csv",
+            "list.csv",
+            "--out",
+            "run",
+            *options.split(),
+            "--workers",
+            "0",
+            "--mirror",
+            "none",
+            "--recipe",
+            "papers",
+        ]
+    )
     told = [line for line in capfd.readouterr().err.splitlines() if "count on the file's clock" in line]
     assert len(told) == 1
     assert told[0].startswith("gateshift: the pictures of a video begin after its sound")

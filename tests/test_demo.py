@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from PIL import Image
 import gateshift as gs
 from gateshift.cli.main import main
 from gateshift.explanation.drawings import draw_prediction
-from gateshift.explanation.gate_maps import gate_maps
+from gateshift.explanation.gate_maps import exchange_maps, gate_maps
 from gateshift.model.temporal.modules import GateShift
 
 
@@ -58,11 +59,39 @@ def test_a_model_without_gates_has_no_gate_maps() -> None:
     assert gate_maps(plain, torch.zeros(1, 2, 3, 32, 32, dtype=torch.uint8)) == {}
 
 
+@pytest.mark.parametrize("causal", [False, True])
+def test_exchange_maps_are_how_much_arrives_other_than_what_was_sent(causal: bool) -> None:
+    made = gs.create_model("test_resnet", "gsm", num_classes=3, causal=causal).eval()
+    entered: dict[str, torch.Tensor] = {}
+
+    def note(name: str, _: torch.nn.Module, inputs: tuple[torch.Tensor, ...]) -> None:
+        entered[name] = inputs[0]
+
+    for name, module in made.backbone.named_modules():
+        if isinstance(module, GateShift):
+            torch.nn.init.normal_(module.weight, std=0.2)
+            module.register_forward_pre_hook(partial(note, name.removesuffix(".temporal")))
+    clip = torch.randint(0, 256, (1, 4, 3, 48, 48), dtype=torch.uint8)
+    found, gates = exchange_maps(made, clip), gate_maps(made, clip)
+    for name, maps in found.items():
+        halves = entered[name].unflatten(1, (2, -1))  # [T, 2, C/2, h, w]: of one clip
+        for frame in range(4):
+            for half in (0, 1):
+                other = frame + 1 if half == 0 and not causal else frame - 1
+                other = frame if other not in range(4) else other
+                sent = [halves[each, half] * gates[name][0, each, half] for each in (frame, other)]
+                torch.testing.assert_close(maps[0, frame, half], (sent[1] - sent[0]).abs().mean(0))
+    still = next(iter(exchange_maps(made, clip[:, :1].expand(-1, 8, -1, -1, -1)).values()))  # of the first layer
+    assert still.max() > 0
+    assert still[:, 3:-2].max() < 1e-6  # gates near the ends of a clip see where it ends
+
+
 @pytest.mark.parametrize("with_gates", [True, False])
 def test_a_prediction_is_drawn_as_a_png(model: gs.VideoClassifier, with_gates: bool, tmp_path: Path) -> None:
     clip = torch.randint(0, 256, (1, 4, 3, 48, 48), dtype=torch.uint8)
     maps = {name: part[0] for name, part in gate_maps(model, clip).items()} if with_gates else {}
-    draw_prediction(clip[0], maps, [("open", 0.8), ("close", 0.2)], tmp_path / "a.png", title="a clip")
+    exchanged = {name: part[0] for name, part in exchange_maps(model, clip).items()} if with_gates else {}
+    draw_prediction(clip[0], exchanged, maps, [("open", 0.8), ("close", 0.2)], tmp_path / "a.png", title="a clip")
     with Image.open(tmp_path / "a.png") as picture:
         assert picture.format == "PNG"
         assert picture.width > 500

@@ -26,7 +26,7 @@ from gateshift.model.io import METADATA_KEY
 
 SMALL = [
     "--backbone", "test_resnet", "--size", "32", "--segments", "2", "--batch-size", "5", "--workers", "0",
-    "--epochs", "1", "--warmup-epochs", "0",
+    "--epochs", "1", "--warmup-epochs", "0", "--recipe", "papers",
 ]  # fmt: skip
 
 

@@ -12,7 +12,7 @@ from gateshift.data.lists.manifest import read_manifest
 from gateshift.errors import ManifestError
 
 SMALL = ["--backbone", "test_resnet", "--size", "32", "--segments", "2", "--batch-size", "2", "--workers", "0"]
-SMALL += ["--epochs", "1", "--warmup-epochs", "0"]
+SMALL += ["--recipe", "papers", "--epochs", "1", "--warmup-epochs", "0"]
 
 
 @pytest.fixture

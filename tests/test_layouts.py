@@ -19,7 +19,7 @@ from gateshift.errors import ManifestError, VideoError
 pytestmark = pytest.mark.usefixtures("no_pictures")
 
 SMALL = ["--backbone", "test_resnet", "--size", "32", "--segments", "2", "--batch-size", "2", "--workers", "0"]
-SMALL += ["--epochs", "1", "--warmup-epochs", "0"]
+SMALL += ["--recipe", "papers", "--epochs", "1", "--warmup-epochs", "0"]
 
 
 @pytest.fixture(scope="module")

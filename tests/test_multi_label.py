@@ -254,6 +254,7 @@ def test_from_a_list_to_labels_on_the_command_line(
     lists: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = "--backbone test_resnet --temporal none --size 32 --segments 4 --epochs 8 --warmup-epochs 1 --workers 0"
+    words += " --recipe papers"
     words += " --schedule cosine-step --optimizer adamw --lr 0.004 --mirror none --dropout 0 --validate-every 8"
     train, val, run = str(lists / "train.csv"), str(lists / "val.csv"), tmp_path / "run"
     main(["train", train, val, "--out", str(run), "--multi-label", *words.split()])

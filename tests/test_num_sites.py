@@ -153,7 +153,18 @@ def test_the_command_line_trains_inspects_and_predicts(
     words = "--backbone test_resnet --size 32 --segments 2 --epochs 1 --warmup-epochs 0 --batch-size 4 --workers 0"
     run = tmp_path / "run"
     main(
-        ["train", f"{clips}/train.csv", f"{clips}/val.csv", *words.split(), "--num-sites", "1", "--out", str(run)],
+        [
+            "train",
+            f"{clips}/train.csv",
+            f"{clips}/val.csv",
+            *words.split(),
+            "--recipe",
+            "papers",
+            "--num-sites",
+            "1",
+            "--out",
+            str(run),
+        ],
     )
     assert sites_of(gs.load_model(run / "best.safetensors").backbone) == ["layer4.0.conv2"]
     main(["inspect", str(run / "best.safetensors")])

@@ -9,6 +9,9 @@ from gateshift.model.temporal.modules import GateShift
 from gateshift.recipes.options import OptimOptions
 from gateshift.training.batch_norms import freeze_batch_norms
 from gateshift.training.optimizer import (
+    GATE_LIMIT,
+    GATE_STEP,
+    POSITIVE_MEAN,
     TrainingStep,
     create_optimizer,
     freeze_backbone,
@@ -83,6 +86,32 @@ def test_the_convolutions_of_the_gates_have_a_rate_of_their_own(temporal: str, o
     assert rates[f"{gate}.weight"] == rates[f"{gate}.bias"] == pytest.approx(0.01)
     assert rates[f"{gate}.{other}"] == rates["head.weight"] == 5.0
     assert rates["backbone.layer4.0.conv1.weight"] == 0.5
+
+
+@pytest.mark.parametrize("epochs", [1, 10, 100])
+def test_gates_open_early_and_no_further_than_their_limit_whatever_their_inputs_and_the_steps(epochs: int) -> None:
+    """Where every update opens a gate, for inputs of ``POSITIVE_MEAN`` each."""
+    model = gs.create_model("test_resnet", "gsm", num_classes=3)
+    optim = OptimOptions(optimizer="adamw", schedule="cosine-step", epochs=epochs, warmup_epochs=0, gates_lr="auto")
+    optimizer = create_optimizer(model, optim, num_updates=10 * epochs)
+    gates = [module for module in model.modules() if isinstance(module, GateShift)]
+    assert len({gate.channels for gate in gates}) > 1
+    before_tanh = []
+    for update in range(10 * epochs):
+        set_rates(optimizer, optim, epoch=update // 10, update=update % 10, updates_per_epoch=10)
+        for gate in gates:
+            gate.weight.grad, gate.bias.grad = -torch.ones_like(gate.weight), -torch.ones_like(gate.bias)
+        optimizer.step()
+        found = [POSITIVE_MEAN * half.sum() for gate in gates for half in gate.weight.detach().unflatten(0, (2, 3))]
+        before_tanh.append(torch.stack(found))
+    values = torch.stack(before_tanh)  # [updates, gates]
+    assert values[0].max() <= GATE_STEP * 1.01
+    assert values.max() <= GATE_LIMIT * 1.01
+    torch.testing.assert_close(values.amax(1), values.amin(1))  # all gates alike
+    half_open = int((values[:, 0] > 0.5).nonzero()[0])
+    assert half_open <= max(2, epochs)  # within a tenth of the training
+    if epochs > 1:
+        assert values[-1].min() > 0.8 * GATE_LIMIT
 
 
 def test_the_rate_of_the_backbones_layers_falls_towards_the_input(model: gs.VideoClassifier) -> None:

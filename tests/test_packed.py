@@ -29,7 +29,7 @@ from gateshift.errors import VideoError
 from gateshift.evaluation.scores import load_scores
 
 SMALL = ["--backbone", "test_resnet", "--size", "32", "--segments", "2", "--batch-size", "2", "--epochs", "1"]
-SMALL += ["--warmup-epochs", "0"]
+SMALL += ["--recipe", "papers", "--warmup-epochs", "0"]
 
 
 @pytest.fixture(scope="module")

@@ -200,7 +200,7 @@ def lists(squashed: Path) -> Path:
 
 LEARN = (
     "--temporal none --backbone test_resnet --segments 2 --size 32 --epochs 1 --warmup-epochs 0 --batch-size 2 "
-    "--workers 0 --mirror none"
+    "--workers 0 --mirror none --recipe papers"
 )
 
 

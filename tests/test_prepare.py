@@ -16,7 +16,7 @@ from gateshift.data.prepare.settings import PrepareSettings
 from gateshift.errors import ManifestError, SettingsError
 
 SMALL = ["--backbone", "test_resnet", "--size", "32", "--segments", "2", "--batch-size", "2", "--workers", "0"]
-SMALL += ["--epochs", "1", "--warmup-epochs", "0"]
+SMALL += ["--recipe", "papers", "--epochs", "1", "--warmup-epochs", "0"]
 
 
 @pytest.fixture

@@ -37,6 +37,8 @@ SMALL = [
     "0",
     "--dropout",
     "0",
+    "--recipe",
+    "papers",
 ]
 TRAININGS = {
     # Without batch norm, every update is that of one process.

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 SMALL = ["--backbone", "test_resnet", "--size", "64", "--segments", "8", "--batch-size", "4", "--epochs", "1"]
+SMALL += ["--recipe", "papers"]
 SIZES_KIB = (4, 64, 220, 700)
 LONGEST_S = 240  # on a busy machine; most of which is the import of torch
 

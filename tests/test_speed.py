@@ -173,7 +173,7 @@ def test_one_process_can_take_one_precision_after_the_other() -> None:
 def train(clips: Path, out: Path, *options: str) -> dict[str, torch.Tensor]:
     words = ["train", str(clips / "train.csv"), str(clips / "val.csv"), "--out", str(out), "--backbone", "test_resnet"]
     words += ["--size", "32", "--segments", "2", "--batch-size", "5", "--epochs", "1", "--warmup-epochs", "0"]
-    main([*words, "--workers", "0", *options])
+    main([*words, "--workers", "0", "--recipe", "papers", *options])
     return load_file(out / "last.safetensors")
 
 

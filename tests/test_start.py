@@ -78,7 +78,7 @@ def test_training_starts_from_a_model_by_the_command_line(
 ) -> None:
     lists = [str(clips / "train.csv"), str(clips / "val.csv")]
     words = "--backbone test_resnet --size 32 --segments 2 --epochs 1 --warmup-epochs 0 --batch-size 4 --workers 0"
-    rate = ["--lr", "1e-30"]  # so small that only zeros move, and hardly
+    rate = ["--recipe", "papers", "--lr", "1e-30"]  # so small that only zeros move, and hardly
     main(["train", *lists, *words.split(), *rate, "--start", str(trained), "--out", str(tmp_path / "run")])
     assert f"starting from {trained}; classes that are new to it: " in capsys.readouterr().err
     model = gs.load_model(tmp_path / "run" / "last.safetensors")

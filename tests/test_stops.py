@@ -30,6 +30,7 @@ from gateshift.training.state import StopRequest
 pytestmark = pytest.mark.usefixtures("no_pictures")
 
 SMALL = ["--backbone", "test_resnet", "--size", "32", "--segments", "2", "--batch-size", "2", "--warmup-epochs", "0"]
+SMALL += ["--recipe", "papers"]
 EPOCHS = 3
 KILLS = 20
 # What a run may be short of, in KiB; whole it needs about 3,000.

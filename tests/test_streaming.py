@@ -312,6 +312,7 @@ def test_the_streams_help_needs_no_torch() -> None:
 def test_train_makes_a_causal_model(clips: Path, tmp_path: Path) -> None:
     lists = [str(clips / "train.csv"), str(clips / "val.csv")]
     words = ["--backbone", "test_resnet", "--size", "32", "--segments", "4", "--workers", "0", "--causal"]
+    words += ["--recipe", "papers"]
     main(["train", *lists, "--out", str(tmp_path / "run"), *words, "--epochs", "1", "--warmup-epochs", "0"])
     model = gs.load_model(tmp_path / "run" / "best.safetensors")
     assert model.config.causal

@@ -173,7 +173,7 @@ def test_a_recipe_of_several_models_trains_each_of_them(clips: Path, tmp_path: P
         parts.append(f"{segments}.toml")
         (tmp_path / parts[-1]).write_text(f'[model]\nbackbone = "test_resnet"\nsize = 32\nsegments = {segments}\n')
     (tmp_path / "both.toml").write_text(f"parts = {json.dumps(parts)}\n")
-    small = {name: value for name, value in SMALL.items() if name not in ("backbone", "size", "segments")}
+    small = {name: value for name, value in SMALL.items() if name not in ("recipe", "backbone", "size", "segments")}
     lists, here = (clips / "train.csv", clips / "val.csv"), Path.cwd()
     os.chdir(tmp_path)
     try:

@@ -20,6 +20,7 @@ pytestmark = pytest.mark.usefixtures("no_pictures")
 
 HEIGHT, WIDTH, PATCH = 32, 128, 16
 LEARN = "--temporal none --backbone test_resnet --segments 2 --size 32 --dropout 0 --mirror none --workers 0"
+LEARN += " --recipe papers"
 OPTIM = "--optimizer adamw --lr 0.01 --warmup-epochs 1 --schedule one-cycle --batch-size 4 --smallest-crop 1"
 
 

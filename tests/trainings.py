@@ -18,6 +18,7 @@ from gateshift.training.state import StopRequest
 from gateshift.training.train import TrainResult, train
 
 SMALL: dict[str, Any] = {
+    "recipe": "papers",
     "backbone": "test_resnet",
     "size": 32,
     "segments": 2,

@@ -21,8 +21,8 @@ from safetensors.torch import save_file
 
 BACKBONE = "tf_efficientnet_lite0"
 TRAINING = (
-    f"--backbone {BACKBONE} --segments 8 --size 96 --dropout 0.2 --epochs 15 --warmup-epochs 2 --batch-size 8 "
-    "--optimizer adamw --lr 0.001 --new-layers-lr 4 --weight-decay 0.02 --label-smoothing 0.1 "
+    f"--recipe papers --backbone {BACKBONE} --segments 8 --size 96 --dropout 0.2 --epochs 15 --warmup-epochs 2 "
+    "--batch-size 8 --optimizer adamw --lr 0.001 --new-layers-lr 4 --weight-decay 0.02 --label-smoothing 0.1 "
     "--mirror pairs --color-jitter 0.3 --workers 1"
 )
 

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from gateshift.prediction.stream import Answer, Stream
     from gateshift.prediction.timeline import find_events
     from gateshift.prediction.video_stream import stream_video
+    from gateshift.probing.probe import ProbeResult, probe
     from gateshift.published.download import download
     from gateshift.recipes.recipe import Recipe, list_recipes
     from gateshift.spotting.evaluate import FrameEvaluation, evaluate_frames
@@ -79,6 +80,7 @@ _MODULES = {
     "gateshift.prediction.stream": ("Answer", "Stream"),
     "gateshift.prediction.timeline": ("find_events",),
     "gateshift.prediction.video_stream": ("stream_video",),
+    "gateshift.probing.probe": ("ProbeResult", "probe"),
     "gateshift.published.download": ("download",),
     "gateshift.recipes.recipe": ("Recipe", "list_recipes"),
     "gateshift.spotting.evaluate": ("FrameEvaluation", "evaluate_frames"),
@@ -107,6 +109,7 @@ __all__ = [
     "NetworkReport",
     "Prediction",
     "Prepared",
+    "ProbeResult",
     "Recipe",
     "Runtime",
     "ScanReport",
@@ -137,6 +140,7 @@ __all__ = [
     "load_model",
     "predict",
     "prepare",
+    "probe",
     "read_events",
     "read_spans",
     "remove_temporal",

@@ -45,10 +45,10 @@ def parse(words: Sequence[str]) -> Any:
     refused = io.StringIO()
     try:
         with redirect_stderr(refused):
-            return tyro.cli(
+            parsed = tyro.cli(
                 settings,
                 prog=f"gateshift {name}",
-                args=spell_out_resume(rest),
+                args=spell_out_true(rest),
                 config=(tyro.conf.OmitArgPrefixes,),
                 **_default(name, settings, rest),
             )
@@ -56,6 +56,10 @@ def parse(words: Sequence[str]) -> Any:
         if stop.code in (0, None):
             raise
         raise SettingsError(explain_refusal(name, refused.getvalue())) from None
+    if name == "train":  # the others are planned
+        words_given = {word.partition("=")[0].replace("_", "-") for word in rest}
+        parsed.mark_given({field for field, option in options.items() if words_given & {*option.spellings}})
+    return parsed
 
 
 def check_options(verb: str, words: Sequence[str], known: Mapping[str, Option]) -> None:
@@ -140,11 +144,15 @@ def _default(verb: str, settings: type[Any], words: Sequence[str]) -> dict[str, 
     return {"default": settings(missing, missing, missing, recipe=name, **given)} if name or task else {}
 
 
-def spell_out_resume(words: Sequence[str]) -> list[str]:
-    """``--resume`` alone is ``--resume True``: an option with a value that may be left out would take a path for it."""
+def spell_out_true(words: Sequence[str]) -> list[str]:
+    """``--resume`` alone is ``--resume True``, as is ``--probe``: a value that may be left out would take a path."""
     spelled: list[str] = []
     for word, after in pairwise([*words, ""]):
-        spelled += [word, "True"] if word == "--resume" and after not in ("True", "False", "auto") else [word]
+        spelled += (
+            [word, "True"]
+            if word in ("--resume", "--probe") and after not in ("True", "False", "None", "auto")
+            else [word]
+        )
     return spelled
 
 

@@ -18,7 +18,7 @@ from gateshift.evaluation.evaluate import evaluate
 from gateshift.evaluation.metrics import pair_accuracy
 from gateshift.evaluation.result import Evaluation
 from gateshift.explanation.drawings import draw_prediction
-from gateshift.explanation.gate_maps import gate_maps, most_varied
+from gateshift.explanation.gate_maps import exchange_maps, gate_maps
 from gateshift.files import write_text
 from gateshift.model.io import load_model
 from gateshift.recipes.options import ModelOptions, OptimOptions
@@ -109,6 +109,7 @@ def training_settings(out: Path, temporal: str, *, seed: int, workers: int) -> T
             optimizer="adamw",
             lr=0.004,
             new_layers_lr=5.0,
+            gates_lr="auto",
             weight_decay=0.02,
             validate_every=EPOCHS,
         ),
@@ -131,7 +132,9 @@ def _draw_unseen(saved: Path, video: Path, picture: Path) -> tuple[tuple[str, fl
     config = model.config
     with open_video(video, square_pixels=config.square_pixels) as opened:
         clip = read_views(opened, EvalProtocol(SEGMENTS), size_px=config.size_px, resize_px=config.resize_px)
+    found = exchange_maps(model, clip), gate_maps(model, clip)
     top = config.likeliest(config.probabilities(model(clip)[0].detach()), 5)  # clip: [1, T, 3, size, size]
-    gates = most_varied({name: maps[0] for name, maps in gate_maps(model, clip).items()}, 2)
-    draw_prediction(clip[0], gates, top, picture, title=f"{video.name}: called {top[0][0]!r}")
+    # The first layer has the finest maps.
+    exchanged, gates = ({name: maps[0] for name, maps in list(each.items())[:1]} for each in found)
+    draw_prediction(clip[0], exchanged, gates, top, picture, title=f"{video.name}: called {top[0][0]!r}")
     return top

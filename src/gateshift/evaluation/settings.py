@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
@@ -26,7 +26,7 @@ class FrameTestOptions:
     """Frames a second that --tolerances count, such as 1000 for milliseconds; default: each recording's own."""
     suppress: Annotated[float, arg(metavar="SECONDS")] = 0.2
     """Answers within so many seconds of a better one of their class are dropped."""
-    suppression: Literal[e2e - spot, greedy, soft] = "e2e-spot"
+    suppression: Literal["e2e-spot", "greedy", "soft"] = "e2e-spot"
     """How they are dropped: e2e-spot (dropped ones count too), greedy, or soft (scores are lowered)."""
 
 

@@ -32,10 +32,12 @@ class MapRow:
     Attributes:
         label: To the left of them.
         maps: [T, h, w].
+        is_over_frames: Whether they are drawn over the frames, as they say where, and not in which direction.
     """
 
     label: str
     maps: Tensor
+    is_over_frames: bool = False
 
 
 def gate_rows(gates: Mapping[str, Tensor], directions: Sequence[str] = DIRECTIONS) -> list[MapRow]:
@@ -87,12 +89,7 @@ def draw_evidence(
     """
     figure = _figure(len(clip), 2)
     axes = _frames_above(figure, clip, 1, numbers)
-    limit = largest(evidence)
-    fine = enlarge(evidence, (clip.shape[2], clip.shape[3]))
-    for place, (frame, found) in enumerate(zip(clip, fine, strict=True)):
-        _put(axes[1], place, _gray(frame))
-        colors = {"cmap": EVIDENCE_COLORS, "vmin": 0, "vmax": limit}
-        shown = _put(axes[1], place, found.numpy(), alpha=opacity(found, limit).numpy(), **colors)
+    shown = _put_over_frames(axes[1], clip, evidence)
     axes[1].set_ylabel("Grad-CAM", fontsize=8)
     bar = figure.colorbar(_opaque(shown), ax=axes, shrink=0.5, label="Grad-CAM, in logits", format="%.2g")
     bar.ax.tick_params(labelsize=8)
@@ -101,18 +98,33 @@ def draw_evidence(
 
 
 def draw_prediction(
-    clip: Tensor, gates: Mapping[str, Tensor], top: Sequence[tuple[str, float]], path: Path, *, title: str
+    clip: Tensor,
+    exchanged: Mapping[str, Tensor],
+    gates: Mapping[str, Tensor],
+    top: Sequence[tuple[str, float]],
+    path: Path,
+    *,
+    title: str,
 ) -> None:
-    """Draw the frames of a clip, each layer's gates over time, and the likeliest classes, as a PNG.
+    """Draw the frames of a clip, what each layer sends where, its gates over time, and the likeliest classes, as a PNG.
 
     Args:
         clip: uint8 [T, 3, H, W].
-        gates: Layer name -> [T, 2, h, w], as of :func:`gateshift.gate_maps` for one clip; may be empty.
+        exchanged: Layer name -> [T, 2, h, w], as of :func:`gateshift.explanation.gate_maps.exchange_maps` for one clip;
+            may be empty.
+        gates: The same of :func:`gateshift.gate_maps`.
         top: Classes and probabilities, likeliest first.
         path: The PNG to write.
         title: Above the picture.
     """
-    rows = gate_rows(gates)
+    rows = [
+        MapRow(
+            f"{_break(name)}\n{'next' if half == 0 else 'previous'} frame\narrives", maps[:, half], is_over_frames=True
+        )
+        for name, maps in exchanged.items()
+        for half in range(2)
+    ]
+    rows += gate_rows(gates)
     figure = _figure(len(clip), len(rows) + 1, more_height=2.0)
     frames_part, bars_part = figure.subfigures(
         2, 1, squeeze=False, height_ratios=[float(figure.get_figheight()) - 2.0, 2.0]
@@ -201,12 +213,16 @@ def _figure(num_frames: int, num_rows: int, *, more_height: float = 0.0) -> Any:
 def _fill_grid(figure: Any, clip: Tensor, rows: Sequence[MapRow], numbers: Sequence[int] | None = None) -> None:
     """Frames, and below them rows of gates in the same colors, with a bar that says which."""
     axes = _frames_above(figure, clip, len(rows), numbers)
-    limit = max((largest(row.maps) for row in rows), default=1.0)
+    limit = max((largest(row.maps) for row in rows if not row.is_over_frames), default=1.0)
+    shown = None
     for axis, row in zip(axes[1:], rows, strict=True):
         axis.set_ylabel(row.label, fontsize=8)
+        if row.is_over_frames:
+            _put_over_frames(axis, clip, row.maps)
+            continue
         for place, gates in enumerate(row.maps):
             shown = _put(axis, place, gates.numpy(), cmap=GATE_COLORS, vmin=-limit, vmax=limit)
-    if rows:
+    if shown is not None:
         bar = figure.colorbar(shown, ax=axes, shrink=min(0.9, 3 / len(rows)), aspect=15, label="gate")
         bar.ax.tick_params(labelsize=8)
 
@@ -236,6 +252,17 @@ def _put(axis: Any, place: int, picture: Any, **colors: Any) -> Any:
     left = place * COLUMN
     axis.add_patch(Rectangle((left, 0), 1, 1, fill=False, linewidth=0.8, clip_on=False, zorder=3))  # for what is white
     return axis.imshow(picture, extent=(left, left + 1, 0, 1), **colors)
+
+
+def _put_over_frames(axis: Any, clip: Tensor, maps: Tensor) -> Any:
+    """Draw maps [T, h, w], at least 0, over gray frames, all in the same colors."""
+    limit = largest(maps)
+    fine = enlarge(maps, (clip.shape[2], clip.shape[3]))
+    for place, (frame, found) in enumerate(zip(clip, fine, strict=True)):
+        _put(axis, place, _gray(frame))
+        colors = {"cmap": EVIDENCE_COLORS, "vmin": 0, "vmax": limit}
+        shown = _put(axis, place, found.numpy(), alpha=opacity(found, limit).numpy(), **colors)
+    return shown
 
 
 def _gray(frame: Tensor) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from gateshift.errors import ModelError
 from gateshift.model.classifier import ClipClassifier, DeployedClassifier, VideoClassifier
 from gateshift.model.temporal.causal import CausalGateShift
+from gateshift.model.temporal.functional import split_clips
 from gateshift.model.temporal.modules import GateShift
 
 DIRECTIONS = ("to previous", "to next")
@@ -36,13 +37,47 @@ def gate_maps(model: VideoClassifier, clips: Tensor) -> dict[str, Tensor]:
     Raises:
         ModelError: If the model is deployed, or does not take the clips.
     """
+    return _at_gates(model, clips, lambda module, features: split_clips(module.gates(features), clips.shape[1]))
+
+
+@torch.inference_mode()
+def exchange_maps(model: VideoClassifier, clips: Tensor) -> dict[str, Tensor]:
+    """How much the features of every gate-shift layer change by what they send to other frames and get from these.
+
+    Where nothing moves, what arrives is what was sent, and nothing changes, however far the gates are open. So these
+    maps show what moves where.
+
+    Args:
+        model: In eval mode; gate-shift-fuse counts, by its gates alone.
+        clips: [B, T, 3, H, W], as the model takes them.
+
+    Returns:
+        Layer name -> [B, T, 2, h, w], at least 0: the mean change of the channels of each half, as in
+        :func:`gate_maps`. At the ends of the clip, where nothing arrives, it is 0.
+    """
+
+    def change(module: GateShift, features: Tensor) -> Tensor:
+        sent = split_clips(features.unflatten(1, (2, -1)) * module.gates(features).unsqueeze(2), clips.shape[1])
+        to_previous = torch.cat((sent[:, 1:], sent[:, -1:]), 1)  # what arrives; at an end, what was sent
+        to_next = torch.cat((sent[:, :1], sent[:, :-1]), 1)
+        both_forward = isinstance(module, CausalGateShift)
+        arriving = torch.stack(((to_next if both_forward else to_previous)[:, :, 0], to_next[:, :, 1]), 2)
+        return (arriving - sent).abs().mean(3)
+
+    return _at_gates(model, clips, change)
+
+
+def _at_gates(
+    model: VideoClassifier, clips: Tensor, compute: Callable[[GateShift, Tensor], Tensor]
+) -> dict[str, Tensor]:
+    """What is computed of every gate-shift layer and the features that enter it, by its name."""
     check_not_deployed(model)
     found: dict[str, Tensor] = {}
 
     def record(name: str) -> Any:
         def hook(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
             assert isinstance(module, GateShift)
-            found[name] = module.gates(inputs[0]).unflatten(0, (-1, clips.shape[1]))
+            found[name] = compute(module, inputs[0])
 
         return hook
 

@@ -19,6 +19,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
 from tyro.conf import UseAppendAction, arg
 
 from gateshift.data.choices import CROP_SCALES, Mirroring
+from gateshift.devices import Precision
 from gateshift.errors import GateShiftWarning, SettingsError
 
 Accumulation = Literal["exact", "release"]
@@ -124,7 +125,9 @@ class RecipeOptions:
     def filled(self: Options, others: Mapping[str, Any]) -> Options:
         """The same options, with these in place of defaults."""
         missing = {name: value for name, value in others.items() if name not in self._given}
-        return dataclasses.replace(self, **missing) if missing else self  # type: ignore[type-var]
+        filled = dataclasses.replace(self, **missing)  # type: ignore[type-var]
+        object.__setattr__(filled, "_given", self._given)
+        return filled
 
 
 @dataclass(frozen=True)
@@ -197,9 +200,10 @@ class OptimOptions(RecipeOptions):
     new_layers_lr: float = 1.0
     """Learning rate of the temporal modules and the classifier, relative to --lr; 2 to 5 helps with a pretrained
     backbone or a short training."""
-    gates_lr: float | None = None
-    """Learning rate of the gates' convolutions, relative to --lr; default: --new-layers-lr. With adamw, 0.02 keeps
-    the gates from saturating within an epoch, from which they do not recover."""
+    gates_lr: float | Literal["auto"] | None = None
+    """Learning rate of the gates' convolutions, relative to --lr; default: --new-layers-lr, with which adamw saturates
+    the gates within an epoch. auto, for adamw: by their numbers of inputs and the number of steps, with a weight decay
+    of their own, so that gates open early in a training, however long it is, and do not saturate."""
     layer_decay: float = 1.0
     """Layer-wise decay: learning rate of each backbone layer relative to the next; 0.7 to 0.9 preserves a pretrained
     backbone, mostly with adamw."""
@@ -219,6 +223,8 @@ class OptimOptions(RecipeOptions):
     """Epochs between validations; the last epoch is always validated."""
     partial_bn: bool = False
     """Freeze all batch norms but the first (TSN's partial batch norm)."""
+    precision: Precision = "no"
+    """Mixed precision."""
 
     @property
     def peak_lr(self) -> float:

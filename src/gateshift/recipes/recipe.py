@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import json
 import os
 import sys
 from collections.abc import Mapping
@@ -24,6 +25,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
+PAPERS = "papers"  # the plain defaults, which the published recipes change
 _HOME = resources.files("gateshift") / "recipes"
 
 
@@ -156,6 +158,8 @@ def load_one_recipe(name: str | os.PathLike[str]) -> Recipe:
 def read_recipe(name: str) -> str:
     """The TOML text of a recipe; see :func:`load_recipe`."""
     path = Path(name)
+    if name == PAPERS:
+        return 'title = "The defaults of the papers, without weights"\n'
     if path.suffix == ".toml":
         if not path.is_file():
             raise SettingsError(f"`recipe` {name}: no such file; give a .toml file or the name of a published recipe")
@@ -166,6 +170,28 @@ def read_recipe(name: str) -> str:
     raise SettingsError(
         f"{name}: no such recipe; gateshift recipes lists them, such as {', '.join(close)}; or give a .toml file"
     )
+
+
+def write_recipe(title: str, tables: Mapping[str, Mapping[str, Any]]) -> str:
+    """The TOML text of a recipe with these options, table by table; :func:`load_recipe` reads it.
+
+    >>> print(write_recipe("Mine", {"optim": {"lr": 0.01, "lr_batch": None}}))
+    title = "Mine"
+    <BLANKLINE>
+    [optim]
+    lr = 0.01
+    lr_batch = "None"
+    <BLANKLINE>
+    """
+    lines = [f"title = {_toml(title)}"]
+    for table, options in tables.items():
+        lines += ["", f"[{table}]", *(f"{name} = {_toml(value)}" for name, value in options.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _toml(value: Any) -> str:
+    """Numbers, texts, lists and booleans are written as in JSON; there is no null."""
+    return json.dumps("None" if value is None else value, ensure_ascii=False)
 
 
 def _parse(name: str, content: dict[str, Any]) -> Recipe:

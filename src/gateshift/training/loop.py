@@ -16,6 +16,8 @@ from gateshift.data.clips.views import EvalProtocol
 from gateshift.errors import StoppedError, VideoError
 from gateshift.evaluation.metrics import Metrics, MultiLabelMetrics
 from gateshift.evaluation.scoring import score_videos
+from gateshift.probing.probe import probe_network
+from gateshift.probing.report import save_probe
 from gateshift.spotting.evaluate import score_recordings
 from gateshift.training.batch_norms import freeze_batch_norms
 from gateshift.training.optimizer import TrainingStep, freeze_backbone
@@ -58,6 +60,8 @@ def run_training(
     folder = RunFolder(settings.out)
     settings = dataclasses.replace(settings, resume=folder.choose_start(settings.resume))
     run = set_up(settings, folder, reporter)
+    if settings.probe and not settings.resume and run.accelerator.is_main_process:
+        _probe(run, reporter)
     watched = None if run.val_recordings else watched_clips(run.model, run.val_list, settings.model.segments)
     saves = Checkpoints(
         folder, run.accelerator, run.progress, minutes=settings.save_minutes, stop=stop or StopRequest()
@@ -76,6 +80,21 @@ def run_training(
         for reason in run.progress.skipped.values():
             reporter.log(f"  {reason}")
     return folder
+
+
+def _probe(run: Training, reporter: Reporter) -> None:
+    """What a linear classifier makes of the network as it starts, which is left as it is."""
+    lists = (run.clips.manifest, run.val_list)
+    settings = run.settings
+    found = probe_network(
+        run.model.eval(),
+        *lists,
+        num_segments=settings.model.segments,
+        batch_size=settings.optim.batch_size,
+        workers=settings.workers,
+    )
+    save_probe(found, run.folder.probe)
+    reporter.log(f"before the training, {found}")
 
 
 def _train_epoch(run: Training, epoch: int, saves: Checkpoints, reporter: Reporter) -> dict[str, Any]:

@@ -17,6 +17,11 @@ from gateshift.model.temporal.modules import GateShift, TemporalModule
 from gateshift.recipes.options import Accumulation, OptimOptions
 from gateshift.training.batch_norms import batch_norms
 
+GATE_PATH = 40.0  # how far what tanh is taken of may move in a training
+GATE_STEP = 0.5  # and in one update
+GATE_LIMIT = 3.0  # how far it may get where all updates agree; most do not
+POSITIVE_MEAN = 0.4  # of the positive part of a normal distribution
+
 
 def trained_parameters(model: nn.Module, *, partial_bn: bool) -> list[nn.Parameter]:
     """The parameters given to the optimizer.
@@ -30,28 +35,52 @@ def trained_parameters(model: nn.Module, *, partial_bn: bool) -> list[nn.Paramet
     return [p for p in model.parameters() if p.requires_grad and id(p) not in fixed]
 
 
-def create_optimizer(model: VideoClassifier, optim: OptimOptions) -> torch.optim.Optimizer:
+def create_optimizer(
+    model: VideoClassifier, optim: OptimOptions, *, num_updates: int | None = None
+) -> torch.optim.Optimizer:
     """SGD or AdamW; each of its parameter groups has its own ``lr_scale`` and ``warmup_epochs``.
 
     Temporal modules and the classifier, which no pretrained backbone has, are scaled by ``new_layers_lr``, the
     convolutions of the gates by ``gates_lr`` if given, and the backbone's layers by ``layer_decay``.
+
+    Args:
+        model: Its parameters are trained.
+        optim: Options of the training.
+        num_updates: Optimizer steps of the whole training, where ``gates_lr`` is "auto".
     """
-    temporal = _temporal_parameters(model)
+    temporal, decays = _temporal_parameters(model), dict[int, float]()
     scales = layer_scales(model.backbone, optim.layer_decay) if optim.layer_decay < 1 else {}
     scales |= dict.fromkeys(temporal | {id(p) for p in model.head.parameters()}, optim.new_layers_lr)
     if optim.gates_lr is not None:
-        gates = (module for module in model.modules() if isinstance(module, GateShift))
-        scales |= dict.fromkeys((id(p) for gate in gates for p in (gate.weight, gate.bias)), optim.gates_lr)
+        for gate in (module for module in model.modules() if isinstance(module, GateShift)):
+            scale = optim.gates_lr
+            if scale == "auto":
+                rate, decays[id(gate.weight)] = gate_rate(gate, num_updates=num_updates or 1)
+                scale = rate / optim.peak_lr
+            scales |= {id(gate.weight): scale, id(gate.bias): scale}
     gates_warmup = optim.warmup_epochs if optim.gates_warmup_epochs is None else optim.gates_warmup_epochs
-    groups: dict[tuple[float, int], dict[str, Any]] = {}
+    groups: dict[tuple[float, int, float], dict[str, Any]] = {}
     for parameter in trained_parameters(model, partial_bn=optim.partial_bn):
-        scale = scales.get(id(parameter), 1.0)
+        scale, decay = scales.get(id(parameter), 1.0), decays.get(id(parameter), optim.weight_decay)
         warmup = gates_warmup if id(parameter) in temporal else optim.warmup_epochs
-        group = groups.setdefault((scale, warmup), {"params": [], "lr_scale": scale, "warmup_epochs": warmup})
-        group["params"].append(parameter)
+        options = {"lr_scale": scale, "warmup_epochs": warmup, "weight_decay": decay}
+        groups.setdefault((scale, warmup, decay), {"params": [], **options})["params"].append(parameter)
     kind = torch.optim.AdamW if optim.optimizer == "adamw" else torch.optim.SGD
-    options = {} if optim.optimizer == "adamw" else {"momentum": 0.9}
-    return kind(groups.values(), lr=optim.lr, weight_decay=optim.weight_decay, **options)  # type: ignore[arg-type]
+    momentum = {} if optim.optimizer == "adamw" else {"momentum": 0.9}
+    return kind(groups.values(), lr=optim.lr, **momentum)  # type: ignore[arg-type]
+
+
+def gate_rate(gate: GateShift, *, num_updates: int) -> tuple[float, float]:
+    """AdamW's peak rate and weight decay for a gate's weights, so that it opens early in a training and stays moderate.
+
+    Adam moves each weight by up to its rate in each update, and a gate's inputs, relu(bn(x)), are all positive, 0.4 in
+    the mean. So what tanh is taken of moves by up to 0.4 times the rate times the number of inputs, and at the rate of
+    other weights a gate of many inputs is at its end within a few updates. Here it may move by ``GATE_PATH`` over all
+    updates of a cosine, whose mean is half of the peak, and by ``GATE_STEP`` in one. AdamW's decay keeps a weight below
+    the decay's inverse, whatever the rate, and so what tanh is taken of below ``GATE_LIMIT``.
+    """
+    input_sum = POSITIVE_MEAN * 3 * gate.weight[0].numel()  # of one gate: 3 x 3 x 3 places of half of the channels
+    return min(2 * GATE_PATH / num_updates, GATE_STEP) / input_sum, input_sum / GATE_LIMIT
 
 
 def layer_scales(backbone: nn.Module, decay: float) -> dict[int, float]:

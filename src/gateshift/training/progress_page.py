@@ -18,6 +18,7 @@ from gateshift.drawing.html_page import Section, render_page
 from gateshift.explanation.gate_maps import gate_openness
 from gateshift.files import write_text
 from gateshift.model.classifier import VideoClassifier
+from gateshift.probing.report import load_probe, probe_section
 from gateshift.training.run_folder import RunFolder
 
 GATE = "gate/"  # before a layer's name in the log
@@ -80,12 +81,13 @@ def draw_batch(clips: Tensor, labels: Sequence[str], path: Path) -> None:
     save_png(figure, path)
 
 
-def draw_curves(rows: Rows, path: Path) -> None:
+def draw_curves(rows: Rows, path: Path, *, floor: float | None = None) -> None:
     """Draw loss, accuracies, learning rate and mean absolute gates over epochs.
 
     Args:
         rows: Of the log, one per epoch; not empty.
         path: The PNG to write.
+        floor: Validation accuracy before the training, of frozen features.
     """
     layers = [name for name in rows[-1] if name.startswith(GATE)]
     panels = {
@@ -108,6 +110,8 @@ def draw_curves(rows: Rows, path: Path) -> None:
             points = [(row["epoch"], row[name]) for row in rows if name in row]
             color = _shade(number / max(len(curves) - 1, 1)) if len(curves) > 3 else None
             axis.plot(*zip(*points, strict=True), label=label, color=color, marker=".", markersize=4)
+        if title == "accuracy" and floor is not None:
+            axis.axhline(floor, label="validation, frozen features", color="gray", linestyle="--")
         axis.set_title(title, fontsize=10, y=1.0)  # or the place is looked for among the ticks
         axis.set_xlabel("epoch", fontsize=8)
         axis.tick_params(labelsize=8)
@@ -130,7 +134,8 @@ def _shade(depth: float) -> tuple[float, float, float, float]:
 def write_training_page(folder: RunFolder, classes: Sequence[str], train_list: Manifest, val_list: Manifest) -> None:
     """Write ``curves.png`` and ``training.html`` from the log of a run, with the number of videos per class."""
     rows = folder.read_log()
-    draw_curves(rows, folder.curves)
+    probed = load_probe(folder.probe)
+    draw_curves(rows, folder.curves, floor=None if probed is None else probed.accuracy)
     columns = [name for name in dict.fromkeys(name for row in rows for name in row) if not name.startswith(GATE)]
     counts = [_count_videos(manifest, classes) for manifest in (train_list, val_list)]
     sections = [Section("Curves", files=[folder.curves])]
@@ -140,6 +145,8 @@ def write_training_page(folder: RunFolder, classes: Sequence[str], train_list: M
     if any(name.startswith(GATE) for name in rows[-1]):
         text = f"Gates are measured on up to {WATCHED_VIDEOS} validation clips: 0 is closed, 1 shifts everything."
         sections[0] = Section("Curves", [text], [folder.curves])
+    if probed is not None:
+        sections.append(probe_section(probed, folder.probe))
     sections += [
         Section("Epochs", columns=columns, rows=[[_show(row.get(name)) for name in columns] for row in rows]),
         Section(

@@ -41,6 +41,8 @@ class RunFolder:
         self.state = path / "state"
         self.table = path / "log.csv"
         self.settings = path / "settings.json"
+        self.recipe = path / "recipe.toml"
+        self.probe = path / "probe.json"
         self.skipped = path / "skipped.csv"
         self.page = path / "training.html"
         self.curves = path / "curves.png"
@@ -83,7 +85,7 @@ class RunFolder:
         except (OSError, ValueError):
             return False
         files = [self.best, self.last, self.table, self.settings, self.skipped, self.page, self.curves]
-        files += [self.first_batch]
+        files += [self.first_batch, self.recipe, self.probe, self.probe.with_suffix(".png")]
         known = {path.name for file in files for path in (file, partial_path(file))} | {"tensorboard", "state.new"}
         known.add("log.jsonl")  # a second log of older runs
         is_ours = isinstance(settings, dict) and "train_videos" in settings
@@ -120,8 +122,8 @@ class RunFolder:
         """Write ``settings.json``."""
         write_text(self.settings, json.dumps(description, indent=2) + "\n")
 
-    def create(self, description: Mapping[str, Any]) -> None:
-        """Make the folder with ``settings.json``; the files of a run that saved nothing are deleted.
+    def create(self, description: Mapping[str, Any], recipe: str) -> None:
+        """Make the folder with ``settings.json`` and ``recipe.toml``; what an unsaved run has left there is deleted.
 
         Raises:
             SettingsError: If another training has made it meanwhile.
@@ -132,6 +134,7 @@ class RunFolder:
             self.path.mkdir(parents=True)
         except FileExistsError:
             raise self._exists() from None
+        write_text(self.recipe, recipe)
         self.describe(description)
 
     def save_models(self, model: VideoClassifier, *, best: bool) -> None:
@@ -238,7 +241,18 @@ def describe(
         reversed_pairs: Pairs of classes whose clips are reversed.
     """
     flat = settings.options()
-    for name in ("resume", "extend", "save_minutes", "workers", "out", "checkpointing", "exclude", "skip_bad"):
+    for name in (
+        "resume",
+        "extend",
+        "save_minutes",
+        "workers",
+        "out",
+        "checkpointing",
+        "exclude",
+        "skip_bad",
+        "minutes",
+        "probe",
+    ):
         del flat[name]
     files = {name: Path(flat[name]) for name in PATHS if isinstance(flat[name], str) and Path(flat[name]).is_file()}
     described = {name: _plain(value) for name, value in {**flat, **files}.items()}

@@ -8,16 +8,15 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 from tyro.conf import Positional, arg
 
 from gateshift.data.choices import CROP_SCALES, MAX_MAGNITUDE, ShortVideos
-from gateshift.devices import Precision
 from gateshift.errors import SettingsError
 from gateshift.recipes.options import (
     DENSE_DEFAULTS,
@@ -33,13 +32,16 @@ from gateshift.recipes.options import (
     suggest,
 )
 
+if TYPE_CHECKING:
+    from gateshift.recipes.recipe import Recipe
+
 # Options, what their values must fit, and the advice for one that does not.
 _RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
     "segments epochs batch_size accumulate validate_every lr_batch epoch_clips": (
         lambda value: value >= 1,
         "it must be at least 1; raise it",
     ),
-    "lr new_layers_lr gates_lr clip_norm fps context event_weight tolerance": (
+    "lr new_layers_lr gates_lr clip_norm minutes fps context event_weight tolerance": (
         lambda value: 0 < value < math.inf,
         "it must be above 0 and finite; try the default",
     ),
@@ -66,6 +68,9 @@ _RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
 class TrainSettings:
     """Train a network on your videos.
 
+    Without --recipe, a plan for your videos and this machine chooses the options that you do not give, says why, and
+    is written to RUN/recipe.toml; the defaults below are those of --recipe papers.
+
     TRAIN and VAL are each a CSV (path,label[,start,end]), a videofolder.txt list (path frames label), or a
     folder with one sub-folder of videos per class; for events of long recordings see --task. RUN receives
     best.safetensors and last.safetensors (each a whole model), log.csv, TensorBoard curves, settings.json, and the
@@ -80,8 +85,14 @@ class TrainSettings:
     out: Annotated[Path, arg(metavar="RUN")]
     """Output folder; it must not exist, unless --resume."""
     recipe: str | None = None
-    """A published recipe, see gateshift recipes, or a .toml file of yours: its options replace the defaults below.
-    Options on the command line override it."""
+    """A published recipe, see gateshift recipes; papers, for the defaults below; or a .toml file, such as another
+    RUN's recipe.toml. Options on the command line override it. Default: planned."""
+    minutes: float | None = None
+    """Fit the training into so many minutes on this machine, by its number of epochs. The learning rate still falls to
+    0 at the end."""
+    probe: bool | None = None
+    """Before the training, see how far a linear classifier gets on features of the network as it starts: a floor, and
+    a learning curve, on RUN/training.html. Default: without a recipe."""
     model: ModelOptions = field(default_factory=ModelOptions)
     optim: OptimOptions = field(default_factory=OptimOptions)
     augment: AugmentOptions = field(default_factory=AugmentOptions)
@@ -100,8 +111,6 @@ class TrainSettings:
     short_videos: ShortVideos = "spread"
     """Validation of videos with at most SEGMENTS frames: spread over them, or first-frame, a defect of the released
     code."""
-    precision: Precision = "no"
-    """Mixed precision."""
     workers: int | None = None
     """Data loading processes; 0 loads in the main process. Default: number of cores less one, at most 8."""
     checkpointing: bool = False
@@ -156,11 +165,39 @@ class TrainSettings:
                 raise SettingsError(f"`{name}` is not an option of a training; {suggest(name, known, '`')}")
         return cls(train, val, out, **tables, **options)  # type: ignore[arg-type] # paths are converted
 
+    def given(self) -> dict[str, Any]:
+        """The options that were given, by their flat names; the others may be planned."""
+        mine = set().union(*(getattr(self, table)._given for table in TABLES))
+        own = {item.name: item.default for item in dataclasses.fields(self) if item.name not in TABLES}
+        return {name: value for name, value in self.options().items() if name in mine or value != own.get(name, value)}
+
+    def mark_given(self, names: Collection[str]) -> None:
+        """Say which options of the groups were given, where all were written out, as by a command line."""
+        for table in TABLES:
+            options = getattr(self, table)
+            object.__setattr__(options, "_given", options._given & {*names})
+
     def options(self) -> dict[str, Any]:
         """All options by their flat names; the inverse of :meth:`from_options`."""
         own = {name: value for name, value in vars(self).items() if name not in TABLES}
         tables = {table: getattr(self, table) for table in TABLES}
         return own | {name: getattr(each, name) for each in tables.values() for name in option_types(type(each))}
+
+    def changed(self, options: Mapping[str, Any]) -> TrainSettings:
+        """The same settings with these options, by their flat names, whatever a recipe says."""
+        tables = {
+            table: dataclasses.replace(
+                getattr(self, table), **{name: options[name] for name in option_types(kind) if name in options}
+            )
+            for table, kind in TABLES.items()
+        }
+        return dataclasses.replace(self, **tables)
+
+    def filled(self, recipe: Recipe) -> TrainSettings:
+        """The same settings with a recipe's options for those that were not given."""
+        given = self.given()
+        options = {name: value for table in TABLES for name, value in getattr(recipe, table).items()}
+        return self.changed({name: value for name, value in options.items() if name not in given})
 
     def for_part(self, name: str) -> TrainSettings:
         """The settings of one model of a recipe of several: its folder is below ``out``, and resumed if it exists."""
@@ -168,25 +205,21 @@ class TrainSettings:
         resume = self.resume if self.resume == "auto" else self.resume and out.exists()
         return dataclasses.replace(self, out=out, resume=resume)
 
-    def check(self) -> None:
-        """Raise SettingsError if a number is out of its range, or options contradict each other."""
+    def check_given(self) -> None:
+        """Raise SettingsError if a number is out of its range, or options contradict each other, planned or not."""
         values = self.options()
         for names, (fits, rule) in _RANGES.items():
             for name in names.split():
-                if values[name] is not None and not fits(values[name]):
+                if values[name] not in (None, "auto") and not fits(values[name]):
                     raise SettingsError(f"`{name}` {values[name]}; {rule}")
-        for name in ("warmup_epochs", "gates_warmup_epochs", "freeze_epochs"):
-            if not 0 <= (values[name] or 0) < self.optim.epochs:
-                raise SettingsError(
-                    f"`{name}` {values[name]} of `epochs` {self.optim.epochs}; "
-                    "it must be at least 0 and less than the number of epochs; lower it"
-                )
         if self.compile and self.checkpointing:
             raise SettingsError("`compile` and `checkpointing` do not go together in torch; leave one of them out")
         if self.extend and not self.resume:
             raise SettingsError("`extend` needs `resume`: it is for a run that exists; add it, or leave both out")
         if self.model.start is not None and self.model.weights is not None:
             raise SettingsError("`start` and `weights` both initialize the network; leave one of them out")
+        if self.multi_label and self.probe:
+            raise SettingsError("`probe` with `multi_label`; it needs one class per video; leave one of them out")
         if self.multi_label and (self.skew.balanced or self.skew.class_weights):
             raise SettingsError(
                 f"`multi_label` and `{'balanced' if self.skew.balanced else 'class_weights'}`, which needs one class "
@@ -214,3 +247,16 @@ class TrainSettings:
             raise SettingsError(f"`{name}` with `task={frames.task}`, where each frame has one label; leave it out")
         if frames.displacement and frames.task != "spot":
             raise SettingsError(f"`displacement` with `task={frames.task}`; it is of events; leave it out")
+
+    def check(self) -> None:
+        """The same, and that warm-up and freezing end before the training does."""
+        self.check_given()
+        values = self.options()
+        if self.optim.gates_lr == "auto" and self.optim.optimizer != "adamw":
+            raise SettingsError("`gates_lr=auto` is for `optimizer=adamw`; give a number, or leave it out")
+        for name in ("warmup_epochs", "gates_warmup_epochs", "freeze_epochs"):
+            if not 0 <= (values[name] or 0) < self.optim.epochs:
+                raise SettingsError(
+                    f"`{name}` {values[name]} of `epochs` {self.optim.epochs}; "
+                    "it must be at least 0 and less than the number of epochs; lower it"
+                )

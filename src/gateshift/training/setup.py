@@ -26,7 +26,8 @@ from gateshift.model.activation_checkpointing import checkpoint_blocks
 from gateshift.model.classifier import VideoClassifier, create_model
 from gateshift.model.depthwise import keep_depthwise_float32
 from gateshift.model.warm_start import start_from
-from gateshift.recipes.recipe import ProtocolOptions, load_recipe
+from gateshift.recipes.options import TABLES, option_types
+from gateshift.recipes.recipe import ProtocolOptions, load_recipe, write_recipe
 from gateshift.training.batch_norms import check_small_batches, freeze_batch_norms
 from gateshift.training.inputs import (
     choose_reversal_pairs,
@@ -84,7 +85,7 @@ def set_up(settings: TrainSettings, folder: RunFolder, reporter: Reporter) -> Tr
         GateShiftError: If settings, lists or weights cannot be used; then the folder is not made.
     """
     optim, augment = settings.optim, settings.augment
-    accelerator = create_accelerator(settings.precision)
+    accelerator = create_accelerator(settings.optim.precision)
     _check_processes(settings, accelerator.num_processes)
 
     train_recordings: Sequence[Recording] = ()
@@ -136,8 +137,9 @@ def set_up(settings: TrainSettings, folder: RunFolder, reporter: Reporter) -> Tr
     if optim.partial_bn:
         freeze_batch_norms(model)
     check_small_batches(model, settings, num_videos=len(order), processes=accelerator.num_processes)
-    optimizer = create_optimizer(model, optim)
-    if accelerator.device.type == "cpu" and settings.precision == "bf16":
+    num_updates = optim.epochs * math.ceil(math.ceil(len(order) / optim.batch_size) / optim.accumulate)
+    optimizer = create_optimizer(model, optim, num_updates=num_updates)
+    if accelerator.device.type == "cpu" and settings.optim.precision == "bf16":
         keep_depthwise_float32(model.backbone)
     if settings.checkpointing:
         checkpoint_blocks(model.backbone)
@@ -168,7 +170,12 @@ def set_up(settings: TrainSettings, folder: RunFolder, reporter: Reporter) -> Tr
     run.progress.validated_on = description["val_videos"]
     accelerator.wait_for_everyone()  # until every process has seen that the folder is new
     if accelerator.is_main_process:
-        (folder.describe if settings.resume else folder.create)(description)
+        if settings.resume:
+            folder.describe(description)
+        else:
+            title = f"Trained on {len(clips)} videos of {len(classes)} classes"
+            options = {table: {name: description[name] for name in option_types(TABLES[table])} for table in TABLES}
+            folder.create(description, write_recipe(title, options))
     _log_settings(run, reversed_pairs, reporter)
     return run
 

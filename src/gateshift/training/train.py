@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 from dataclasses import dataclass
@@ -9,12 +10,20 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from accelerate.utils import broadcast_object_list
+
+from gateshift.devices import create_accelerator, num_processes
+from gateshift.errors import SettingsError
 from gateshift.evaluation.metrics import Metrics, MultiLabelMetrics
 from gateshift.model.classifier import VideoClassifier
 from gateshift.model.io import load_model
-from gateshift.recipes.recipe import load_recipe
+from gateshift.planning.machine import takes_size, this_machine, time_network
+from gateshift.planning.plan import BACKBONE, EPOCHS_WITHIN, SMALL_PX, fit_minutes, plan_network, plan_training
+from gateshift.planning.videos import look_at
+from gateshift.recipes.recipe import load_one_recipe, load_recipe
+from gateshift.training.inputs import read_lists
 from gateshift.training.loop import run_training
-from gateshift.training.reporter import Reporter
+from gateshift.training.reporter import Reporter, Silent
 from gateshift.training.run_folder import RunFolder
 from gateshift.training.settings import TrainSettings
 from gateshift.training.state import StopRequest
@@ -89,8 +98,9 @@ def train(
             :func:`gateshift.read_events` takes; with ``task="segment"`` spans: a CSV ``path,label,start,end``.
         val: Validation videos, likewise.
         out: Folder to write; it must not exist, unless ``resume``.
-        recipe: Name of a published recipe, or path of a ``.toml`` file, for the defaults of ``options``. Its test
-            protocol is saved with the model. For one of several models see :func:`train_parts`.
+        recipe: Name of a published recipe, "papers", or path of a ``.toml`` file, for the defaults of ``options``. Its
+            test protocol is saved with the model. For one of several models see :func:`train_parts`. Without it a plan
+            for these videos and this machine chooses what ``options`` leave open.
         reporter: Receives the progress; nothing is printed by default.
         stop: Asks the training to save its state and stop; :func:`gateshift.training.state.stop_signals` gives one.
         options: Any field of :class:`~gateshift.training.settings.TrainSettings`, and of its groups of options, by
@@ -104,7 +114,7 @@ def train(
         StoppedError: If it was asked to stop; ``resume=True`` continues.
     """
     settings = TrainSettings.from_options(train, val, out=out, recipe=recipe, **options)
-    folder = run_training(settings, reporter, stop)
+    folder = run_training(fill_open_options(settings, reporter or Silent()), reporter, stop)
     return TrainResult(folder.path, _metrics(folder))
 
 
@@ -129,9 +139,60 @@ def train_parts(
     settings = [TrainSettings.from_options(train, val, out=out, recipe=part, **options) for part in parts]
     results = {}
     for name, each in zip(parts, settings, strict=True):
-        folder = run_training(each.for_part(name), reporter, stop)
+        folder = run_training(fill_open_options(each.for_part(name), reporter or Silent()), reporter, stop)
         results[name] = TrainResult(folder.path, _metrics(folder))
     return results
+
+
+def fill_open_options(settings: TrainSettings, reporter: Reporter) -> TrainSettings:
+    """The settings with the options that are open: planned, or, of a run that is resumed, as it was begun with.
+
+    Args:
+        settings: Those that were given, and a recipe's.
+        reporter: Is told what is planned, and why, in up to five lines.
+
+    Raises:
+        GateShiftError: If settings or lists cannot be used, or ``minutes`` are too few.
+    """
+    filled = _fill_open_options(settings, reporter)
+    if num_processes() == 1:
+        return filled
+    create_accelerator("no")  # joins the processes, which may have timed the same network differently
+    return broadcast_object_list([filled])[0]
+
+
+def _fill_open_options(settings: TrainSettings, reporter: Reporter) -> TrainSettings:
+    settings.check_given()
+    folder, minutes = RunFolder(settings.out), settings.minutes
+    if folder.choose_start(settings.resume):
+        is_open = settings.recipe is None or minutes is not None
+        return settings.filled(load_one_recipe(folder.recipe)) if is_open and folder.recipe.is_file() else settings
+    if settings.frames.is_dense or (settings.recipe is not None and minutes is None):
+        return settings
+    given = settings.given()
+    if minutes is not None and "epochs" in given:
+        raise SettingsError(f"`minutes` {minutes:g} and `epochs` {given['epochs']}; leave one of them out")
+    train_list, val_list = read_lists(settings, Silent())
+    classes, machine = train_list.class_names(), this_machine()
+    videos = look_at(train_list, val_list, classes, num_segments=settings.model.segments)
+
+    if settings.recipe is not None and minutes is not None:
+        optim = settings.optim
+        timing = time_network(settings.model, num_classes=len(classes), machine=machine, precision=optim.precision)
+        epochs = fit_minutes(minutes, videos, machine, timing, at_most=optim.epochs, every=optim.validate_every)
+        within = {name: getattr(optim, name) for name in EPOCHS_WITHIN if getattr(optim, name) is not None}
+        shorter = {name: value * epochs // optim.epochs for name, value in within.items()}
+        reporter.log(f"plan: {epochs} of {optim.epochs} epochs of {settings.recipe} fit into {minutes:g} minutes")
+        return settings.changed({"epochs": epochs, **shorter})
+    is_small = machine.is_slow and takes_size(given.get("backbone", BACKBONE), SMALL_PX)
+    network = plan_network(videos, machine, given, size_px=SMALL_PX if is_small else None)
+    settings = settings.changed(network.options)
+    timing = time_network(settings.model, num_classes=len(classes), machine=machine, precision=given.get("precision"))
+    training = plan_training(videos, machine, timing, given | network.options, minutes=minutes)
+    for line in (f"plan for {videos}: {folder.recipe}", *network.reasons, *training.reasons):
+        reporter.log(line)
+    probe = not settings.multi_label if settings.probe is None else settings.probe
+    return dataclasses.replace(settings.changed(training.options), probe=probe)
 
 
 def _metrics(folder: RunFolder) -> TrainMetrics:

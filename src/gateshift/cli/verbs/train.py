@@ -20,7 +20,7 @@ def run_train(settings: TrainSettings) -> None:
 
     reporter = ConsoleReporter(Console(stderr=True)) if is_main_process() else None
     with stop_signals() as stop:
-        result = train(**settings.options(), reporter=reporter, stop=stop)
+        result = train(**settings.given(), reporter=reporter, stop=stop)
     if is_main_process():
         print_line(f"best model: {result.folder / 'best.safetensors'}")
 

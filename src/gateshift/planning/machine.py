@@ -1,0 +1,117 @@
+"""What a plan has to know of the machine: its device and cores, and how long it takes for a clip of a training."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional as F
+
+from gateshift.devices import Precision, num_processes
+from gateshift.errors import ModelError
+from gateshift.model.backbones.factory import create_backbone, fit_size
+from gateshift.model.classifier import VideoClassifier, create_model
+from gateshift.model.depthwise import keep_depthwise_float32
+from gateshift.recipes.options import ModelOptions
+
+TIMED_CLIPS, TIMED_STEPS = 4, 2
+INFERENCE = 0.4  # time of a clip in validation, relative to training
+
+
+@dataclass(frozen=True)
+class Machine:
+    """Where a training runs.
+
+    Attributes:
+        device: "cpu", "cuda", ...
+        cores: CPU cores that this process may use.
+        processes: That share the training.
+    """
+
+    device: str
+    cores: int
+    processes: int
+
+    @property
+    def is_slow(self) -> bool:
+        """Whether it has no accelerator."""
+        return self.device == "cpu"
+
+    def __str__(self) -> str:
+        return f"{self.device} with {self.cores} core{'s' if self.cores > 1 else ''}"
+
+
+@dataclass(frozen=True)
+class Timing:
+    """How long a network takes for a clip here, forward and backward, in seconds, and in which precision."""
+
+    step_s: float
+    precision: Precision
+
+    def epoch_s(self, machine: Machine, *, num_train: int, num_val: float, read_s: float) -> float:
+        """Seconds of an epoch that ends with the validation of ``num_val`` videos."""
+        loading_s = read_s / machine.cores  # in other processes, which share a CPU's cores with the network
+
+        def video_s(step_s: float) -> float:
+            return step_s + loading_s if machine.is_slow else max(step_s, loading_s)
+
+        return num_train * video_s(self.step_s) + num_val * video_s(self.step_s * INFERENCE)
+
+
+def this_machine() -> Machine:
+    """What this process runs on."""
+    found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return Machine("cpu" if found is None else found.type, cores, num_processes())
+
+
+def takes_size(backbone: str, size_px: int) -> bool:
+    """Whether a backbone can be given frames of a size; some can be given one size only."""
+    try:
+        fit_size(create_backbone(backbone).net, backbone, size_px)
+    except ModelError:
+        return False
+    return True
+
+
+def time_network(options: ModelOptions, *, num_classes: int, machine: Machine, precision: Precision | None) -> Timing:
+    """Train a few steps on random pixels, in each precision that is worth a try here, or in the one that is given."""
+    model = create_model(
+        options.backbone,
+        options.temporal,
+        num_classes=num_classes,
+        num_sites=options.num_sites,
+        ratio=options.ratio,
+        size_px=options.size,
+    )
+    model.to(machine.device).to(memory_format=torch.channels_last).train()
+    fast: list[Precision] = ["bf16"] if _computes_bf16(machine.device) else []
+    tried: list[Precision] = [precision] if precision else (["no", *fast] if machine.is_slow else fast or ["no"])
+    return min((_time(model, options.segments, each) for each in tried), key=lambda timing: timing.step_s)
+
+
+def _time(model: VideoClassifier, num_frames: int, precision: Precision) -> Timing:
+    device, size_px = model.mean.device, model.config.size_px
+    if precision == "bf16" and device.type == "cpu":
+        keep_depthwise_float32(model.backbone)
+    clips = torch.randint(256, (TIMED_CLIPS, num_frames, 3, size_px, size_px), dtype=torch.uint8, device=device)
+    labels = torch.zeros(TIMED_CLIPS, dtype=torch.int64, device=device)
+    kind = torch.float16 if precision == "fp16" else torch.bfloat16
+    seconds = []
+    for _ in range(1 + TIMED_STEPS):
+        began_s = time.perf_counter()
+        with torch.autocast(device.type, kind, enabled=precision != "no"):
+            loss = F.cross_entropy(model(clips), labels)
+        loss.backward()
+        if device.type != "cpu":
+            torch.accelerator.synchronize()
+        seconds.append(time.perf_counter() - began_s)
+    return Timing(min(seconds[1:]) / TIMED_CLIPS, precision)
+
+
+def _computes_bf16(device: str) -> bool:
+    if device == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device == "cpu" and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())

@@ -1,0 +1,152 @@
+"""A training planned for the videos and the machine: every option that the user leaves open, and why it is chosen."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from gateshift.data.clips.loader import default_workers
+from gateshift.errors import SettingsError
+from gateshift.planning.machine import Machine, Timing
+from gateshift.planning.videos import Videos
+
+# The network that few clips are best learned with, and what it starts from; another backbone starts from ImageNet.
+BACKBONE = "tf_efficientnet_lite0"
+START: dict[str, Any] = {"weights": "imagenet"}
+
+SMALL_PX = 112  # on a machine without an accelerator
+FEW_PER_CLASS = 100
+CLIPS_OF_A_SMALL_SET = 4000  # that a training sees in all, each video in another way each time
+MOST_EPOCHS, FEWEST_EPOCHS = 30, 10
+OUTSIDE = 0.35  # share of the movement outside of the center crop from which on the whole frame is used
+EPOCHS_WITHIN = ("warmup_epochs", "gates_warmup_epochs", "freeze_epochs")  # fewer than all
+LONG_S = 3600.0
+MINUTES_KEPT = 0.92  # of what is asked for: to set up, to draw pages, and for what a machine does besides
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Options of a training by their flat names, and a line for each thing that was decided."""
+
+    options: dict[str, Any]
+    reasons: tuple[str, ...]
+
+
+def plan_network(videos: Videos, machine: Machine, given: Mapping[str, Any], *, size_px: int | None) -> Plan:
+    """The network, where it starts, and what it sees.
+
+    Args:
+        videos: What is learned.
+        machine: Where.
+        given: Options of the user.
+        size_px: Side of its input; None for its own.
+    """
+    chosen: dict[str, Any] = {"backbone": BACKBONE, "temporal": "gsm", "segments": 8, "dropout": 0.3}
+    backbone, temporal = given.get("backbone", BACKBONE), given.get("temporal", "gsm")
+    if not {"start", "weights"} & {*given}:
+        chosen |= START if (backbone, temporal) == (BACKBONE, "gsm") else {"weights": "imagenet"}
+    if size_px is not None:
+        chosen["size"] = size_px
+    chosen["whole_frame"] = videos.moves_outside > OUTSIDE and not videos.mixed_shapes
+    options = {**chosen, **given}
+    start = options.get("start") or options.get("weights") or "random weights"
+    size = f"{options['size']} px" if options.get("size") else "the size that it is made for"
+    outside = f"{videos.moves_outside:.0%} of the movement is outside of the center crop"
+    picture = "whole frames" if options["whole_frame"] else "crops"
+    if "whole_frame" not in given and videos.mixed_shapes:
+        picture += ", as upright and wide videos would be squashed apart"
+    elif "whole_frame" not in given:
+        picture += f", as {outside}" if options["whole_frame"] else f", as only {outside}"
+    why = "what a machine without a GPU trains in minutes" if machine.is_slow else f"for {machine}"
+    return Plan(
+        {name: value for name, value in chosen.items() if name not in given},
+        (
+            f"network: {options['backbone']} with {options['temporal']} from {start}, {options['segments']} frames of "
+            f"{size}: {why}",
+            f"picture: {picture}",
+        ),
+    )
+
+
+def plan_training(
+    videos: Videos, machine: Machine, timing: Timing, given: dict[str, Any], *, minutes: float | None = None
+) -> Plan:
+    """How it is trained, and for how long.
+
+    Args:
+        videos: What is learned.
+        machine: Where.
+        timing: Of the network there.
+        given: Options of the user and of :func:`plan_network`.
+        minutes: At most; None for as long as the videos are worth.
+    """
+    pretrained = given.get("start") or given.get("weights")
+    few = videos.per_class < FEW_PER_CLASS
+    chosen: dict[str, Any] = {
+        "schedule": "cosine-step",
+        "batch_size": (8 if machine.is_slow else 16) * machine.processes,
+        "optimizer": "adamw",
+        "weight_decay": 0.02,
+        "color_jitter": 0.3,
+        "label_smoothing": 0.1 if few else 0.0,
+        "precision": timing.precision,
+    }
+    if given.get("optimizer", "adamw") == "adamw":
+        chosen |= {"lr": 5e-4 if pretrained else 2e-3, "new_layers_lr": 2.0, "gates_lr": "auto"}
+    epochs = min(max(round(CLIPS_OF_A_SMALL_SET / videos.num_train), FEWEST_EPOCHS), MOST_EPOCHS)
+    if minutes is not None:
+        epochs = fit_minutes(minutes, videos, machine, timing, at_most=epochs, every=given.get("validate_every"))
+    epochs = given.get("epochs", max(epochs, *((given.get(name) or 0) + 1 for name in EPOCHS_WITHIN)))
+    chosen |= {"epochs": epochs, **schedule_of(epochs)}
+    updates = epochs * math.ceil(videos.num_train / (chosen | given)["batch_size"])
+    chosen["ema"] = 0.99 if updates < 2000 else 0.999
+    chosen = {name: value for name, value in chosen.items() if name not in given}
+    options = {**chosen, **given}
+    every: int = options["validate_every"]
+    epoch_s = timing.epoch_s(machine, num_train=videos.num_train, num_val=videos.num_val / every, read_s=videos.read_s)
+    regular = "label smoothing and averaged weights, as clips are few" if few else "averaged weights"
+    workers = given.get("workers")
+    workers = default_workers() if workers is None else workers
+    shorter = "; `minutes` shortens it" if minutes is None and epochs * epoch_s > LONG_S else ""
+    return Plan(
+        chosen,
+        (
+            f"training: {epochs} epochs, {updates} steps of {options['optimizer']} up to {options.get('lr', 0.01):g}; "
+            f"{regular}",
+            f"time: about {_minutes(epochs * epoch_s)}, {timing.step_s:.2g} s a video on {machine} in "
+            f"{'float32' if options['precision'] == 'no' else options['precision']}, measured; {workers} loading{shorter}",
+        ),
+    )
+
+
+def fit_minutes(
+    minutes: float, videos: Videos, machine: Machine, timing: Timing, *, at_most: int, every: int | None
+) -> int:
+    """How many epochs fit into a time, of which each, or every so many, ends with a validation.
+
+    Raises:
+        SettingsError: If not even one does.
+    """
+
+    def seconds(epochs: int) -> float:
+        num_val = videos.num_val / (every or schedule_of(epochs)["validate_every"])
+        return epochs * timing.epoch_s(machine, num_train=videos.num_train, num_val=num_val, read_s=videos.read_s)
+
+    fitting = [epochs for epochs in range(1, at_most + 1) if seconds(epochs) <= 60 * minutes * MINUTES_KEPT]
+    if not fitting:
+        raise SettingsError(
+            f"`minutes` {minutes:g}, but an epoch of {videos.num_train} videos takes {_minutes(seconds(1))} here; "
+            "give more, or a smaller `size`"
+        )
+    return fitting[-1]
+
+
+def schedule_of(epochs: int) -> dict[str, Any]:
+    """Warm-up and validations of a training of so many epochs."""
+    return {"warmup_epochs": min(max(1, epochs // 10), epochs - 1), "validate_every": max(1, epochs // 10)}
+
+
+def _minutes(seconds: float) -> str:
+    return f"{seconds / 60:.0f} minutes" if seconds >= 90 else f"{seconds:.0f} seconds"
