@@ -110,13 +110,14 @@ def plan_training(
     workers = given.get("workers")
     workers = default_workers() if workers is None else workers
     shorter = "; `minutes` shortens it" if minutes is None and epochs * epoch_s > LONG_S else ""
+    precision = "float32" if options["precision"] == "no" else options["precision"]
     return Plan(
         chosen,
         (
             f"training: {epochs} epochs, {updates} steps of {options['optimizer']} up to {options.get('lr', 0.01):g}; "
             f"{regular}",
-            f"time: about {_minutes(epochs * epoch_s)}, {timing.step_s:.2g} s a video on {machine} in "
-            f"{'float32' if options['precision'] == 'no' else options['precision']}, measured; {workers} loading{shorter}",
+            f"time: about {_minutes(epochs * epoch_s)}, {timing.step_s:.2g} s a video on {machine} in {precision}, "
+            f"measured; {workers} loading{shorter}",
         ),
     )
 

@@ -19,6 +19,7 @@ from gateshift.data.events.files import EVENT_SUFFIXES, write_events
 from gateshift.data.events.suppression import MIN_SCORE, Suppression, suppress_scores
 from gateshift.data.video.files import open_video
 from gateshift.data.video.sources import Source, name_of
+from gateshift.devices import AnyPrecision
 from gateshift.errors import ModelError, SettingsError
 from gateshift.evaluation.fast_form import fast_form
 from gateshift.files import check_writable
@@ -41,6 +42,7 @@ def spot_events(
     classes: str | PathLike[str] | None = None,
     out: str | PathLike[str] | None = None,
     overwrite: bool = False,
+    precision: AnyPrecision = "no",
     progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> list[Event]:
     """The events of a recording of any length, each at a frame; memory does not grow with the recording.
@@ -55,6 +57,7 @@ def spot_events(
         classes: A file with names for the class numbers of a released checkpoint, one a line.
         out: A file to write: .csv, .json (E2E-Spot's), or subtitles as .srt or .vtt.
         overwrite: Replace ``out`` if it is there.
+        precision: As of :func:`gateshift.predict`.
         progress: Called with the number of frames that are done and of all.
 
     Returns:
@@ -73,7 +76,7 @@ def spot_events(
         check_not_live([video])
     if out is not None:
         check_writable("out", Path(out), overwrite=overwrite, suffixes=EVENT_SUFFIXES)
-    model = fast_form(ready_model(model, classes=classes))
+    model = fast_form(ready_model(model, classes=classes), precision)
     check_task(model.config, "spot")
     name = name_of(video)
     with closing(open_video(video, square_pixels=model.config.square_pixels)) as opened:

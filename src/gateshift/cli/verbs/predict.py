@@ -191,12 +191,13 @@ def _events(settings: PredictSettings, out: Path) -> int:
 
     video, names = settings.videos[0], ("threshold", "suppress", "suppression", "fps", "overwrite")
     try:
-        with _bar("predicting", "frames", settings) as progress:
+        with _bar("predicting", "frames") as progress:
             events = spot_events(
                 settings.model,
                 video,
                 classes=settings.classes,
                 out=out,
+                precision=settings.precision,
                 progress=progress,
                 **{name: getattr(settings.live, name) for name in names},
             )
