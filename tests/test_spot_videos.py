@@ -24,7 +24,7 @@ OTHER = {one: other for pair in SPOT_PAIRS for one, other in (pair, pair[::-1])}
 
 def decoded(path: Path) -> np.ndarray:
     with av.open(str(path)) as container:
-        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]).astype(float)
+        return np.stack([frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]).astype(np.float32)
 
 
 def filmed(actor: spot_scenes.Actor, seed: int, path: Path) -> tuple[np.ndarray, list[tuple[int, str]]]:
@@ -41,7 +41,7 @@ def filmed(actor: spot_scenes.Actor, seed: int, path: Path) -> tuple[np.ndarray,
 
     encode(path, frames(), [number / FPS for number in range(NUM_FRAMES)], rate=FPS)
     found = decoded(path)
-    return np.abs(found - np.median(found, axis=0)).max(-1), events
+    return np.abs(found - np.median(found[::8], axis=0)).max(-1), events
 
 
 @pytest.mark.parametrize("seed", [2, 3])
