@@ -107,16 +107,15 @@ def plan_training(
     every: int = options["validate_every"]
     epoch_s = timing.epoch_s(machine, num_train=videos.num_train, num_val=videos.num_val / every, read_s=videos.read_s)
     regular = "label smoothing and averaged weights, as clips are few" if few else "averaged weights"
-    workers = given.get("workers")
-    workers = default_workers() if workers is None else workers
+    rate, precision = options.get("lr", 0.01), "float32" if options["precision"] == "no" else options["precision"]
+    workers = default_workers() if given.get("workers") is None else given["workers"]
     shorter = "; `minutes` shortens it" if minutes is None and epochs * epoch_s > LONG_S else ""
     return Plan(
         chosen,
         (
-            f"training: {epochs} epochs, {updates} steps of {options['optimizer']} up to {options.get('lr', 0.01):g}; "
-            f"{regular}",
-            f"time: about {_minutes(epochs * epoch_s)}, {timing.step_s:.2g} s a video on {machine} in "
-            f"{'float32' if options['precision'] == 'no' else options['precision']}, measured; {workers} loading{shorter}",
+            f"training: {epochs} epochs, {updates} steps of {options['optimizer']} up to {rate:g}; {regular}",
+            f"time: about {_minutes(epochs * epoch_s)}, {timing.step_s:.2g} s a video on {machine} in {precision}, "
+            f"measured; {workers} loading{shorter}",
         ),
     )
 
