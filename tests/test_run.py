@@ -35,7 +35,7 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
 def test_training_leaves_models_logs_curves_and_settings(trained: Path) -> None:
     names = {path.name for path in trained.iterdir()}
     assert names == {
-        "best.safetensors", "last.safetensors", "log.csv", "settings.json", "state", "state.old",
+        "best.safetensors", "last.safetensors", "log.csv", "settings.json", "recipe.toml", "state", "state.old",
         "tensorboard", "training.html", "curves.png", "first_batch.png",
     }  # fmt: skip
     rows = read_csv(trained / "log.csv")

@@ -11,6 +11,7 @@ from gateshift.data.clips.loader import default_workers
 from gateshift.errors import SettingsError
 from gateshift.planning.machine import Machine, Timing
 from gateshift.planning.videos import Videos
+from gateshift.probing.probe import MOST_CLIPS
 
 # The network that few clips are best learned with, and what it starts from; another backbone starts from ImageNet.
 BACKBONE = "tf_efficientnet_lite0"
@@ -97,25 +98,24 @@ def plan_training(
         chosen |= {"lr": 5e-4 if pretrained else 2e-3, "new_layers_lr": 2.0, "gates_lr": "auto"}
     epochs = min(max(round(CLIPS_OF_A_SMALL_SET / videos.num_train), FEWEST_EPOCHS), MOST_EPOCHS)
     if minutes is not None:
-        epochs = fit_minutes(minutes, videos, machine, timing, at_most=epochs, every=given.get("validate_every"))
+        every, probed = given.get("validate_every"), given.get("probe") is not False
+        epochs = fit_minutes(minutes, videos, machine, timing, at_most=epochs, every=every, probed=probed)
     epochs = given.get("epochs", max(epochs, *((given.get(name) or 0) + 1 for name in EPOCHS_WITHIN)))
     chosen |= {"epochs": epochs, **schedule_of(epochs)}
     updates = epochs * math.ceil(videos.num_train / (chosen | given)["batch_size"])
     chosen["ema"] = 0.99 if updates < 2000 else 0.999
     chosen = {name: value for name, value in chosen.items() if name not in given}
     options = {**chosen, **given}
-    every: int = options["validate_every"]
-    epoch_s = timing.epoch_s(machine, num_train=videos.num_train, num_val=videos.num_val / every, read_s=videos.read_s)
+    num_val = videos.num_val / options["validate_every"]
+    epoch_s = timing.epoch_s(machine, num_train=videos.num_train, num_val=num_val, read_s=videos.read_s)
     regular = "label smoothing and averaged weights, as clips are few" if few else "averaged weights"
-    workers = given.get("workers")
-    workers = default_workers() if workers is None else workers
+    rate, precision = options.get("lr", 0.01), "float32" if options["precision"] == "no" else options["precision"]
+    workers = default_workers() if given.get("workers") is None else given["workers"]
     shorter = "; `minutes` shortens it" if minutes is None and epochs * epoch_s > LONG_S else ""
-    precision = "float32" if options["precision"] == "no" else options["precision"]
     return Plan(
         chosen,
         (
-            f"training: {epochs} epochs, {updates} steps of {options['optimizer']} up to {options.get('lr', 0.01):g}; "
-            f"{regular}",
+            f"training: {epochs} epochs, {updates} steps of {options['optimizer']} up to {rate:g}; {regular}",
             f"time: about {_minutes(epochs * epoch_s)}, {timing.step_s:.2g} s a video on {machine} in {precision}, "
             f"measured; {workers} loading{shorter}",
         ),
@@ -123,9 +123,25 @@ def plan_training(
 
 
 def fit_minutes(
-    minutes: float, videos: Videos, machine: Machine, timing: Timing, *, at_most: int, every: int | None
+    minutes: float,
+    videos: Videos,
+    machine: Machine,
+    timing: Timing,
+    *,
+    at_most: int,
+    every: int | None,
+    probed: bool,
 ) -> int:
     """How many epochs fit into a time, of which each, or every so many, ends with a validation.
+
+    Args:
+        minutes: The time.
+        videos: What is learned.
+        machine: Where.
+        timing: Of the network there.
+        at_most: Epochs.
+        every: Epochs between validations, if that is decided.
+        probed: Whether a probe takes some of the time.
 
     Raises:
         SettingsError: If not even one does.
@@ -133,8 +149,11 @@ def fit_minutes(
 
     def seconds(epochs: int) -> float:
         num_val = videos.num_val / (every or schedule_of(epochs)["validate_every"])
-        return epochs * timing.epoch_s(machine, num_train=videos.num_train, num_val=num_val, read_s=videos.read_s)
+        epoch_s = timing.epoch_s(machine, num_train=videos.num_train, num_val=num_val, read_s=videos.read_s)
+        return epochs * epoch_s + probed * probe_s
 
+    seen = min(videos.num_train, MOST_CLIPS) + min(videos.num_val, MOST_CLIPS)
+    probe_s = timing.epoch_s(machine, num_train=0, num_val=seen, read_s=videos.read_s)
     fitting = [epochs for epochs in range(1, at_most + 1) if seconds(epochs) <= 60 * minutes * MINUTES_KEPT]
     if not fitting:
         raise SettingsError(

@@ -179,7 +179,8 @@ class OptimOptions(RecipeOptions):
     warmup_epochs: int = 10
     """Epochs of linear warm-up, before the cosine decay."""
     gates_warmup_epochs: int | None = None
-    """Warm-up epochs of the temporal modules; default: --warmup-epochs. Raise it if the gates are unstable at first."""
+    """Warm-up epochs of the temporal modules; default: --warmup-epochs, or 0 with --gates-lr auto. Raise it if the
+    gates are unstable at first."""
     schedule: Schedule = "cosine-epoch"
     """Learning rate: warm-up and cosine decay, updated after each epoch (cosine-epoch, as in the papers) or after each
     optimizer step (cosine-step, better for short trainings)."""
@@ -225,6 +226,13 @@ class OptimOptions(RecipeOptions):
     """Freeze all batch norms but the first (TSN's partial batch norm)."""
     precision: Precision = "no"
     """Mixed precision."""
+
+    @property
+    def gates_warmup(self) -> int:
+        """Warm-up epochs of the temporal modules."""
+        if self.gates_warmup_epochs is not None:
+            return self.gates_warmup_epochs
+        return 0 if self.gates_lr == "auto" else self.warmup_epochs
 
     @property
     def peak_lr(self) -> float:

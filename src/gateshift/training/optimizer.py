@@ -17,7 +17,7 @@ from gateshift.model.temporal.modules import GateShift, TemporalModule
 from gateshift.recipes.options import Accumulation, OptimOptions
 from gateshift.training.batch_norms import batch_norms
 
-GATE_PATH = 40.0  # how far what tanh is taken of may move in a training
+GATE_PATH = 120.0  # how far what tanh is taken of may move in a training
 GATE_STEP = 0.5  # and in one update
 GATE_LIMIT = 3.0  # how far it may get where all updates agree; most do not
 POSITIVE_MEAN = 0.4  # of the positive part of a normal distribution
@@ -58,11 +58,10 @@ def create_optimizer(
                 rate, decays[id(gate.weight)] = gate_rate(gate, num_updates=num_updates or 1)
                 scale = rate / optim.peak_lr
             scales |= {id(gate.weight): scale, id(gate.bias): scale}
-    gates_warmup = optim.warmup_epochs if optim.gates_warmup_epochs is None else optim.gates_warmup_epochs
     groups: dict[tuple[float, int, float], dict[str, Any]] = {}
     for parameter in trained_parameters(model, partial_bn=optim.partial_bn):
         scale, decay = scales.get(id(parameter), 1.0), decays.get(id(parameter), optim.weight_decay)
-        warmup = gates_warmup if id(parameter) in temporal else optim.warmup_epochs
+        warmup = optim.gates_warmup if id(parameter) in temporal else optim.warmup_epochs
         options = {"lr_scale": scale, "warmup_epochs": warmup, "weight_decay": decay}
         groups.setdefault((scale, warmup, decay), {"params": [], **options})["params"].append(parameter)
     kind = torch.optim.AdamW if optim.optimizer == "adamw" else torch.optim.SGD
@@ -77,7 +76,7 @@ def gate_rate(gate: GateShift, *, num_updates: int) -> tuple[float, float]:
     the mean. So what tanh is taken of moves by up to 0.4 times the rate times the number of inputs, and at the rate of
     other weights a gate of many inputs is at its end within a few updates. Here it may move by ``GATE_PATH`` over all
     updates of a cosine, whose mean is half of the peak, and by ``GATE_STEP`` in one. AdamW's decay keeps a weight below
-    the decay's inverse, whatever the rate, and so what tanh is taken of below ``GATE_LIMIT``.
+    the decay's inverse, whatever the rate, and so what tanh is taken of below ``GATE_LIMIT``. So there is no warm-up.
     """
     input_sum = POSITIVE_MEAN * 3 * gate.weight[0].numel()  # of one gate: 3 x 3 x 3 places of half of the channels
     return min(2 * GATE_PATH / num_updates, GATE_STEP) / input_sum, input_sum / GATE_LIMIT

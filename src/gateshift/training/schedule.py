@@ -110,8 +110,7 @@ def plan_longer(
 
     def rates(options: OptimOptions, number: int) -> list[float]:
         epoch, update = divmod(number, updates_per_epoch)
-        gates = optim.warmup_epochs if optim.gates_warmup_epochs is None else optim.gates_warmup_epochs
-        warmups = (optim.warmup_epochs, gates)
+        warmups = (optim.warmup_epochs, optim.gates_warmup)
         return [
             _rate(options, each, epoch=epoch, update=update, updates_per_epoch=updates_per_epoch) for each in warmups
         ]

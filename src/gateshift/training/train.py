@@ -179,7 +179,8 @@ def _fill_open_options(settings: TrainSettings, reporter: Reporter) -> TrainSett
     if settings.recipe is not None and minutes is not None:
         optim = settings.optim
         timing = time_network(settings.model, num_classes=len(classes), machine=machine, precision=optim.precision)
-        epochs = fit_minutes(minutes, videos, machine, timing, at_most=optim.epochs, every=optim.validate_every)
+        every, probed = optim.validate_every, settings.probe is True
+        epochs = fit_minutes(minutes, videos, machine, timing, at_most=optim.epochs, every=every, probed=probed)
         within = {name: getattr(optim, name) for name in EPOCHS_WITHIN if getattr(optim, name) is not None}
         shorter = {name: value * epochs // optim.epochs for name, value in within.items()}
         reporter.log(f"plan: {epochs} of {optim.epochs} epochs of {settings.recipe} fit into {minutes:g} minutes")
