@@ -125,16 +125,20 @@ def explain_refusal(verb: str, box: str) -> str:
 
 
 def _default(verb: str, settings: type[Any], words: Sequence[str]) -> dict[str, Any]:
-    """What stands for the options that are not typed, where a recipe replaces the plain defaults of a training."""
+    """What stands for the options that are not typed, where a recipe or a start replaces the defaults of a training."""
     if verb != "train":
         return {}
     import tyro
 
-    from gateshift.cli.recipe_words import find_recipe
+    from gateshift.cli.recipe_words import find_option
+    from gateshift.recipes.options import ModelOptions
 
-    name = find_recipe(words)
+    recipe, start = (find_option(words, name) for name in ("--recipe", "--start"))
+    if recipe is None and start is None:
+        return {}
     missing: Any = tyro.MISSING
-    return {} if name is None else {"default": settings(missing, missing, missing, recipe=name)}
+    model = ModelOptions() if start is None else ModelOptions(start=start)
+    return {"default": settings(missing, missing, missing, recipe=recipe, model=model)}
 
 
 def spell_out_resume(words: Sequence[str]) -> list[str]:

@@ -18,7 +18,7 @@ def put_recipe(words: Sequence[str]) -> dict[str, list[str]]:
     Raises:
         SettingsError: If there is no such recipe, or it cannot be used.
     """
-    name = find_recipe(words)
+    name = find_option(words, "--recipe")
     if name is None:
         return {"": list(words)}
     place = next(place for place, word in enumerate(words) if word.partition("=")[0] == "--recipe")
@@ -26,10 +26,10 @@ def put_recipe(words: Sequence[str]) -> dict[str, list[str]]:
     return {part: [words[0], "--recipe", part, *rest] for part in load_recipe(name).parts or [name]}
 
 
-def find_recipe(words: Sequence[str]) -> str | None:
-    """The recipe that the words of a command name."""
+def find_option(words: Sequence[str], name: str) -> str | None:
+    """What the words of a command say after an option, such as ``--recipe``."""
     for word, following in zip_longest(words, words[1:]):
-        option, is_joined, name = word.partition("=")
-        if option == "--recipe":
-            return name if is_joined else following
+        option, is_joined, value = word.partition("=")
+        if option == name:
+            return value if is_joined else following
     return None

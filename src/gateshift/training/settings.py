@@ -30,6 +30,7 @@ from gateshift.recipes.options import (
     rename_old,
     suggest,
 )
+from gateshift.recipes.starts import check_start, start_network
 
 # Options, what their values must fit, and the advice for one that does not.
 _RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
@@ -124,8 +125,13 @@ class TrainSettings:
             from gateshift.recipes.recipe import load_one_recipe
 
             recipe = load_one_recipe(self.recipe)
-            for table in TABLES:
-                object.__setattr__(self, table, getattr(self, table).filled(getattr(recipe, table)))
+            tables = {table: getattr(recipe, table) for table in TABLES}
+        else:
+            tables = {"model": {}}
+        start = tables["model"].get("start") if self.model.start is None else self.model.start
+        tables["model"] = start_network(start) | tables["model"]  # a named start is of one network
+        for table, options in tables.items():
+            object.__setattr__(self, table, getattr(self, table).filled(options))
 
     @classmethod
     def from_options(
@@ -176,6 +182,8 @@ class TrainSettings:
             raise SettingsError("`extend` needs `resume`: it is for a run that exists; add it, or leave both out")
         if self.model.start is not None and self.model.weights is not None:
             raise SettingsError("`start` and `weights` both initialize the network; leave one of them out")
+        if self.model.start is not None:
+            check_start(self.model.start)
         if self.multi_label and (self.skew.balanced or self.skew.class_weights):
             raise SettingsError(
                 f"`multi_label` and `{'balanced' if self.skew.balanced else 'class_weights'}`, which needs one class "
