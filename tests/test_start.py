@@ -65,6 +65,19 @@ def test_another_network_is_refused_and_left_as_it_was(trained: Path, options: d
     assert all(torch.equal(tensor, before[key]) for key, tensor in model.state_dict().items())
 
 
+@pytest.mark.parametrize("temporal", ["none", "tsm"])
+def test_a_network_whose_modules_have_no_weights_takes_the_backbone_of_any(trained: Path, temporal: str) -> None:
+    model, file = network(seed=1, temporal=temporal), network()
+    assert start_from(model, trained) == []
+    for (name, own), (_, theirs) in zip(_layers(model), _layers(file), strict=True):
+        assert torch.equal(own, theirs), name
+
+
+def _layers(model: gs.VideoClassifier) -> list[tuple[str, torch.Tensor]]:
+    state = model.backbone.state_dict()
+    return sorted((name.replace(".layer.", "."), state[name]) for name in state if ".temporal." not in name)
+
+
 def test_a_transformer_of_another_size_is_refused_in_one_line(tmp_path: Path) -> None:
     classes = ("a", "b")
     gs.save_model(gs.create_model("vit_tiny_patch16_224", "none", classes=classes), tmp_path / "vit.safetensors")

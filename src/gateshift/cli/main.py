@@ -129,19 +129,22 @@ def explain_refusal(verb: str, box: str) -> str:
 
 
 def _default(verb: str, settings: type[Any], words: Sequence[str]) -> dict[str, Any]:
-    """What stands for the options that are not typed, where a recipe or a task has other defaults of a training."""
+    """What stands for the options that are not typed, where a recipe, a start or a task has other defaults."""
     if verb != "train":
         return {}
     import tyro
 
     from gateshift.cli.recipe_words import find_value
-    from gateshift.recipes.options import FrameOptions
+    from gateshift.recipes.options import FrameOptions, ModelOptions
 
-    name = find_value(words, "--recipe")
+    recipe, start = (find_value(words, name) for name in ("--recipe", "--start"))
     task: Any = find_value(words, "--task")
+    if recipe is None and start is None and task is None:
+        return {}
     missing: Any = tyro.MISSING
-    given: Any = {} if task is None else {"frames": FrameOptions(task=task)}
-    return {"default": settings(missing, missing, missing, recipe=name, **given)} if name or task else {}
+    model = ModelOptions() if start is None else ModelOptions(start=start)
+    frames = FrameOptions() if task is None else FrameOptions(task=task)
+    return {"default": settings(missing, missing, missing, recipe=recipe, model=model, frames=frames)}
 
 
 def spell_out_true(words: Sequence[str]) -> list[str]:

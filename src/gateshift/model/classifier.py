@@ -30,6 +30,7 @@ from gateshift.model.clip_classifier import ClipClassifier as ClipClassifier
 from gateshift.model.clips import take_clips
 from gateshift.model.config import OWN, ModelConfig, class_names, given_fields
 from gateshift.model.deploy.fold import fold_backbone
+from gateshift.model.starts.motion import MOTION, load_motion
 from gateshift.model.surgery.insert import (
     InsertReport,
     check_temporal,
@@ -305,7 +306,9 @@ def create_model(
         temporal: "gsm" (CVPR 2020), "gsf" (TPAMI 2023), "tsm" (ICCV 2019), or "none" for a temporal segment network.
         num_classes: K; may be left out where ``classes`` is given.
         classes: Class names in the order of the logits; "0", "1", ... where left out.
-        weights: Where the backbone starts: "imagenet" (timm's own weights), or the path or URL of a file.
+        weights: Where the backbone starts: "imagenet" (timm's own weights), the path or URL of a file, or "motion":
+            this library's own weights of tf_efficientnet_lite0 with gate-shift, which come with it and know motion from
+            drawn clips; with "none" and "tsm" as temporal module, the backbone alone starts there.
         sites: Names of convolutions that get a temporal module, instead of those of the backbone's family.
         num_sites: How many of the family's sites, the last ones, get a temporal module; all where left out. With 0
             the network is a temporal segment network.
@@ -333,7 +336,7 @@ def create_model(
         displacement: Train each frame up to so many frames from an event to say how far that is; 0 for none.
 
     Returns:
-        The model, in training mode. Its temporal modules send nothing yet.
+        The model, in training mode. Its temporal modules send nothing yet, unless they start from "motion".
 
     Raises:
         ModelError: If a name is unknown, or the numbers do not fit each other.
@@ -357,13 +360,15 @@ def create_model(
     )
     check_temporal(temporal)
     parts = create_backbone(backbone, imagenet=weights == "imagenet", drop_path=drop_path)
-    if weights is not None and weights != "imagenet":
+    if weights not in (None, "imagenet", MOTION):
         load_imagenet(parts.net, backbone, weights)
     if size_px is not None:
         fit_size(parts.net, backbone, size_px)
     report = insert_temporal(parts.net, temporal, sites=sites, num_sites=num_sites, ratio=ratio, interleave=interleave)
     if causal:
         make_causal(parts.net)
+    if weights == MOTION:
+        load_motion(parts.net, backbone, report, causal=causal)
     feeding: dict[str, Any] = {
         "size_px": size_px or parts.size_px,
         "mean": parts.mean,

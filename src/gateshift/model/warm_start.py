@@ -10,6 +10,7 @@ from gateshift.errors import ModelError
 from gateshift.model.classifier import VideoClassifier
 from gateshift.model.config import ModelConfig
 from gateshift.model.io import load_model
+from gateshift.model.temporal.site import fit_layers
 
 # What decides the shape and the meaning of the weights.
 SAME = ("backbone", "temporal", "sites", "num_sites", "ratio", "interleave", "causal")
@@ -24,7 +25,8 @@ def start_from(model: VideoClassifier, path: str | PathLike[str]) -> list[str]:
 
     Args:
         model: Changed in place; its classes may be others than those of the file.
-        path: As of :func:`gateshift.load_model`.
+        path: As of :func:`gateshift.load_model`. A model whose temporal module has no weights, "none" or "tsm", takes
+            the backbone of any.
 
     Returns:
         The classes that are new to the file: their part of the classifier is left as it is.
@@ -35,7 +37,10 @@ def start_from(model: VideoClassifier, path: str | PathLike[str]) -> list[str]:
     trained = load_model(path)
     _check_same(model.config, trained.config, path)
     try:
-        model.backbone.load_state_dict(trained.backbone.state_dict())
+        weights = trained.backbone.state_dict()
+        if model.config.temporal != trained.config.temporal:
+            weights = fit_layers(weights, model.backbone)
+        model.backbone.load_state_dict(weights)
     except RuntimeError:  # transformers for another size have other position embeddings
         sizes = f"{trained.config.size_px} px, and for {model.config.size_px} px"
         raise ModelError(f"{path}: its network is for {sizes} it has other weights; ask for the same size") from None
@@ -60,7 +65,8 @@ def _answers(config: ModelConfig) -> list[str | int]:
 
 
 def _check_same(own: ModelConfig, theirs: ModelConfig, path: str | PathLike[str]) -> None:
-    for name in SAME:
+    has_weights = own.temporal == theirs.temporal or own.temporal not in ("none", "tsm")
+    for name in SAME if has_weights else SAME[:1]:
         wanted, found = getattr(own, name), getattr(theirs, name)
         if wanted != found:
             raise ModelError(f"{path}: its {name} is {found}, and {wanted} is asked for; ask for the same")

@@ -9,13 +9,14 @@ from typing import Any
 
 from gateshift.data.clips.loader import default_workers
 from gateshift.errors import SettingsError
+from gateshift.model.backbones.factory import PAPER_BACKBONES
 from gateshift.planning.machine import Machine, Timing
 from gateshift.planning.videos import Videos
 from gateshift.probing.probe import MOST_CLIPS
+from gateshift.recipes.starts import IMAGENET, MOTION
 
-# The network that few clips are best learned with, and what it starts from; another backbone starts from ImageNet.
-BACKBONE = "tf_efficientnet_lite0"
-START: dict[str, Any] = {"weights": "imagenet"}
+BACKBONE = "tf_efficientnet_lite0"  # which the start that knows motion is of; another one starts from ImageNet
+OTHER_GATES = ("num_sites", "ratio", "interleave", "causal")  # than that start has
 
 SMALL_PX = 112  # on a machine without an accelerator
 FEW_PER_CLASS = 100
@@ -46,8 +47,9 @@ def plan_network(videos: Videos, machine: Machine, given: Mapping[str, Any], *, 
     """
     chosen: dict[str, Any] = {"backbone": BACKBONE, "temporal": "gsm", "segments": 8, "dropout": 0.3}
     backbone, temporal = given.get("backbone", BACKBONE), given.get("temporal", "gsm")
-    if not {"start", "weights"} & {*given}:
-        chosen |= START if (backbone, temporal) == (BACKBONE, "gsm") else {"weights": "imagenet"}
+    if not {"start", "weights"} & {*given} and backbone not in PAPER_BACKBONES:  # which have no weights to fetch
+        is_motion = backbone == BACKBONE and temporal != "gsf" and not {*OTHER_GATES} & {*given}
+        chosen["start"] = MOTION if is_motion else IMAGENET
     if size_px is not None:
         chosen["size"] = size_px
     chosen["whole_frame"] = videos.moves_outside > OUTSIDE and not videos.mixed_shapes

@@ -7,6 +7,8 @@ import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import torch
+
 from gateshift.data.lists.class_pairs import find_mirror_pairs
 from gateshift.errors import GateShiftError, ModelError, SettingsError
 from gateshift.model.checkpoints import read_weights
@@ -89,6 +91,17 @@ def download(
     target = folder / f"{recipe.name}.safetensors"
     save_model(model, target, config=config)
     return target
+
+
+def fetch_published(name: str) -> Path:
+    """The model of a recipe, downloaded into torch's own cache where it is not there yet; see :func:`download`.
+
+    Raises:
+        ModelError: If it cannot be downloaded.
+    """
+    folder = Path(torch.hub.get_dir()) / "gateshift"
+    model = folder / f"{name}.safetensors"
+    return model if model.exists() else download(name, folder)
 
 
 def _fetch(

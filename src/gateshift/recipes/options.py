@@ -147,10 +147,12 @@ class ModelOptions(RecipeOptions):
     segments: int = 8
     """Frames per clip: one from each of this many equal parts of the video."""
     weights: str | None = None
-    """Pretrained weights: "imagenet" (timm's own), or path or URL of a weight file."""
-    start: Path | None = None
-    """Fine-tune a trained model of the same network: backbone, temporal modules, and the classifier rows of the
-    classes that both have. To continue a stopped training, use --resume."""
+    """Pretrained weights: "imagenet" (timm's own), "motion", or path or URL of a weight file."""
+    start: str | None = None
+    """Where to start: motion (gateshift's own weights of an EfficientNet-Lite0 with gate-shift, which knows motion from
+    drawn clips), imagenet, a published recipe, whose model is downloaded, or a trained model's file: backbone, temporal
+    modules, and the classifier rows of the classes that both have. A named start brings its network with it. To
+    continue a stopped training, use --resume."""
     size: int | None = None
     """Side of the square input in pixels; default: the backbone's own (224, inceptionv3 229)."""
     whole_frame: bool = False

@@ -31,6 +31,7 @@ from gateshift.recipes.options import (
     rename_old,
     suggest,
 )
+from gateshift.recipes.starts import check_start, start_network
 
 if TYPE_CHECKING:
     from gateshift.recipes.recipe import Recipe
@@ -142,6 +143,9 @@ class TrainSettings:
             others = {table: getattr(recipe, table) for table in TABLES}
         if self.frames.filled(others.get("frames", {})).is_dense:
             others = {table: DENSE_DEFAULTS.get(table, {}) | others.get(table, {}) for table in TABLES}
+        model = others.get("model", {})
+        start = model.get("start") if self.model.start is None else self.model.start
+        others["model"] = start_network(start) | model  # a named start is of one network
         for table, values in others.items():
             object.__setattr__(self, table, getattr(self, table).filled(values))
 
@@ -218,6 +222,8 @@ class TrainSettings:
             raise SettingsError("`extend` needs `resume`: it is for a run that exists; add it, or leave both out")
         if self.model.start is not None and self.model.weights is not None:
             raise SettingsError("`start` and `weights` both initialize the network; leave one of them out")
+        if self.model.start is not None:
+            check_start(self.model.start)
         if self.multi_label and self.probe:
             raise SettingsError("`probe` with `multi_label`; it needs one class per video; leave one of them out")
         if self.multi_label and (self.skew.balanced or self.skew.class_weights):

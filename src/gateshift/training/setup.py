@@ -26,8 +26,10 @@ from gateshift.model.activation_checkpointing import checkpoint_blocks
 from gateshift.model.classifier import VideoClassifier, create_model
 from gateshift.model.depthwise import keep_depthwise_float32
 from gateshift.model.warm_start import start_from
+from gateshift.published.download import fetch_published
 from gateshift.recipes.options import TABLES, option_types
 from gateshift.recipes.recipe import ProtocolOptions, load_recipe, write_recipe
+from gateshift.recipes.starts import WEIGHTS, is_published
 from gateshift.training.batch_norms import check_small_batches, freeze_batch_norms
 from gateshift.training.inputs import (
     choose_reversal_pairs,
@@ -113,9 +115,8 @@ def set_up(settings: TrainSettings, folder: RunFolder, reporter: Reporter) -> Tr
 
     set_seed(settings.seed)
     model = _create(settings, train_list, classes)
-    if settings.model.start is not None and not settings.resume:
-        new = start_from(model, settings.model.start)
-        reporter.log(f"starting from {settings.model.start}; classes that are new to it: {', '.join(new) or 'none'}")
+    if not settings.resume:
+        _start(model, settings.model.start, accelerator, reporter)
     if accelerator.process_index:  # each process has its own dropout
         set_seed((settings.seed + accelerator.process_index) % 2**32)
 
@@ -178,6 +179,18 @@ def set_up(settings: TrainSettings, folder: RunFolder, reporter: Reporter) -> Tr
             folder.create(description, write_recipe(title, options))
     _log_settings(run, reversed_pairs, reporter)
     return run
+
+
+def _start(model: VideoClassifier, start: str | None, accelerator: Accelerator, reporter: Reporter) -> None:
+    """Give the model the weights that it starts from, unless it was created with them."""
+    if start is None:
+        return
+    if start in WEIGHTS:
+        reporter.log(f"starting from {start}")
+        return
+    with accelerator.main_process_first():  # one process fetches what is not there yet
+        new = start_from(model, fetch_published(start) if is_published(start) else start)
+    reporter.log(f"starting from {start}; classes that are new to it: {', '.join(new) or 'none'}")
 
 
 def _skipping(settings: TrainSettings, progress: Progress) -> Callable[[int, VideoError], None]:
@@ -273,7 +286,7 @@ def _create(settings: TrainSettings, learned: Manifest, classes: list[str]) -> V
         options.backbone,
         options.temporal,
         classes=classes,
-        weights=options.weights,
+        weights=options.start if options.start in WEIGHTS else options.weights,
         num_sites=options.num_sites,
         ratio=options.ratio,
         interleave=options.interleave,

@@ -48,6 +48,16 @@ class TemporalSite(nn.Module):
         return on_share(self.temporal, self.layer(x), self.num_gated, in_place=isinstance(self.layer, nn.Conv2d))
 
 
+def fit_layers(state: dict[str, Tensor], net: nn.Module) -> dict[str, Tensor]:
+    """The weights of a network's layers, without those of temporal modules, by the names that they have in ``net``."""
+    layers = {_without_site(name): tensor for name, tensor in state.items() if ".temporal." not in name}
+    return {name: layers[_without_site(name)] for name in net.state_dict()}
+
+
+def _without_site(name: str) -> str:
+    return name.replace(".layer.", ".")
+
+
 SiteDescription = tuple[str, str, int, bool]  # kind of module, side of the layer, channels that it takes, interleave
 
 
