@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from gateshift.errors import ModelError
-from gateshift.model.checkpoints import read_weights
 from gateshift.model.surgery.insert import InsertReport
 from gateshift.model.temporal.site import fit_layers
 
@@ -30,7 +30,7 @@ def load_motion(net: nn.Module, backbone: str, report: InsertReport, *, causal: 
     """
     if backbone != BACKBONE:
         raise ModelError(f"{MOTION} is a start of {BACKBONE}, and `backbone` is {backbone}; leave one of them out")
-    trained = {name.removeprefix("backbone."): tensor for name, tensor in read_weights(FILE).items()}
+    trained = {name.removeprefix("backbone."): tensor for name, tensor in load_file(FILE).items()}
     trained = {name: tensor for name, tensor in trained.items() if not name.startswith("head.")}
     own = net.state_dict()
     if report.temporal != TEMPORAL and report.temporal not in ("none", "tsm"):
