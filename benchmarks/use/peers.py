@@ -102,7 +102,7 @@ def read_pyav(path: Path, start_s: float | None) -> Tensor:
 
 def classifiers(clips: list[Path]) -> dict[str, Callable[[int], object]]:
     torch.manual_seed(0)
-    ours = make_model("bninception")
+    ours = make_model("bninception", clips)
     mae = VideoMAEForVideoClassification(VideoMAEConfig(num_labels=174)).eval()
     pipe = pipeline("video-classification", model=mae, image_processor=VideoMAEImageProcessor())
     net, preprocess = r2plus1d_18(num_classes=174).eval(), R2Plus1D_18_Weights.KINETICS400_V1.transforms()

@@ -1,4 +1,7 @@
-"""What models run on: this machine's accelerators, processes and precision. Nothing heavy is imported at the top."""
+"""What models run on: this machine's accelerators, processes and precision.
+
+Nothing heavy is imported before it is used, as settings name the precisions.
+"""
 
 from __future__ import annotations
 
