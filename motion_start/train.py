@@ -32,7 +32,7 @@ from gateshift.recipes.options import OptimOptions
 from gateshift.training.optimizer import create_optimizer
 
 BACKBONE = "tf_efficientnet_lite0"
-SIZES_PX = (80, 80, 80, 96, 80, 112)  # of one batch after the other
+SIZES_PX = (80, 112, 96)  # of one batch after the other
 FROZEN = ("conv_stem", "bn1", "blocks.0", "blocks.1.0")  # before the first gates; half of a step's time if trained
 OPTIM = OptimOptions(
     optimizer="adamw", lr=1e-3, new_layers_lr=4.0, gates_lr=2.0, layer_decay=0.99, weight_decay=0.02, batch_size=16

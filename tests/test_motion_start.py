@@ -12,7 +12,7 @@ import gateshift as gs
 from gateshift.cli.main import main
 from gateshift.demo.reversal_clips import draw_clip
 from gateshift.errors import ModelError, SettingsError
-from gateshift.model.starts.motion import BACKBONE, FILE
+from gateshift.model.motion_start import BACKBONE, FILE
 from gateshift.model.surgery.insert import find_temporal
 from gateshift.model.temporal.modules import GateShift
 from gateshift.model.temporal.site import fit_layers

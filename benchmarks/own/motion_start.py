@@ -30,7 +30,7 @@ from gateshift.data.lists.entries import Entry
 from gateshift.data.lists.manifest import read_manifest
 from gateshift.data.video.files import open_video
 from gateshift.evaluation.scores import load_scores
-from gateshift.model.starts.motion import FILE
+from gateshift.model.motion_start import FILE
 
 RESULTS = Path(__file__).with_name("motion_start.csv")
 BACKBONE, NUM_FRAMES, PROBE_PX = "tf_efficientnet_lite0", 8, 112
@@ -42,7 +42,7 @@ PAIRS = {
     "topview": (("sitdown", "standup"),),
 }
 DRAWN = {f"swipe_{way}": f"move_{way}" for way in ("left", "right", "up", "down")}
-STEPS, BATCH = 150, 8
+STEPS, BATCH = 60, 8
 OPTIONS = {
     "backbone": BACKBONE,
     "segments": NUM_FRAMES,

@@ -30,7 +30,7 @@ from gateshift.model.clip_classifier import ClipClassifier as ClipClassifier
 from gateshift.model.clips import take_clips
 from gateshift.model.config import OWN, ModelConfig, class_names, given_fields
 from gateshift.model.deploy.fold import fold_backbone
-from gateshift.model.starts.motion import MOTION, load_motion
+from gateshift.model.motion_start import MOTION, load_motion
 from gateshift.model.surgery.insert import (
     InsertReport,
     check_temporal,

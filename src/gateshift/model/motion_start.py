@@ -13,7 +13,7 @@ from gateshift.model.temporal.site import fit_layers
 
 MOTION = "motion"
 BACKBONE, TEMPORAL = "tf_efficientnet_lite0", "gsm"
-FILE = Path(__file__).with_name("motion.safetensors")
+FILE = Path(__file__).parents[1] / "starts" / "motion.safetensors"
 
 
 def load_motion(net: nn.Module, backbone: str, report: InsertReport, *, causal: bool) -> None:
