@@ -17,9 +17,9 @@ from gateshift.model.temporal.modules import GateShift, TemporalModule
 from gateshift.recipes.options import Accumulation, OptimOptions
 from gateshift.training.batch_norms import batch_norms
 
-GATE_PATH = 120.0  # how far what tanh is taken of may move in a training
+GATE_PATH = 80.0  # how far what tanh is taken of may move in a training
 GATE_STEP = 0.5  # and in one update
-GATE_LIMIT = 3.0  # how far it may get where all updates agree; most do not
+GATE_LIMIT = 8.0  # how far it may get where all updates agree; a sixth of them does, and tanh is taken of 1.3
 POSITIVE_MEAN = 0.4  # of the positive part of a normal distribution
 
 
