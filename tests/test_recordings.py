@@ -35,6 +35,7 @@ LABELS = ("left", "right")
     times=st.lists(st.integers(0, 400), min_size=1, max_size=20, unique=True),
     wanted=st.lists(st.integers(-50, 450), min_size=1, max_size=20),
 )
+@settings(deadline=None)
 def test_the_frame_nearest_to_a_time_is_found(times: list[int], wanted: list[int]) -> None:
     shown = np.sort(np.array(times)) / 100
     found = nearest_frames(shown, np.array(wanted) / 100)
@@ -78,7 +79,7 @@ def slow_targets(labeling: Labeling, marks: list[Mark], times_s: np.ndarray) -> 
     width=st.integers(0, 2),
     displacement=st.integers(0, 3),
 )
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 def test_a_frame_is_labelled_as_the_nearest_event_that_reaches_it(
     events: list[tuple[int, int]], width: int, displacement: int
 ) -> None:
@@ -219,6 +220,8 @@ def test_a_frame_that_cannot_be_read_leaves_the_clip_out_and_moves_no_label(vide
 def test_an_event_at_a_frame_that_is_not_there_is_an_error(videos: Path) -> None:
     with pytest.raises(VideoError, match="has 40 frames, and 'left' is said to be at frame 40; correct the list"):
         clips_of([Recording("a", videos / "10.mp4", (Event("a", "left", frame=40),))])
+    with pytest.raises(VideoError, match=r"ends at 3.900 s, and something is said to happen at 5.000 s; correct the"):
+        clips_of([Recording("a", videos / "10.mp4", (Event("a", "left", time_s=5.0),))])
 
 
 def test_images_need_a_rate(

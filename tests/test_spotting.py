@@ -149,7 +149,7 @@ def test_spans_are_runs_of_the_likeliest_class() -> None:
     scores=st.lists(st.lists(st.integers(0, 10), min_size=2, max_size=2), min_size=1, max_size=20),
     reach=st.integers(0, 3),
 )
-@settings(max_examples=80)
+@settings(max_examples=80, deadline=None)
 def test_streamed_peaks_are_what_suppression_leaves(scores: list[list[int]], reach: int) -> None:
     table = torch.tensor(scores).double() / 10
     peaks = Peaks(reach, 0.3)

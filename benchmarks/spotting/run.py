@@ -84,6 +84,7 @@ def measure(options: argparse.Namespace, videos: Path, row: str, seed: int) -> d
         size=options.size,
         whole_frame=row != "e2e-spot",
         epochs=options.epochs,
+        warmup_epochs=options.epochs // 10,
         epoch_clips=options.epoch_clips,
         workers=options.workers,
         precision=options.precision,

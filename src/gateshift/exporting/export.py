@@ -136,7 +136,9 @@ def export(
     config = model.config
     root = None if root is None else Path(root)
     if config.is_dense:
-        return _export_dense(model, path, format, precision, read_recordings(videos, config.task, root=root), segments)
+        return _export_dense(
+            model, path, format, precision, read_recordings(videos, config.task, root=root, fps=config.fps), segments
+        )
     manifest = read_manifest(Path(videos), root=root, names=names, multi_label=config.multi_label)
     fitted_to = manifest if calibrate is None else read_videos(Path(calibrate), root=root)
     for each in (manifest, fitted_to):

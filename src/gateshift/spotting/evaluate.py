@@ -81,6 +81,7 @@ def score_recordings(
     fps: float | None = None,
     suppress: float = SUPPRESS_S,
     suppression: Suppression = "e2e-spot",
+    keep_all: bool = True,
     skip_bad: int = 0,
     accelerator: Accelerator | None = None,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
@@ -94,6 +95,7 @@ def score_recordings(
         fps: Frames a second that tolerances count; by default each recording's own.
         suppress: As of :func:`gateshift.prediction.spotting.spot_events`.
         suppression: As of it.
+        keep_all: Score the answers before suppression too.
         skip_bad: Skip up to so many unreadable recordings.
         accelerator: Where several processes share the list; each ends with the scores of all.
         progress: Called with the number of recordings that are done and of all.
@@ -106,7 +108,7 @@ def score_recordings(
     found, own = _Found(), recordings[place::processes]
     for done, recording in enumerate(own, start=1):
         try:
-            _score(model, recording, found, suppress_s=suppress, suppression=suppression)
+            _score(model, recording, found, suppress_s=suppress, suppression=suppression, keep_all=keep_all)
         except VideoError as error:
             found.skipped[recording.name] = str(error)
             if len(found.skipped) > skip_bad:
@@ -126,19 +128,21 @@ def score_recordings(
         durations_s = {name: duration_s for name, (_, _, duration_s) in found.spans.items()}
         scored = score_spans(truth, answers, durations_s=durations_s)
         return FrameEvaluation(scored, spans=answers, skipped=found.skipped)
-    scores, unsuppressed = (
-        score_events(_listed(found.truth, found), _listed(each, found), tolerances, fps=fps)
-        for each in (found.suppressed, found.answers)
+    truth_list, *listed = (
+        EventList(tuple(events), found.infos) for events in (found.truth, found.suppressed, found.answers)
     )
-    return FrameEvaluation(scores, unsuppressed, skipped=found.skipped)
-
-
-def _listed(events: list[Event], found: _Found) -> EventList:
-    return EventList(tuple(events), found.infos)
+    scores = [score_events(truth_list, each, tolerances, fps=fps) for each in listed[: 1 + keep_all]]
+    return FrameEvaluation(scores[0], scores[1] if keep_all else None, skipped=found.skipped)
 
 
 def _score(
-    model: AnyModel, recording: Recording, found: _Found, *, suppress_s: float, suppression: Suppression
+    model: AnyModel,
+    recording: Recording,
+    found: _Found,
+    *,
+    suppress_s: float,
+    suppression: Suppression,
+    keep_all: bool,
 ) -> None:
     """Add truth and answers of one recording."""
     config, name = model.config, recording.name
@@ -158,7 +162,8 @@ def _score(
         Event(name, config.classes[mark.label], frame=frame, time_s=mark.start_s)
         for mark, frame in zip(marks, at, strict=True)
     ]
-    found.answers += moments.events(name, seen)
+    if keep_all:
+        found.answers += moments.events(name, seen)
     found.suppressed += moments.events(name, seen, suppress_s=suppress_s, suppression=suppression)
 
 
@@ -222,7 +227,7 @@ def evaluate_frames(
         raise ModelError("this model answers for clips (`task=clip`), and not for frames; test it by gs.evaluate")
     if report is not None and config.task == "segment":
         raise SettingsError("`report` of spans; a page is of events; leave it out")
-    recordings = read_recordings(videos, config.task, root=root)
+    recordings = read_recordings(videos, config.task, root=root, fps=config.fps)
     check_labels(recordings, config.classes, videos)
     found = score_recordings(
         model,

@@ -70,7 +70,7 @@ def read_recording_lists(
     excluded = read_paths(settings.exclude) if settings.exclude is not None else frozenset()
     found = []
     for source in (settings.train, settings.val):
-        listed = read_recordings(source, settings.frames.task, root=settings.root)
+        listed = read_recordings(source, settings.frames.task, root=settings.root, fps=settings.frames.fps)
         found.append([each for each in listed if each.name not in excluded])
         if len(found[-1]) < len(listed):
             reporter.log(f"{settings.exclude} excludes {len(listed) - len(found[-1])} of {len(listed)} of {source}")

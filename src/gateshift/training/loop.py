@@ -220,6 +220,7 @@ def _validate_recordings(run: Training, saves: Checkpoints) -> dict[str, float]:
         found = score_recordings(
             model,
             run.val_recordings,
+            keep_all=False,
             accelerator=run.accelerator,
             progress=lambda _done, _total: saves.check_stop(),
             **counting,

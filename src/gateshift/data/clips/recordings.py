@@ -31,6 +31,7 @@ from gateshift.data.video.folders import VIDEO_SUFFIXES
 from gateshift.errors import ManifestError, VideoError
 
 Floats = NDArray[np.float64]
+END_SLACK_S = 0.5  # by which a time may be after the last frame, which is shown for a while too
 READ_AT_ONCE = 8  # frames of a clip in full size: all of them would take more memory than the network
 
 
@@ -73,7 +74,7 @@ class Recording:
         """What happens, in seconds, each with the number of its class.
 
         Raises:
-            VideoError: If an event is at a frame that the video does not have.
+            VideoError: If something is at a frame or a time that the video does not have.
         """
         found = [Mark(numbers[span.label], span.start_s, span.end_s) for span in one_at_a_time(self.spans)]
         for event in self.events:
@@ -87,6 +88,12 @@ class Recording:
                 time_s = float(times_s[event.frame])
             if time_s is not None:
                 found.append(Mark(numbers[event.label], time_s, time_s))
+        late_s = max((mark.start_s for mark in found), default=0.0)
+        if late_s > times_s[-1] + END_SLACK_S:
+            raise VideoError(
+                f"{self.path}: ends at {times_s[-1]:.3f} s, and something is said to happen at {late_s:.3f} s; correct "
+                "the list, or give the video that it is of"
+            )
         return found
 
 
@@ -248,6 +255,8 @@ class RecordingClips(Dataset[Sample]):
                 if on_failure is None:
                     raise
                 on_failure(number, error)
+        if not self.places:
+            raise VideoError(f"none of the {len(recordings)} recordings can be read; correct the list")
         self._marks = [(number, mark) for number, place in self.places.items() for mark in place.marks]
         total_s = sum(self._room_s(place) for place in self.places.values())
         self._length = length or max(round(total_s / self.duration_s), 1)
@@ -314,7 +323,11 @@ def read_shrunk(video: Video, frame_indices: Sequence[int], augmentation: Augmen
 
 
 def read_recordings(
-    source: str | PathLike[str], task: str, *, root: str | PathLike[str] | None = None
+    source: str | PathLike[str],
+    task: str,
+    *,
+    root: str | PathLike[str] | None = None,
+    fps: float | None = None,
 ) -> list[Recording]:
     """The recordings of a list, with their events (``task`` "spot") or spans ("segment").
 
@@ -322,6 +335,7 @@ def read_recordings(
         source: Of events any file that :func:`gateshift.read_events` takes; of spans a CSV ``path,label,start,end``.
         task: "spot" or "segment".
         root: Folder where names of videos start; the list's own by default.
+        fps: Frames a second of images of which the list does not say it.
 
     Raises:
         ManifestError: If the list cannot be read, has nothing in it, or a video is not there.
@@ -330,11 +344,13 @@ def read_recordings(
     base = Path(root) if root is not None else source if source.is_dir() else source.parent
     if task == "segment":
         listed = read_spans(source)
-        found = [Recording(name, find_video(base, name, source), spans=tuple(own)) for name, own in listed.items()]
+        found = [
+            Recording(name, find_video(base, name, source), spans=tuple(own), fps=fps) for name, own in listed.items()
+        ]
     else:
         events = read_events(source)
         found = [
-            Recording(name, find_video(base, name, source), events=tuple(own), fps=events.videos[name].fps)
+            Recording(name, find_video(base, name, source), events=tuple(own), fps=events.videos[name].fps or fps)
             for name, own in events.by_video().items()
         ]
     if not found:
