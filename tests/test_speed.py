@@ -16,10 +16,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 import gateshift as gs
 from gateshift.cli.main import main
 from gateshift.devices import create_accelerator
-from gateshift.model.activation_checkpointing import checkpoint_blocks
 from gateshift.model.backbones.conv_bn import AveragePool
 from gateshift.model.classifier import VideoClassifier
-from gateshift.model.depthwise import keep_depthwise_float32
+from gateshift.model.stand_ins.activation_checkpointing import checkpoint_blocks
+from gateshift.model.stand_ins.depthwise import keep_depthwise_float32
 
 NETS = {"bninception": 64, "inceptionv3": 107, "resnet26": 64, "tf_efficientnet_lite0": 64}
 

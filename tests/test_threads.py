@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 import gateshift as gs
-from gateshift.model.activation_checkpointing import checkpoint_blocks
 from gateshift.model.classifier import VideoClassifier
+from gateshift.model.stand_ins.activation_checkpointing import checkpoint_blocks
 
 LENGTHS = (2, 3, 4, 6)
 

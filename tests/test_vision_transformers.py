@@ -13,7 +13,7 @@ from torch.nn import functional as F
 import gateshift as gs
 from gateshift.cli.main import main
 from gateshift.errors import ModelError
-from gateshift.model.activation_checkpointing import checkpoint_blocks
+from gateshift.model.stand_ins.activation_checkpointing import checkpoint_blocks
 
 
 @pytest.mark.parametrize("temporal", ["gsm", "gsf", "tsm"])

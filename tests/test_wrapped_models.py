@@ -14,8 +14,8 @@ from torch import nn
 
 import gateshift as gs
 from gateshift.errors import ModelError
-from gateshift.model.activation_checkpointing import checkpoint_blocks
 from gateshift.model.classifier import VideoClassifier
+from gateshift.model.stand_ins.activation_checkpointing import checkpoint_blocks
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from run import STEP_ROUNDS
 
 from gateshift.bench.programs import time_programs
 from gateshift.model.classifier import VideoClassifier, create_model
-from gateshift.model.depthwise import keep_depthwise_float32
+from gateshift.model.stand_ins.depthwise import keep_depthwise_float32
 
 BACKBONES = ("tf_efficientnet_lite0", "mobilenetv3_large_100", "convnext_atto")
 CLIPS, SEGMENTS, SIZE_PX = 4, 8, 96

@@ -11,8 +11,8 @@ from pathlib import Path
 import torch
 from run import NETWORKS, in_released_order, network, random_clips
 
-from gateshift.model.activation_checkpointing import checkpoint_blocks
 from gateshift.model.classifier import VideoClassifier
+from gateshift.model.stand_ins.activation_checkpointing import checkpoint_blocks
 
 CLIPS = 4
 KINDS = ("release", "ours", "checkpointed")

@@ -20,10 +20,10 @@ from gateshift.exported.formats import FORMAT_SUFFIXES, Format
 from gateshift.exported.runtime import Runtime
 from gateshift.exporting.settings import ExportPrecision
 from gateshift.exporting.writing import missing_package, write_export
-from gateshift.model.activation_checkpointing import checkpoint_blocks
 from gateshift.model.classifier import VideoClassifier, create_model
 from gateshift.model.cost import count_cost
-from gateshift.model.depthwise import keep_depthwise_float32
+from gateshift.model.stand_ins.activation_checkpointing import checkpoint_blocks
+from gateshift.model.stand_ins.depthwise import keep_depthwise_float32
 
 Program = Callable[[], Tensor]
 Kind = Literal["model", "TSN", "other"]

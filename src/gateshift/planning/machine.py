@@ -13,7 +13,7 @@ from gateshift.devices import Precision, num_processes
 from gateshift.errors import ModelError
 from gateshift.model.backbones.factory import create_backbone, fit_size
 from gateshift.model.classifier import VideoClassifier, create_model
-from gateshift.model.depthwise import keep_depthwise_float32
+from gateshift.model.stand_ins.depthwise import keep_depthwise_float32
 from gateshift.recipes.options import ModelOptions
 
 TIMED_CLIPS, TIMED_STEPS = 4, 2

@@ -22,9 +22,9 @@ from gateshift.data.lists.labels import check_agreement, check_several
 from gateshift.data.lists.manifest import Manifest
 from gateshift.devices import create_accelerator
 from gateshift.errors import SettingsError, VideoError
-from gateshift.model.activation_checkpointing import checkpoint_blocks
 from gateshift.model.classifier import VideoClassifier, create_model
-from gateshift.model.depthwise import keep_depthwise_float32
+from gateshift.model.stand_ins.activation_checkpointing import checkpoint_blocks
+from gateshift.model.stand_ins.depthwise import keep_depthwise_float32
 from gateshift.model.warm_start import start_from
 from gateshift.published.download import fetch_published
 from gateshift.recipes.options import TABLES, option_types

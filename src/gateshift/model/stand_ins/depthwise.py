@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from gateshift.model.stand_in import StandIn
+from gateshift.model.stand_ins.stand_in import StandIn
 
 
 def keep_depthwise_float32(net: nn.Module) -> int:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.checkpoint import checkpoint
 
-from gateshift.model.stand_in import StandIn
+from gateshift.model.stand_ins.stand_in import StandIn
 from gateshift.model.temporal.clip_length import ClipLength, current_num_frames
 
 
