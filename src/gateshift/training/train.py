@@ -185,6 +185,8 @@ def _fill_open_options(settings: TrainSettings, reporter: Reporter) -> TrainSett
         shorter = {name: value * epochs // optim.epochs for name, value in within.items()}
         reporter.log(f"plan: {epochs} of {optim.epochs} epochs of {settings.recipe} fit into {minutes:g} minutes")
         return settings.changed({"epochs": epochs, **shorter})
+    if settings.model.start is not None and str(settings.model.start) != "imagenet":  # it is of one network
+        given |= {name: getattr(settings.model, name) for name in ("backbone", "temporal")}
     is_small = machine.is_slow and takes_size(given.get("backbone", BACKBONE), SMALL_PX)
     network = plan_network(videos, machine, given, size_px=SMALL_PX if is_small else None)
     settings = settings.changed(network.options)
