@@ -59,6 +59,7 @@ def test_misses_are_shown_with_the_frames_around_them(page: str, numbers_of: Cal
         np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB"))
         for data in re.findall(r"data:image/jpeg;base64,([^\"]+)", missed)
     ]
+    assert [place for place, tag in enumerate(re.findall("<img [^>]*>", missed)) if 'class="own"' in tag] == [4]
     import torch
 
     frames = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)  # [T, 3, H, W]

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from event_reference import Row, nearest_map, soccernet_map
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from spot_files import EXCERPTS, WHOLE
 
@@ -62,12 +62,14 @@ def test_the_worked_example_of_soccernet(tolerance: float, fps: float | None) ->
     assert found["mAP"][tolerance] == pytest.approx((6 * 1 + 5 * 2 / 3) / 11)
 
 
+@settings(deadline=None)
 @given(rows.filter(bool), rows, st.sampled_from([0, 1, 2, 4]))
 def test_the_nearest_rule_is_that_of_slow_loops(truth: list[Row], answers: list[Row], tolerance: int) -> None:
     found = gs.score_events(dicts(truth), dicts(answers), tolerances=(tolerance,))
     assert found["mAP"][tolerance] == pytest.approx(nearest_map(truth, answers, tolerance))
 
 
+@settings(deadline=None)
 @given(rows.filter(bool), rows, st.sampled_from([0, 1, 2, 5]), st.sampled_from([1, 2]))
 def test_the_rule_of_soccernet_is_that_of_slow_loops(
     truth: list[Row], answers: list[Row], delta: int, fps: int
@@ -76,6 +78,7 @@ def test_the_rule_of_soccernet_is_that_of_slow_loops(
     assert found["mAP"][delta] == pytest.approx(soccernet_map(truth, answers, delta * fps))
 
 
+@settings(deadline=None)
 @given(rows.filter(bool), rows)
 def test_average_map_is_the_trapezoid_mean_over_seconds(truth: list[Row], answers: list[Row]) -> None:
     found = gs.score_events(dicts(truth), dicts(answers), fps=2)
@@ -109,6 +112,8 @@ def test_soccernet_files_are_scored_in_seconds(tmp_path: Path) -> None:
     # 1 s off counts from δ = 2 s on, 3.5 s off from 7 s on: half of δ to either side.
     assert found["mAP"] == pytest.approx({1: 0, 2: 6 / 11, 4: 6 / 11, 8: 1})
     assert found["average_mAP_tight"] == pytest.approx((0 + 4 * 6 / 11 - 3 / 11) / 4)
+    assert [each.hits for each in found.figures(0.5).values()] == [2, 2]
+    assert found.figures(0.5)["Goal"].median_error_ms == pytest.approx(2250)
     with pytest.raises(ScoresError, match="its frame is not known, as no file says the frame rate; give `fps`"):
         gs.score_events(truth, answers)
     assert gs.score_events(truth, answers, tolerances=(1000, 3499, 3500), fps=1000)["mAP"] == {
@@ -130,6 +135,21 @@ def test_times_become_frames_of_the_rate_of_each_video(tmp_path: Path) -> None:
     by_ms = gs.score_events(tmp_path / "truth.json", tmp_path / "answers.csv", tolerances=(39, 40), fps=1000)
     assert by_ms["mAP"] == {39: 0.0, 40: 1.0}
     assert by_ms.figures()["hit"].median_error_ms == pytest.approx(40)
+
+
+def test_times_count_before_frames_where_labels_have_no_frames() -> None:
+    # Of a variable rate, with 25 frames a second on average, frame 60 may be shown at 2 s.
+    truth = [{"video": "v", "time_s": 2.0, "label": "hit"}]
+    answers = [{"video": "v", "time_s": 2.04, "frame": 61, "label": "hit", "score": 0.9}]
+    found = gs.score_events(truth, answers, tolerances=(0, 1), fps=25)
+    assert found["mAP"] == {0: 0.0, 1: 1.0}
+    assert found.figures()["hit"].median_error_ms == pytest.approx(40)
+
+
+def test_many_long_videos_do_not_blur_milliseconds() -> None:
+    truth = [{"video": f"{n}", "time_s": 7000 + n / 1000, "label": "hit"} for n in range(3000)]
+    late = [{**event, "time_s": event["time_s"] + 0.002} for event in truth]
+    assert gs.score_events(truth, late, tolerances=(1, 2), fps=1000)["mAP"] == {1: 0.0, 2: 1.0}
 
 
 def test_answers_of_videos_without_events_are_false_alarms() -> None:
@@ -177,7 +197,7 @@ def test_figures_are_of_the_answers_from_a_threshold_on() -> None:
 def test_scores_are_told_in_a_line() -> None:
     found = gs.score_events(of_one_class((10, 20)), of_one_class((10, 21)), tolerances=(0, 1), fps=25)
     assert str(found) == (
-        "mAP at frames 0: 50.00%, 1: 100.00%; average mAP tight 100.00%, loose 100.00%; 2 events, 2 answers"
+        "mAP (frames) 0: 50.00%, 1: 100.00%; average mAP tight 100.00%, loose 100.00%; 2 events, 2 answers"
     )
     assert found.mean_ap == 1.0
     assert json.loads(json.dumps(found))["mAP"] == {"0": 0.5, "1": 1.0}

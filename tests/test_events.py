@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from spot_files import EXCERPTS, NO_WHOLE, WHOLE
 
 import gateshift as gs
 from gateshift.data.events.events import VideoInfo, recording_part
+from gateshift.data.events.videos import find_named
 from gateshift.errors import ManifestError, SettingsError
 
 GAME: dict[str, Any] = {
@@ -138,7 +139,8 @@ def test_a_table_comes_back_as_it_was_with_columns_of_its_own(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    "table", ["path,time_s,label\na.mp4,1.5,bounce\n", "path,frame,label\na.mp4,3,bounce\nb.mp4,,\n"]
+    "table",
+    ["path,time_s,label\n", "path,time_s,label\na.mp4,1.5,bounce\n", "path,frame,label\na.mp4,3,bounce\nb.mp4,,\n"],
 )
 def test_the_simplest_tables_come_back_to_the_byte(table: str, tmp_path: Path) -> None:
     gs.write_events(put(tmp_path / "events.csv", table), tmp_path / "again.csv")
@@ -156,6 +158,7 @@ events = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(st.lists(events, max_size=8), st.sampled_from([".csv", ".json"]))
 def test_what_is_written_is_what_is_read(
     tmp_path_factory: pytest.TempPathFactory, found: list[gs.Event], suffix: str
@@ -278,6 +281,11 @@ def test_what_is_wrong_with_dicts_is_said_in_one_line(given_: Any, message: str)
     assert message in str(caught.value)
 
 
+def test_an_event_without_frame_and_time_is_an_error() -> None:
+    with pytest.raises(ManifestError, match="'hit' of v has neither frame nor time_s; give one of them"):
+        gs.Event("v", "hit")
+
+
 def test_a_file_that_is_not_there_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match=r"no\.csv: no such file of events"):
         gs.read_events(tmp_path / "no.csv")
@@ -305,3 +313,23 @@ def test_spans_come_back_as_they_were(tmp_path: Path) -> None:
 def test_what_is_wrong_with_spans_is_said_in_one_line(row: str, message: str, tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match=message):
         gs.read_spans(put(tmp_path / "spans.csv", f"path,label,start,end\n{row}\n"))
+
+
+@pytest.mark.parametrize(
+    ("name", "files", "wanted"),
+    [
+        ("a.mp4", ["a.mp4", "a.mp4.mkv"], ["a.mp4"]),
+        ("v [1]", ["v [1].mkv", "v 1.mkv", "v [1].json"], ["v [1].mkv"]),
+        ("frames", ["frames/000000.jpg"], ["frames"]),
+        ("league/game/1", ["league/game/1_224p.mkv", "league/game/1_720p.mkv", "league/game/2_720p.mkv"],
+         ["league/game/1_720p.mkv", "league/game/1_224p.mkv"]),
+        ("league/game/2", ["1_720p.mkv", "2_720p.mkv"], ["2_720p.mkv"]),
+        ("game/1", ["game/720p.mp4", "game/Labels-ball.json"], ["game/720p.mp4"]),
+        ("game/2", ["game/720p.mp4"], []),
+        ("gone.mp4", ["a.mp4"], []),
+    ],
+)  # fmt: skip
+def test_the_video_of_a_name_is_found(name: str, files: list[str], wanted: list[str], tmp_path: Path) -> None:
+    for file in files:
+        put(tmp_path / file, "")
+    assert [path.relative_to(tmp_path).as_posix() for path in find_named(tmp_path, name)] == wanted

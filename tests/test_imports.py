@@ -78,3 +78,12 @@ def test_one_prediction_imports_what_it_uses(backbone: str, others: set[str], cl
     loaded, predicted = imported(load, predict, folder=tmp_path)
     assert predicted & {*NOT_TO_PREDICT, *others} == set()
     assert "torch" in loaded and "av" not in loaded and "av" in predicted
+
+
+def test_scores_of_events_and_spans_need_no_network_and_no_video() -> None:
+    events = (
+        "import gateshift as gs\nevent = {'video': 'v', 'frame': 3, 'label': 'hit'}\ngs.score_events([event], [event])"
+    )
+    spans = "gs.score_spans({'v': [gs.Span(0, 1, 'walk')]}, {})\ngs.suppress([gs.Event('v', 'hit', 3, score=0.5)], 2)"
+    _, scored = imported(events, spans)
+    assert scored & HEAVY == {"numpy"}

@@ -25,7 +25,7 @@ def test_events_are_scored_with_a_row_for_each_class(files: Path, capsys: pytest
     lines = capsys.readouterr().out.splitlines()
     # Of "hit" at 0: a false alarm at 0.9, then a hit at 0.3: (1 / 2) / 2.
     assert lines[0] == (
-        "mAP at frames 0: 62.50%, 1: 100.00%; average mAP tight 100.00%, loose 100.00%; 3 events, 3 answers"
+        "mAP (frames) 0: 62.50%, 1: 100.00%; average mAP tight 100.00%, loose 100.00%; 3 events, 3 answers"
     )
     rows = {cells[1]: cells[2:-1] for line in lines if (cells := [cell.strip() for cell in line.split("│")])[1:]}
     assert rows["hit"] == ["25.0%", "100.0%", "2", "1", "100.0%", "50.0%", "66.7%", "40 ms", "40 ms"]

@@ -4,7 +4,7 @@ from itertools import groupby
 
 import pytest
 from event_reference import frame_scores
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import gateshift as gs
@@ -26,6 +26,7 @@ def spans_of(labels: list[str]) -> list[gs.Span]:
     return found
 
 
+@settings(deadline=None)
 @given(frames.filter(lambda pairs: any(own for own, _ in pairs)), st.sampled_from([0.1, 0.25, 0.5]))
 def test_scores_are_those_of_slow_loops_over_frames(pairs: list[tuple[str, str]], overlap: float) -> None:
     truth, answers = ([pair[side] for pair in pairs] for side in (0, 1))

@@ -54,8 +54,8 @@ def event_table(listed: EventList) -> str:
     columns = list(listed.extra.get("columns", ()))
     if not columns:
         has = {name: any(getattr(event, name) is not None for event in events) for name in ("frame", "time_s", "score")}
-        columns = ["path", *(name for name in ("frame", "time_s") if has[name]), "label"]
-        columns += [*(["time_s"] if len(columns) == 2 else []), *(["score"] if has["score"] else [])]
+        times = [name for name in ("frame", "time_s") if has[name]] or ["time_s"]
+        columns = ["path", *times, "label", *(["score"] if has["score"] else [])]
         columns += dict.fromkeys(name for event in events for name in event.extra if name not in columns)
     rows: list[dict[str, Any]] = [
         {

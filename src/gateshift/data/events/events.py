@@ -14,12 +14,15 @@ from typing import Any, Literal
 from gateshift.errors import ManifestError
 
 Form = Literal["csv", "e2e-spot", "soccernet"]
-_OWN = ("video", "label", "frame", "time_s", "score")
+_OWN = frozenset(("video", "label", "frame", "time_s", "score"))
+_NOTHING: Mapping[str, Any] = {}  # one for all events, of which there may be very many
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happens at one moment of a video. At least one of ``frame`` and ``time_s`` is known.
+    """Something that happens at one moment of a video.
+
+    At least one of ``frame`` and ``time_s`` must be given, or a ManifestError is raised.
 
     Attributes:
         video: The video's name or path, as its list has it.
@@ -35,7 +38,11 @@ class Event:
     frame: int | None = None
     time_s: float | None = None
     score: float | None = None
-    extra: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    extra: Mapping[str, Any] = field(default_factory=lambda: _NOTHING, repr=False)
+
+    def __post_init__(self) -> None:
+        if self.frame is None and self.time_s is None:
+            raise ManifestError(f"{self.label!r} of {self.video} has neither frame nor time_s; give one of them")
 
 
 @dataclass(frozen=True)
@@ -164,7 +171,7 @@ def read_event(video: str, fields: Mapping[str, Any], where: str, *, extra: Mapp
         raise ManifestError(f"{where}: {label!r} has neither frame nor time_s; give one of them")
     score = _number(fields.get("score"), "score", where)
     if extra is None:
-        extra = {name: value for name, value in fields.items() if name not in _OWN}
+        extra = _NOTHING if fields.keys() <= _OWN else {name: fields[name] for name in fields if name not in _OWN}
     return Event(video, label.strip(), None if frame is None else int(frame), time_s, score, extra)
 
 

@@ -81,7 +81,7 @@ def suppress_scores(
     order = np.lexsort((places, groups))
     lows, highs = neighbors(groups[order], places[order], window)
     if method == "soft":
-        kept, left = _soft(places[order], scores[order], lows, highs, window)
+        kept, left = _soft(places[order], scores[order], order, lows, highs, window)
     else:
         own = left = scores[order]
         kept = own >= _range_max(own, lows, highs) if method == "e2e-spot" else _greedy(own, order, lows, highs)
@@ -107,7 +107,7 @@ def ranges(
     reach = np.minimum(reach, length + 1)  # no further than everything
     step = 3 * (length + 2)
     line, at = groups * step + (places - start), wanted_groups * step + (wanted - start)
-    slack = 1e-9 * np.maximum(np.abs(at), 1)  # of the sums, so that what is exactly so far away is reached
+    slack = 4 * np.spacing(max(line.max(), at.max()))  # of the sums, so that what is exactly so far away is reached
     return np.searchsorted(line, at - reach - slack), np.searchsorted(line, at + reach + slack, side="right")
 
 
@@ -133,14 +133,16 @@ def _greedy(scores: Floats, order: Ints, lows: Ints, highs: Ints) -> NDArray[np.
     return kept
 
 
-def _soft(places: Floats, scores: Floats, lows: Ints, highs: Ints, window: float) -> tuple[NDArray[np.bool_], Floats]:
+def _soft(
+    places: Floats, scores: Floats, order: Ints, lows: Ints, highs: Ints, window: float
+) -> tuple[NDArray[np.bool_], Floats]:
     # Plain lists: an answer reaches few others, for which calls of numpy would take most of the time.
-    left, at, low, high = scores.tolist(), places.tolist(), lows.tolist(), highs.tolist()
+    left, at, turn, low, high = (column.tolist() for column in (scores, places, order, lows, highs))
     done = [False] * len(left)
-    queue = [(-score, place) for place, score in enumerate(left)]
+    queue = [(-score, turn[place], place) for place, score in enumerate(left)]
     heapq.heapify(queue)
     while queue and -queue[0][0] >= MIN_SCORE:
-        score, best = heapq.heappop(queue)
+        score, _, best = heapq.heappop(queue)
         if done[best] or -score != left[best]:
             continue  # it has been lowered since, and stands in the queue again
         done[best] = True
@@ -150,5 +152,5 @@ def _soft(places: Floats, scores: Floats, lows: Ints, highs: Ints, window: float
                 continue
             left[place] *= (distance / window) ** 2 if window else 0.0
             if left[place] >= MIN_SCORE:
-                heapq.heappush(queue, (-left[place], place))
+                heapq.heappush(queue, (-left[place], turn[place], place))
     return np.array(done, bool), np.array(left)

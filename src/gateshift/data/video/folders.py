@@ -13,16 +13,13 @@ from functools import cache
 from os import PathLike
 from pathlib import Path
 
+from gateshift.data.choices import VIDEO_SUFFIXES as VIDEO_SUFFIXES
 from gateshift.data.video.images import IMAGE_SUFFIXES
 from gateshift.data.video.index import PacketSource
 from gateshift.data.video.protocol import natural_order
 from gateshift.errors import GateShiftWarning, ManifestError, VideoError
 
 # fmt: off
-VIDEO_SUFFIXES = frozenset({
-    ".3g2", ".3gp", ".apng", ".asf", ".avi", ".divx", ".dv", ".f4v", ".flv", ".gif", ".insv", ".lrv", ".m2ts", ".m4v",
-    ".mkv", ".mod", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".mxf", ".ogv", ".qt", ".ts", ".vob", ".webm", ".wmv",
-})
 # What network disks, Windows, macOS and Linux put beside the files of a user; in lower case.
 _SYSTEM_FOLDERS = frozenset({
     "#recycle", "#snapshot", "$recycle.bin", "@eadir", "@recycle", "__macosx", "lost+found",

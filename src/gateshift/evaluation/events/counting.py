@@ -10,8 +10,8 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
+from gateshift.data.choices import VIDEO_SUFFIXES
 from gateshift.data.events.events import Event, EventList
-from gateshift.data.video.folders import VIDEO_SUFFIXES
 from gateshift.errors import ScoresError, SettingsError
 from gateshift.evaluation.events.matching import Moments
 
@@ -24,16 +24,26 @@ class Compared:
         truth: The events.
         answers: The answers, with the truth's names of their videos.
         fps: In which rate frames are counted; None for each video's own.
+        default_fps: The same for videos whose own is not known; None if that is an error where only times are known.
     """
 
     truth: EventList
     answers: EventList
     fps: float | None
+    default_fps: float | None = None
     _groups: dict[tuple[str, str], int] = field(default_factory=dict, repr=False)
 
     @classmethod
-    def of(cls, truth: EventList, answers: EventList, fps: float | None) -> Compared:
+    def of(
+        cls, truth: EventList, answers: EventList, fps: float | None, *, default_fps: float | None = None
+    ) -> Compared:
         """Put them side by side.
+
+        Args:
+            truth: The events.
+            answers: The answers.
+            fps: As above.
+            default_fps: As above, where no event has a frame.
 
         Raises:
             SettingsError: If ``fps`` is not above 0.
@@ -43,7 +53,8 @@ class Compared:
             raise SettingsError(f"`fps` {fps}; it must be above 0; correct it")
         if not len(truth):
             raise ScoresError("`truth` has no events, so nothing can be found or missed; give labels with events")
-        return cls(truth, _named_alike(truth, answers), fps)
+        only_times = all(event.frame is None for each in (truth, answers) for event in each.events)
+        return cls(truth, _named_alike(truth, answers), fps, default_fps if only_times else None)
 
     @cached_property
     def by_frames(self) -> bool:
@@ -60,30 +71,29 @@ class Compared:
 
     def rate(self, video: str) -> float | None:
         """Frames a second in which a video's moments are counted, if it is known."""
-        return self.fps or self._own_rates.get(video)
+        return self.fps or self._own_rates.get(video) or self.default_fps
 
     @cached_property
     def _own_rates(self) -> dict[str, float | None]:
         return {video: self.own_rate(video) for video in (*self.truth.videos, *self.answers.videos)}
 
-    def place(self, event: Event, whole: Callable[[float], int], default_fps: float | None = None) -> int:
+    def place(self, event: Event, whole: Callable[[float], int] = round) -> int:
         """The frame of an event, in the rate that is asked for.
+
+        Where not all events have frames, times count before frames: of a variable rate, frames are no times.
 
         Args:
             event: Of either list.
             whole: Makes a frame of a time: ``round`` for the nearest one, ``int`` for the one that is shown.
-            default_fps: Where no rate is known.
 
         Raises:
             ScoresError: If it has a time, and no rate is known.
         """
-        if event.frame is not None and (self.fps is None or self.by_frames):
-            return event.frame
-        if event.time_s is None:
-            own = self._own_rates[event.video]
-            assert event.frame is not None and self.fps is not None
-            return event.frame if own is None else round(event.frame / own * self.fps)
-        rate = self.rate(event.video) or default_fps
+        rate = self.rate(event.video)
+        if event.frame is not None and (self.by_frames or event.time_s is None or rate is None):
+            own = None if self.by_frames or self.fps is None else self._own_rates[event.video]
+            return event.frame if own is None or rate is None else round(event.frame / own * rate)
+        assert event.time_s is not None
         if rate is None:
             raise ScoresError(
                 f"{event.label!r} of {event.video} at {event.time_s} s: its frame is not known, as no file says the "
@@ -91,12 +101,10 @@ class Compared:
             )
         return whole(event.time_s * rate)
 
-    def moments(
-        self, events: Sequence[Event], whole: Callable[[float], int] = round, default_fps: float | None = None
-    ) -> Moments:
+    def moments(self, events: Sequence[Event], whole: Callable[[float], int] = round) -> Moments:
         """Events of either list as numbers; a group is a class of a video."""
         groups = [self._groups.setdefault((event.label, event.video), len(self._groups)) for event in events]
-        places = [self.place(event, whole, default_fps) for event in events]
+        places = [self.place(event, whole) for event in events]
         scores = [1.0 if event.score is None else event.score for event in events]
         return Moments(np.array(groups, np.int64), np.array(places, float), np.array(scores, float))
 
@@ -108,7 +116,7 @@ class Compared:
             if event.time_s is not None and answer.time_s is not None and not self.by_frames:
                 found.append(1000 * abs(event.time_s - answer.time_s))
             elif rate is not None:
-                found.append(1000 * abs(self.place(event, round) - self.place(answer, round)) / rate)
+                found.append(1000 * abs(self.place(event) - self.place(answer)) / rate)
         return found
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from os import PathLike
@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from gateshift.data.events.events import Event
-from gateshift.data.video.files import VIDEO_SUFFIXES, Video, VideoFile, open_video
+from gateshift.data.events.videos import find_named
+from gateshift.data.video.files import Video, VideoFile, open_video
 from gateshift.errors import VideoError
 from gateshift.evaluation.events.counting import Compared
 from gateshift.evaluation.report_drawing import Strip, frame_address
@@ -58,11 +59,12 @@ class Timeline:
 
 @dataclass(frozen=True)
 class Mistake:
-    """A missed event, or an answer that hit none, and the frames around it."""
+    """A missed event, or an answer that hit none, and the frames around it; which of these is its own."""
 
     event: Event
     note: str
     strip: Strip
+    own: int = 0
 
 
 def report_values(
@@ -100,9 +102,9 @@ def report_values(
         "hues": hues,
         "timelines": timelines[:MOST_TIMELINES],
         "num_timelines": len(timelines),
-        "missed": [Mistake(missed[each], near[each][1], _strip(base, missed[each])) for each in worst],
+        "missed": [Mistake(missed[each], near[each][1], *_strip(base, missed[each])) for each in worst],
         "num_missed": len(missed),
-        "false_alarms": [Mistake(each, f"score {_score(each):.2f}", _strip(base, each)) for each in surest],
+        "false_alarms": [Mistake(each, f"score {_score(each):.2f}", *_strip(base, each)) for each in surest],
         "num_false_alarms": len(false),
         "size": (WIDTH, 2 * LANE + GAP),
         "version": __version__,
@@ -117,9 +119,9 @@ def _nearest(compared: Compared, event: Event, own: Sequence[Event]) -> tuple[fl
     """Of all answers of the class and video of a missed event the nearest: its score, and the two in words."""
     if not own:
         return -1.0, "no answer of this class in the video"
-    place = compared.place(event, round)
-    best = min(own, key=lambda each: (abs(compared.place(each, round) - place), -_score(each)))
-    return _score(best), f"nearest answer {compared.place(best, round) - place:+} frames, score {_score(best):.2f}"
+    place = compared.place(event)
+    best = min(own, key=lambda each: (abs(compared.place(each) - place), -_score(each)))
+    return _score(best), f"nearest answer {compared.place(best) - place:+} frames, score {_score(best):.2f}"
 
 
 def _timelines(compared: Compared, answers: Sequence[Event], right: set[int], hues: dict[str, int]) -> list[Timeline]:
@@ -132,10 +134,10 @@ def _timelines(compared: Compared, answers: Sequence[Event], right: set[int], hu
     for video, (own, given) in lanes.items():
         if own or given:
             info = compared.truth.videos.get(video)
-            last = max(compared.place(event, round) for event in (*own, *given))
+            last = max(compared.place(event) for event in (*own, *given))
             length = max(last, (info.num_frames or 0) - 1 if info and compared.fps is None else 0, 1)
             marks = [
-                _mark(compared.place(event, round) / length, side, event, id(event) in right, hues[event.label])
+                _mark(compared.place(event) / length, side, event, id(event) in right, hues[event.label])
                 for side, events in enumerate((own, given[:MOST_SHOWN]))
                 for event in events
             ]
@@ -153,27 +155,19 @@ def _mark(share: float, side: int, event: Event, is_right: bool, hue: int) -> Ma
     return Mark(2 + share * (WIDTH - 6), y, height, hue, is_right, f"{event.label}, {when}{score}{wrong}")
 
 
-def _strip(base: Path, event: Event) -> Strip:
-    """The frames around an event; or why there are none."""
+def _strip(base: Path, event: Event) -> tuple[Strip, int]:
+    """The frames around an event, and which of them is its own; or why there are none."""
     try:
-        path = next(_places(base, event.video), None)
-        if path is None:
-            return Strip(error=f"{event.video} is not in {base}; give `root`, the folder where videos are")
-        with closing(open_video(path, square_pixels=True)) as video:
+        found = find_named(base, event.video)
+        if not found:
+            return Strip(error=f"{event.video} is not in {base}; give `root`, the folder where videos are"), 0
+        with closing(open_video(found[0], square_pixels=True)) as video:
             middle = _frame_of(event, video)
             around = range(max(middle - AROUND, 0), min(middle + AROUND + 1, video.num_frames))
             frames = video.read(list(around))  # [T, 3, H, W]
     except VideoError as error:
-        return Strip(error=str(error))
-    return Strip(tuple(frame_address(frame.permute(1, 2, 0).numpy()) for frame in frames))
-
-
-def _places(base: Path, name: str) -> Iterator[Path]:
-    """Where a video may be that a list calls so: as it is, or with a suffix."""
-    bare = base / name
-    if bare.exists():
-        yield bare
-    yield from (path for path in sorted(bare.parent.glob(f"{bare.name}.*")) if path.suffix.lower() in VIDEO_SUFFIXES)
+        return Strip(error=str(error)), 0
+    return Strip(tuple(frame_address(frame.permute(1, 2, 0).numpy()) for frame in frames)), middle - around.start
 
 
 def _frame_of(event: Event, video: Video) -> int:

@@ -97,12 +97,10 @@ class EventScores(dict[str, Any]):
 
     def __str__(self) -> str:
         means = ", ".join(f"{tolerance:g}: {value:.2%}" for tolerance, value in self["mAP"].items())
-        unit = "frames" if self.rule == "nearest" else "s"
+        unit = "frames" if self.rule == "nearest" else "seconds"
         spans = [f"{name} {self[f'average_mAP_{name}']:.2%}" for name in ("tight", "loose") if self.is_timed]
         average = f"; average mAP {', '.join(spans)}" if spans else ""
-        return (
-            f"mAP at {unit} {means}{average}; {len(self.compared.truth)} events, {len(self.compared.answers)} answers"
-        )
+        return f"mAP ({unit}) {means}{average}; {len(self.compared.truth)} events, {len(self.compared.answers)} answers"
 
     @property
     def is_timed(self) -> bool:
@@ -235,7 +233,8 @@ def score_events(
         raise SettingsError(f"`rule` {rule!r}; choose one of {', '.join(get_args(Rule))}")
     if not tolerances or not all(0 <= tolerance < float("inf") for tolerance in tolerances):
         raise SettingsError(f"`tolerances` {tuple(tolerances)}; give at least one, each at least 0")
-    compared = Compared.of(read_events(truth), read_events(answers), fps)
+    default_fps = SOCCERNET_FPS if rule == "soccernet" else None
+    compared = Compared.of(read_events(truth), read_events(answers), fps, default_fps=default_fps)
     soccernet = _SoccerNet(compared)
     if rule == "soccernet":
         by_tolerance = {tolerance: soccernet.average_precisions(tolerance) for tolerance in tolerances}
@@ -272,21 +271,16 @@ class _SoccerNet:
     """Truth and answers as SoccerNet evaluates them."""
 
     def __init__(self, compared: Compared) -> None:
-        listed = compared.truth.events, compared.answers.events
-        only_times = all(event.frame is None for events in listed for event in events)
-        default_fps = SOCCERNET_FPS if only_times else None
-        rates = [compared.rate(video) or default_fps for video in compared.truth.videos]
-        self.classes = sorted({event.label for events in listed for event in events})
-        self.is_timed = None not in rates
-        self._compared, self._default_fps = compared, default_fps
-        self._listed = listed
+        self._compared = compared
+        self.classes = sorted({*compared.truth.labels(), *compared.answers.labels()})
+        self.is_timed = None not in map(compared.rate, compared.truth.videos)
 
     @cached_property
     def _counted(self) -> tuple[Moments, Ints, Floats, Moments, Ints]:
         """Events, the class of each and the frames a second of its video; answers, and the class of each."""
-        truth, answers = self._listed
-        events, given = (self._compared.moments(each, int, self._default_fps) for each in self._listed)
-        rates = np.array([self._compared.rate(event.video) or self._default_fps or 1.0 for event in truth])
+        truth, answers = self._compared.truth.events, self._compared.answers.events
+        events, given = (self._compared.moments(each, int) for each in (truth, answers))
+        rates = np.array([self._compared.rate(event.video) or 1.0 for event in truth])
         of_events, of_answers = (_class_numbers(each, self.classes) for each in (truth, answers))
         rows, own = one_score_a_place(events), one_score_a_place(given)
         own = own[given.scores[own] >= 0]
@@ -295,10 +289,8 @@ class _SoccerNet:
     def average_precisions(self, delta_s: float) -> dict[str, float]:
         """Class -> average precision with events that reach half of so many seconds to either side."""
         events, of_events, rates, answers, of_answers = self._counted
-        is_hit, counts = (
-            match_best(events, answers, delta_s * rates / 2),
-            np.bincount(of_events, minlength=len(self.classes)),
-        )
+        is_hit = match_best(events, answers, delta_s * rates / 2)
+        counts = np.bincount(of_events, minlength=len(self.classes))
         return {
             label: eleven_point_precision(answers.scores[of_answers == k], is_hit[of_answers == k], int(counts[k]))
             for k, label in enumerate(self.classes)

@@ -1,0 +1,38 @@
+"""Where a video lies that a list of events names: with its suffix or without, and the halves of SoccerNet's games."""
+
+from __future__ import annotations
+
+import re
+from glob import escape
+from pathlib import Path
+
+from gateshift.data.choices import VIDEO_SUFFIXES
+
+
+def find_named(base: Path, name: str) -> list[Path]:
+    """The files and folders of frames that a name may mean, the likeliest first.
+
+    Args:
+        base: Folder where names start.
+        name: As a list has it: a path, a path without its suffix, as E2E-Spot has them, or GAME/1 and GAME/2 for the
+            halves of a game, whose files SoccerNet calls 1_720p.mkv, 1_224p.mkv or, of one half, 720p.mp4; these may
+            lie in ``base`` too, beside the labels.
+    """
+    path = base / name
+    if path.exists():
+        return [path]
+    found = [each for each in sorted(path.parent.glob(f"{escape(path.name)}.*")) if _is_video(each)]
+    if found or path.name not in ("1", "2"):
+        return found
+    wanted = rf"{path.name}_(\d+)p" if path.name == "2" else r"(?:1_)?(\d+)p"
+    lines = {
+        each: int(match[1])
+        for folder in dict.fromkeys((path.parent, base))
+        for each in sorted(folder.glob("*p.*"))
+        if _is_video(each) and (match := re.fullmatch(wanted, each.stem))
+    }
+    return sorted(lines, key=lambda each: -lines[each])
+
+
+def _is_video(path: Path) -> bool:
+    return path.suffix.lower() in VIDEO_SUFFIXES
