@@ -206,7 +206,7 @@ def test_predict_says_when_what_happens_changes(
         (["/dev/video0", "--timeline", "a.json"], "/dev/video0 is a camera or an address"),
         (["a.mp4", "--exact"], "--exact was given without --stream"),
         (["a.mp4", "--stream", "--timeline", "a.json"], "--stream and --timeline exclude each other"),
-        (["a.mp4", "--hop", "2"], "--hop was given without --stream or --timeline; add one of them"),
+        (["a.mp4", "--hop", "2"], "--hop was given without --stream, --timeline or --events; add one"),
         (["a.mp4", "--timeout", "5"], "--timeout 5 was given without --engine ray; leave it out"),
         (["a.mp4", "--stream", "--top", "0"], "--top 0; name at least 1 class"),
         (["{video}", "--stream", "--hop", "0"], "--hop 0.0; it must be above 0"),

@@ -24,10 +24,10 @@ from gateshift.data.clips.transforms import resize_short_side
 from gateshift.data.events.event_tables import read_spans
 from gateshift.data.events.events import Event, Span, one_at_a_time
 from gateshift.data.events.files import read_events
+from gateshift.data.events.videos import find_named
 from gateshift.data.lists.entries import Entries
 from gateshift.data.lists.manifest import Manifest
 from gateshift.data.video.files import Video, VideoFile, open_video
-from gateshift.data.video.folders import VIDEO_SUFFIXES
 from gateshift.errors import ManifestError, VideoError
 
 Floats = NDArray[np.float64]
@@ -372,19 +372,17 @@ def as_manifest(recordings: Sequence[Recording], source: Path) -> Manifest:
 
 
 def find_video(base: Path, name: str, source: Path) -> Path:
-    """Where a video lies that a list calls so: there, or with a suffix.
+    """Where a video lies that a list calls so.
 
     Raises:
         ManifestError: If it is not there.
     """
-    path = base / name
-    if path.exists():
-        return path
-    with_suffix = [each for each in sorted(path.parent.glob(f"{path.name}.*")) if each.suffix.lower() in VIDEO_SUFFIXES]
-    if len(with_suffix) != 1:
-        others = f"{len(with_suffix)} videos are called so: keep one" if with_suffix else f"{path} is not there"
-        raise ManifestError(f"{source}: {name}: {others}; correct the list, or set `root` to the folder of the videos")
-    return with_suffix[0]
+    found = find_named(base, name)
+    if not found:
+        raise ManifestError(
+            f"{source}: {name}: {base / name} is not there; correct the list, or set `root` to the folder of the videos"
+        )
+    return found[0]
 
 
 def lists_events(source: str | PathLike[str]) -> bool:
