@@ -155,7 +155,10 @@ def test_the_command_line_trains_tests_and_predicts(
     assert 'optimizer": "adamw"' in (run / "settings.json").read_text()
     capsys.readouterr()
     main(["test", model, str(lists / "val.csv"), "--scores", str(tmp_path / "answers.csv"), "--suppress", "0.3"])
-    assert "suppressed: mAP at frames 0:" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "suppressed: mAP" in printed
+    assert "all answers: mAP" in printed
+    assert "│ off" in printed  # its row of precision, recall and errors
     main(["predict", model, str(lists / "4.mp4"), "--events", str(tmp_path / "events.csv"), "--threshold", "0.0"])
     assert gs.read_events(tmp_path / "events.csv").events
     with pytest.raises(SystemExit):

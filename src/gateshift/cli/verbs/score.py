@@ -28,13 +28,13 @@ def run_score(settings: ScoreSettings) -> None:
         check_writable("report", settings.report, overwrite=settings.overwrite, suffixes=[".html"])
     scores = score_events(settings.truth, settings.answers, settings.tolerances, settings.rule, settings.fps)
     print_line(str(scores))
-    _print_figures(scores, settings.threshold)
+    print_figures(scores, settings.threshold)
     if settings.report is not None:
         scores.report(settings.report, root=settings.root, threshold=settings.threshold, overwrite=settings.overwrite)
         print_line(f"report: {settings.report}")
 
 
-def _print_figures(scores: EventScores, threshold: float) -> None:
+def print_figures(scores: EventScores, threshold: float) -> None:
     """A row for each class: average precision, and what answers from the threshold on are worth."""
     figures = scores.figures(threshold)
     columns = (*(f"AP at {tolerance:g}" for tolerance in scores["mAP"]), "events", "missed", "precision", "recall")

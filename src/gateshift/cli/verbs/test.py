@@ -6,11 +6,14 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from gateshift.cli.terminal import count_bar, is_main_process, print_line
+from gateshift.cli.verbs.score import print_figures
 from gateshift.errors import SettingsError
 from gateshift.evaluation.settings import EnsembleSettings, EvaluationSettings, FrameTestOptions
 
 if TYPE_CHECKING:
     from gateshift.evaluation.result import Evaluation
+
+FIGURES_FROM = 0.5  # the score from which an answer counts in precision and recall
 
 
 def run_test(settings: EvaluationSettings) -> None:
@@ -61,6 +64,7 @@ def run_ensemble(settings: EnsembleSettings) -> None:
 
 def _test_frames(settings: EvaluationSettings, options: dict[str, Any]) -> None:
     """A model that answers for each frame."""
+    from gateshift.evaluation.events.event_scores import EventScores
     from gateshift.spotting.evaluate import evaluate_frames
 
     taken = {"model", "videos", "classes", "scores", "report", "skip_bad", "overwrite", "root"}
@@ -73,6 +77,8 @@ def _test_frames(settings: EvaluationSettings, options: dict[str, Any]) -> None:
         own = {name: options[name] for name in taken}
         found = evaluate_frames(**own, **vars(settings.frames), progress=progress)
     print_line(str(found))
+    if isinstance(found.scores, EventScores):
+        print_figures(found.scores, FIGURES_FROM)
     for reason in found.skipped.values():
         print_line(f"skipped: {reason}")
     for name in ("scores", "report"):
