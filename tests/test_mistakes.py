@@ -58,7 +58,10 @@ def place(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return Path(shutil.copytree(made, tmp_path, dirs_exist_ok=True))
 
 
-TRAIN = "train good.csv good.csv --out run --backbone test_resnet --size 32 --segments 2 --epochs 1 --warmup-epochs 0"
+TRAIN = (
+    "train good.csv good.csv --out run --recipe papers --backbone test_resnet --size 32 --segments 2 --epochs 1 "
+    "--warmup-epochs 0"
+)
 MISTAKES = {
     "missing file": ("predict model.safetensors nowhere.mp4", "nowhere.mp4: there is no such file; check the path"),
     "missing list": ("test model.safetensors nowhere.csv", "nowhere.csv: no such list; give a CSV"),
@@ -91,7 +94,7 @@ MISTAKES = {
         "vit_tiny_patch16_224 does not take an input of 60 px: its patches are 16 px wide",
     ),
     "demo workers": ("demo --workers -1", "--workers -1; it must be 0 or more"),
-    "recipe in another encoding": (TRAIN + " --recipe latin.toml", "latin.toml: not a text file in UTF-8"),
+    "recipe in another encoding": (TRAIN.replace("papers", "latin.toml"), "latin.toml: not a text file in UTF-8"),
     "nothing to resume": (TRAIN + " --resume", "--resume: run holds no saved run"),
     "warm-up too long": (TRAIN.replace("--warmup-epochs 0", "--warmup-epochs 1"), "--warmup-epochs 1 of --epochs 1"),
     "wrong weights": (TRAIN + " --weights model.safetensors", "model.safetensors: not weights of test_resnet"),

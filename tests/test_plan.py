@@ -43,8 +43,12 @@ def test_what_is_given_is_not_planned_and_the_rest_is_planned_around_it() -> Non
     planned = plan()
     for name, value in planned.items():
         assert name not in plan(**{name: value})
-    assert planned["weights"] == plan(backbone="resnet50")["weights"] == "imagenet"
-    assert "weights" not in plan(start="a.safetensors")
+    assert planned["start"] == plan(temporal="tsm")["start"] == "motion"
+    assert (
+        plan(backbone="resnet50")["start"] == plan(temporal="gsf")["start"] == plan(causal=True)["start"] == "imagenet"
+    )
+    assert "start" not in plan(backbone="bninception")  # there are no weights to fetch
+    assert "start" not in plan(weights="a.pth")
     assert plan(weights=None)["lr"] > plan()["lr"]  # from random weights there is more to learn
     assert {"lr", "new_layers_lr", "gates_lr"}.isdisjoint(plan(optimizer="sgd"))
     assert plan(epochs=3)["warmup_epochs"] == 1

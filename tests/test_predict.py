@@ -37,6 +37,7 @@ from gateshift.prediction.inputs import open_input
 from gateshift.prediction.predict import Prediction, predict, predict_with
 from gateshift.prediction.scoring import VideoScorer
 from gateshift.prediction.settings import PredictSettings
+from gateshift.prediction.spotting import spot_events
 from gateshift.prediction.timeline import find_events
 from gateshift.prediction.video_stream import stream_video
 
@@ -376,8 +377,8 @@ def options_of(settings: type[Any]) -> dict[str, Any]:
     [
         (
             PredictSettings,
-            (predict, stream_video, find_events, predict_on_ray),
-            {"json", "stream", "timeline", "engine"},
+            (predict, stream_video, find_events, spot_events, predict_on_ray),
+            {"json", "stream", "timeline", "events", "engine"},
         ),
         (ExportSettings, (export,), set()),
     ],

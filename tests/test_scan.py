@@ -174,11 +174,11 @@ def test_a_video_of_two_lists_is_told(
 
 
 def test_a_video_that_takes_too_long_is_given_up(tmp_path: Path) -> None:
-    encode(tmp_path / "long.mp4", scene(40, 480, 640), options={"preset": "ultrafast"})
+    encode(tmp_path / "long.mp4", scene(200, 480, 640), options={"preset": "ultrafast"})
     (tmp_path / "empty.mp4").touch()
-    found = scan(tmp_path, out=None, timeout=0.02, workers=1)
+    found = scan(tmp_path, out=None, timeout=0.1, workers=1)
     assert listed_faults(found, tmp_path) == {"empty.mp4": "zero-bytes", "long.mp4": "time-out"}
-    assert "was not decoded in 0.02 s" in found.problems[1].detail
+    assert "was not decoded in 0.1 s" in found.problems[1].detail
 
 
 class KilledWhenSent:

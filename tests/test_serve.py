@@ -295,9 +295,9 @@ def test_a_multi_label_model_names_its_labels_and_their_events_overlap(dark: Pat
         network, tmp_path / "several.safetensors", config=dataclasses.replace(network.config, multi_label=True)
     )
     network = gs.load_model(tmp_path / "several.safetensors")
-    client = TestClient(create_app(Scorer(network, ServeSettings(model))))
 
     def ask() -> dict[str, Any]:
+        client = TestClient(create_app(Scorer(network, ServeSettings(model))))
         with dark.open("rb") as clip:
             record: dict[str, Any] = client.post("/api/predict?timeline=true", files={"file": clip}).json()
         return record

@@ -228,19 +228,19 @@ def test_resume_auto_deletes_nothing_but_a_run_that_saved_nothing(clips: Path, w
 def test_what_another_training_has_saved_meanwhile_is_not_deleted(resume: Any, tmp_path: Path) -> None:
     begun = {"train_videos": "", "epochs": 2}
     if resume == "auto":
-        RunFolder(tmp_path / "run").create(begun)
+        RunFolder(tmp_path / "run").create(begun, "")
     folders = [RunFolder(tmp_path / "run") for _ in range(2)]
     assert [folder.choose_start(resume) for folder in folders] == [False, False]
-    folders[0].create(begun)
+    folders[0].create(begun, "")
     folders[0].state.mkdir()
     with pytest.raises(Exception, match="exists; choose another folder"):
-        folders[1].create(begun)
+        folders[1].create(begun, "")
     assert folders[0].state.is_dir()
 
 
 def test_a_finished_run_of_one_epoch_is_no_unsaved_one(tmp_path: Path) -> None:
     folder = RunFolder(tmp_path / "run")
-    folder.create({"train_videos": "", "epochs": 1})
+    folder.create({"train_videos": "", "epochs": 1}, "")
     folder.log({"epoch": 1})
     with pytest.raises(Exception, match="exists; choose another folder"):
         RunFolder(tmp_path / "run").choose_start("auto")

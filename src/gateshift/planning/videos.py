@@ -91,6 +91,7 @@ def movement_outside(frames: Tensor) -> float:
     Returns:
         A share in 0..1; 0 where nothing moves.
 
+    >>> import torch
     >>> frames = torch.zeros(4, 3, 8, 16, dtype=torch.uint8)
     >>> frames[1, :, :, :2], frames[2, :, 3:5, 7:9] = 200, 200  # at the left edge, and less of it in the middle
     >>> round(movement_outside(frames), 2)

@@ -237,7 +237,7 @@ def draw_clips(labels: Labels, counts: Labels, draw: np.random.Generator) -> Lab
     """Places of so many videos of each class, or of all of it, in order.
 
     >>> draw_clips(np.array([0, 0, 1, 0]), np.array([1, 5]), np.random.default_rng(0)).tolist()
-    [2, 3]
+    [0, 2]
     """
     places = draw.permutation(len(labels))
     kept = [places[labels[places] == index][:count] for index, count in enumerate(counts)]

@@ -184,7 +184,8 @@ def _timm_backbone(name: str, *, imagenet: bool, drop_path: float) -> Backbone:
         if "drop_path_rate" in str(error):
             raise _no_drop_path(name) from None
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ModelError(f"cannot create timm backbone {name!r}: {reason}; check the name and the network") from error
+        advice = "check the name and the network" + imagenet * ", or start without weights: `weights=None`"
+        raise ModelError(f"cannot create timm backbone {name!r}: {reason}; {advice}") from error
     if drop_path and not any(isinstance(module, timm.layers.DropPath) for module in net.modules()):
         raise _no_drop_path(name)
     if not imagenet:
