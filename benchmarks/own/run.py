@@ -46,9 +46,10 @@ PAIRS = (
 IMAGENET = "--weights {imagenet}"  # where timm cannot download them
 README = f"--recipe papers --backbone {BACKBONE} --size 112 --optimizer adamw --lr 0.0005 --epochs 20 --warmup-epochs 2"
 TRAININGS = {
-    "default": IMAGENET,
-    "default, tsn": f"--temporal none {IMAGENET}",
-    "default, tsm": f"--temporal tsm {IMAGENET}",
+    "default": "",
+    "default, imagenet": IMAGENET,
+    "default, tsn": "--temporal none",
+    "default, tsm": "--temporal tsm",
     "readme": f"{README} {IMAGENET}",
     "papers": "--recipe papers --minutes 30",
 }
