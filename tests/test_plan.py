@@ -49,6 +49,7 @@ def test_what_is_given_is_not_planned_and_the_rest_is_planned_around_it() -> Non
     )
     assert "start" not in plan(backbone="bninception")  # there are no weights to fetch
     assert "start" not in plan(weights="a.pth")
+    assert plan(epochs=2)["ema"] == 0 < plan()["ema"]  # few steps have no average that is of their end
     assert plan(weights=None)["lr"] > plan()["lr"]  # from random weights there is more to learn
     assert {"lr", "new_layers_lr", "gates_lr"}.isdisjoint(plan(optimizer="sgd"))
     assert plan(epochs=3)["warmup_epochs"] == 1

@@ -20,6 +20,7 @@ OTHER_GATES = ("num_sites", "ratio", "interleave", "causal")  # than that start 
 
 SMALL_PX = 112  # on a machine without an accelerator
 FEW_PER_CLASS = 100
+FEW_UPDATES = 300
 CLIPS_OF_A_SMALL_SET = 4000  # that a training sees in all, each video in another way each time
 MOST_EPOCHS, FEWEST_EPOCHS = 30, 10
 OUTSIDE = 0.35  # share of the movement outside of the center crop from which on the whole frame is used
@@ -105,19 +106,23 @@ def plan_training(
     epochs = given.get("epochs", max(epochs, *((given.get(name) or 0) + 1 for name in EPOCHS_WITHIN)))
     chosen |= {"epochs": epochs, **schedule_of(epochs)}
     updates = epochs * math.ceil(videos.num_train / (chosen | given)["batch_size"])
-    chosen["ema"] = 0.99 if updates < 2000 else 0.999
+    # An average over 100 steps of a training of not many more would hold where it started.
+    chosen["ema"] = 0.0 if updates < FEW_UPDATES else 0.99 if updates < 2000 else 0.999
     chosen = {name: value for name, value in chosen.items() if name not in given}
     options = {**chosen, **given}
     num_val = videos.num_val / options["validate_every"]
     epoch_s = timing.epoch_s(machine, num_train=videos.num_train, num_val=num_val, read_s=videos.read_s)
-    regular = "label smoothing and averaged weights, as clips are few" if few else "averaged weights"
+    against = {"label smoothing": options.get("label_smoothing"), "averaged weights": options["ema"]}
+    regular = " and ".join(name for name, value in against.items() if value) or "neither smoothing nor averages"
+    regular += ", as clips are few" if few else ""
     rate, precision = options.get("lr", 0.01), "float32" if options["precision"] == "no" else options["precision"]
     workers = default_workers() if given.get("workers") is None else given["workers"]
+    length = f"{epochs} epoch{'s' * (epochs > 1)}, {updates} steps"
     shorter = "; `minutes` shortens it" if minutes is None and epochs * epoch_s > LONG_S else ""
     return Plan(
         chosen,
         (
-            f"training: {epochs} epochs, {updates} steps of {options['optimizer']} up to {rate:g}; {regular}",
+            f"training: {length} of {options['optimizer']} up to {rate:g}; {regular}",
             f"time: about {_minutes(epochs * epoch_s)}, {timing.step_s:.2g} s a video on {machine} in {precision}, "
             f"measured; {workers} loading{shorter}",
         ),
