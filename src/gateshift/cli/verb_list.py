@@ -70,7 +70,7 @@ GROUPS: dict[str, dict[str, Verb]] = {
             "train a network on your videos",
             "gateshift.training.settings:TrainSettings",
             "gateshift.cli.verbs.train:run_train",
-            f"demo/clips/train.csv {_VAL} --backbone mobilenetv2_100 --size 64 --epochs 2 --warmup-epochs 0 --out run",
+            f"demo/clips/train.csv {_VAL} --size 64 --epochs 2 --out run",
             "gateshift.cli.verbs.train:run_train_parts",
         ),
         "test": Verb(
