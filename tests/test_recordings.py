@@ -14,11 +14,10 @@ from hypothesis import strategies as st
 
 from gateshift.data.clips.dataset import Augmentation
 from gateshift.data.clips.mixing import Mixing
+from gateshift.data.clips.recording_clips import Labeling, RecordingClips
 from gateshift.data.clips.recordings import (
-    Labeling,
     Mark,
     Recording,
-    RecordingClips,
     as_manifest,
     lists_events,
     nearest_frames,

@@ -104,3 +104,16 @@ def test_two_starts_are_refused(trained: Path, capsys: pytest.CaptureFixture[str
         main(["train", "a.csv", "b.csv", "--out", "run", "--start", str(trained), "--weights", "imagenet"])
     assert stop.value.code == 2
     assert "--start and --weights both initialize the network" in capsys.readouterr().err
+
+
+def test_a_trained_model_brings_its_network_with_it_where_nothing_else_is_said(
+    trained: Path, clips: Path, tmp_path: Path
+) -> None:
+    lists = (clips / "train.csv", clips / "val.csv")
+    quick: dict[str, Any] = {"size": 32, "segments": 2, "epochs": 1, "workers": 0, "probe": False}
+    result = gs.train(*lists, out=tmp_path / "run", start=trained, **quick)
+    same = ("backbone", "temporal", "num_sites", "ratio", "interleave", "causal")
+    own, theirs = result.model.config, gs.load_model(trained).config
+    assert [getattr(own, name) for name in same] == [getattr(theirs, name) for name in same]
+    plain = gs.train(*lists, out=tmp_path / "plain", start=trained, temporal="none", **quick).model.config
+    assert (plain.backbone, plain.temporal) == ("test_resnet", "none")

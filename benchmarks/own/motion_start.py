@@ -15,6 +15,7 @@ import argparse
 import csv
 import math
 import time
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +45,7 @@ PAIRS = {
 DRAWN = {f"swipe_{way}": f"move_{way}" for way in ("left", "right", "up", "down")}
 STEPS, BATCH = 60, 8
 OPTIONS = {
+    "recipe": "papers",
     "backbone": BACKBONE,
     "segments": NUM_FRAMES,
     "size": 80,
@@ -214,53 +216,27 @@ def main(given: argparse.Namespace) -> None:
 
         write_imagenet_start(weights)
     if "none" in given.kinds:
-        record(
-            {
-                "kind": "none",
-                "set": "egogestar",
-                "shots": 0,
-                "start": "motion",
-                "temporal": "gsm",
-                "seed": 0,
-                **no_clips(given.data),
-            }
-        )
+        record({**key_of("none", "egogestar", 0, "motion", "gsm", 0), **no_clips(given.data)})
     for start in given.starts if "probe" in given.kinds else ():
         temporal = "gsm" if start == "motion" else "none"
         source = "motion" if start == "motion" else weights
         probe = Probe(gs.create_model(BACKBONE, temporal, num_classes=1, weights=source, size_px=PROBE_PX))
-        for name in given.sets:
-            for shots in given.shots:
-                for seed in given.seeds if shots != "all" else given.seeds[:1]:
-                    key: Row = {
-                        "kind": "probe",
-                        "set": name,
-                        "shots": shots,
-                        "start": start,
-                        "temporal": temporal,
-                        "seed": seed,
-                    }
-                    if not is_done(key):
-                        record({**key, **probe.test(name, *lists(given.data, name, shots, seed, given.out))})
-    if "train" not in given.kinds:
-        return
-    for seed in given.seeds:
-        for shots in given.shots:
-            for name in given.sets:
-                for start in given.starts:
-                    for temporal in given.temporal:
-                        key = {
-                            "kind": "train",
-                            "set": name,
-                            "shots": shots,
-                            "start": start,
-                            "temporal": temporal,
-                            "seed": seed,
-                        }
-                        if not is_done(key):
-                            run = given.out / "_".join(str(value) for value in key.values())
-                            train, val = lists(given.data, name, shots, seed, given.out)
-                            record({**key, **trained(name, train, val, run, start, temporal, seed, weights)})
+        for name, shots, seed in product(given.sets, given.shots, given.seeds):
+            key = key_of("probe", name, shots, start, temporal, seed)
+            if (shots != "all" or seed == given.seeds[0]) and not is_done(key):  # all clips can be drawn in one way
+                record({**key, **probe.test(name, *lists(given.data, name, shots, seed, given.out))})
+    rows = product(given.seeds, given.shots, given.sets, given.starts, given.temporal) if "train" in given.kinds else ()
+    for seed, shots, name, start, temporal in rows:
+        key = key_of("train", name, shots, start, temporal, seed)
+        if not is_done(key):
+            run = given.out / "_".join(str(value) for value in key.values())
+            train, val = lists(given.data, name, shots, seed, given.out)
+            record({**key, **trained(name, train, val, run, start, temporal, seed, weights)})
+
+
+def key_of(kind: str, name: str, shots: str | int, start: str, temporal: str, seed: int) -> Row:
+    """What a row is of."""
+    return {"kind": kind, "set": name, "shots": shots, "start": start, "temporal": temporal, "seed": seed}
 
 
 if __name__ == "__main__":

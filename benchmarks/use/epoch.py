@@ -32,7 +32,15 @@ from gateshift.data.prepare.frames import find_frames
 
 RECORDINGS, MINUTES, PER_RECORDING = 20, 30, 100
 NAME = "b-frames.mp4"
-SMALL = {"backbone": "test_resnet", "size": 64, "segments": 4, "epochs": 1, "warmup_epochs": 0, "batch_size": 8}
+SMALL = {
+    "recipe": "papers",
+    "backbone": "test_resnet",
+    "size": 64,
+    "segments": 4,
+    "epochs": 1,
+    "warmup_epochs": 0,
+    "batch_size": 8,
+}
 
 
 def main() -> None:

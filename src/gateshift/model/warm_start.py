@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from os import PathLike
+from typing import Any
 
 import torch
 
@@ -55,6 +56,18 @@ def start_from(model: VideoClassifier, path: str | PathLike[str]) -> list[str]:
             own.weight[row] = theirs.weight[known[name]]
             own.bias[row] = theirs.bias[known[name]]
     return [name for name in model.classes if name not in known]
+
+
+def network_of(path: str | PathLike[str]) -> dict[str, Any]:
+    """Options of a training of the network that a trained model is of, which :func:`start_from` asks for.
+
+    Raises:
+        ModelError: If the file cannot be loaded, or its modules are at sites of its own, which no option names.
+    """
+    config = load_model(path).config
+    if config.sites is not None:
+        raise ModelError(f"{path}: its modules are at named sites, which a training cannot place; use create_model")
+    return {name: getattr(config, name) for name in SAME if name != "sites"}
 
 
 def _answers(config: ModelConfig) -> list[str | int]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional as F
 
-from gateshift.devices import Precision, num_processes
+from gateshift.devices import Precision, num_processes, why_bf16_is_slow
 from gateshift.errors import ModelError
 from gateshift.model.backbones.factory import create_backbone, fit_size
 from gateshift.model.classifier import VideoClassifier, create_model
@@ -87,7 +87,7 @@ def time_network(options: ModelOptions, *, num_classes: int, machine: Machine, p
         size_px=options.size,
     )
     model.to(machine.device).to(memory_format=torch.channels_last).train()
-    fast: list[Precision] = ["bf16"] if _computes_bf16(machine.device) else []
+    fast: list[Precision] = [] if why_bf16_is_slow(torch.device(machine.device)) else ["bf16"]
     tried: list[Precision] = [precision] if precision else (["no", *fast] if machine.is_slow else fast or ["no"])
     return min((_time(model, options.segments, each) for each in tried), key=lambda timing: timing.step_s)
 
@@ -109,9 +109,3 @@ def _time(model: VideoClassifier, num_frames: int, precision: Precision) -> Timi
             torch.accelerator.synchronize()
         seconds.append(time.perf_counter() - began_s)
     return Timing(min(seconds[1:]) / TIMED_CLIPS, precision)
-
-
-def _computes_bf16(device: str) -> bool:
-    if device == "cuda":
-        return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device == "cpu" and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())

@@ -149,7 +149,7 @@ def _score(
     video, times_s = recording.open(square_pixels=config.square_pixels)
     with video:
         seen = Seen.of(times_s, config)
-        marks = recording.marks(times_s, {label: number for number, label in enumerate(config.classes)})
+        marks = recording.marks(times_s, {label: number for number, label in enumerate(config.classes, start=1)})
         rows = score_frames(model, video, seen.frames)
         if config.task == "segment":
             answers = find_spans(rows, config, seen)
@@ -159,7 +159,7 @@ def _score(
     found.infos[name] = seen.info
     at = nearest_frames(times_s, np.array([mark.start_s for mark in marks])).tolist()
     found.truth += [
-        Event(name, config.classes[mark.label], frame=frame, time_s=mark.start_s)
+        Event(name, config.classes[mark.label - 1], frame=frame, time_s=mark.start_s)
         for mark, frame in zip(marks, at, strict=True)
     ]
     if keep_all:

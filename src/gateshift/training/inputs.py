@@ -11,14 +11,8 @@ import torch
 
 from gateshift.data.clips.dataset import Augmentation, TrainingClips
 from gateshift.data.clips.loader import BalancedShuffle, EpochShuffle
-from gateshift.data.clips.recordings import (
-    Labeling,
-    Recording,
-    RecordingClips,
-    as_manifest,
-    lists_events,
-    read_recordings,
-)
+from gateshift.data.clips.recording_clips import Labeling, RecordingClips
+from gateshift.data.clips.recordings import Recording, as_manifest, lists_events, read_recordings
 from gateshift.data.lists.class_pairs import Pairs, may_mirror, mirror_map, parse_pairs, reversal_map
 from gateshift.data.lists.manifest import REVERSAL_FILE, Manifest, read_manifest
 from gateshift.data.lists.tables import read_paths

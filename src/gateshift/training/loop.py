@@ -10,10 +10,9 @@ from typing import Any
 
 from torch import Tensor
 
-from gateshift.data.clips.dataset import Sample, TrainingClips
+from gateshift.data.clips.dataset import Sample
 from gateshift.data.clips.loader import read_batches
 from gateshift.data.clips.views import EvalProtocol
-from gateshift.data.lists.manifest import Manifest
 from gateshift.errors import StoppedError, VideoError
 from gateshift.evaluation.metrics import Metrics, MultiLabelMetrics
 from gateshift.evaluation.scoring import score_videos
@@ -61,8 +60,8 @@ def run_training(
     folder = RunFolder(settings.out)
     settings = dataclasses.replace(settings, resume=folder.choose_start(settings.resume))
     run = set_up(settings, folder, reporter)
-    if settings.probe and not settings.resume and isinstance(run.clips, TrainingClips):
-        _probe(run, run.clips.manifest, reporter)
+    if settings.probe and not settings.resume and run.accelerator.is_main_process:
+        _probe(run, reporter)
     watched = None if run.val_recordings else watched_clips(run.model, run.val_list, settings.model.segments)
     saves = Checkpoints(
         folder, run.accelerator, run.progress, minutes=settings.save_minutes, stop=stop or StopRequest()
@@ -83,14 +82,12 @@ def run_training(
     return folder
 
 
-def _probe(run: Training, train_list: Manifest, reporter: Reporter) -> None:
+def _probe(run: Training, reporter: Reporter) -> None:
     """What a linear classifier makes of the network as it starts, which is left as it is."""
-    if not run.accelerator.is_main_process:
-        return
     settings = run.settings
     found = probe_network(
         run.model.eval(),
-        train_list,
+        run.train_list,
         run.val_list,
         num_segments=settings.model.segments,
         batch_size=settings.optim.batch_size,

@@ -248,6 +248,8 @@ class TrainSettings:
             "cutmix": self.augment.cutmix,
             "reverse": self.augment.reverse or self.augment.reversal_pairs,
             "class_weights": self.skew.class_weights,
+            "minutes": self.minutes,
+            "probe": self.probe,
         }
         for name in (name for name, is_given in unfit.items() if is_given):
             raise SettingsError(f"`{name}` with `task={frames.task}`, where each frame has one label; leave it out")

@@ -16,7 +16,8 @@ from torch.utils.data import DataLoader
 from gateshift.data.clips.dataset import Sample, TrainingClips
 from gateshift.data.clips.loader import EpochShuffle, make_loader
 from gateshift.data.clips.mixing import Mixing
-from gateshift.data.clips.recordings import Recording, RecordingClips
+from gateshift.data.clips.recording_clips import RecordingClips
+from gateshift.data.clips.recordings import Recording
 from gateshift.data.lists.class_pairs import Pairs, parse_pairs
 from gateshift.data.lists.labels import check_agreement, check_several
 from gateshift.data.lists.manifest import Manifest
@@ -138,7 +139,7 @@ def set_up(settings: TrainSettings, folder: RunFolder, reporter: Reporter) -> Tr
     if optim.partial_bn:
         freeze_batch_norms(model)
     check_small_batches(model, settings, num_videos=len(order), processes=accelerator.num_processes)
-    num_updates = optim.epochs * math.ceil(math.ceil(len(order) / optim.batch_size) / optim.accumulate)
+    num_updates = optim.epochs * math.ceil(len(loader) / optim.accumulate)
     optimizer = create_optimizer(model, optim, num_updates=num_updates)
     if accelerator.device.type == "cpu" and settings.optim.precision == "bf16":
         keep_depthwise_float32(model.backbone)
@@ -174,7 +175,7 @@ def set_up(settings: TrainSettings, folder: RunFolder, reporter: Reporter) -> Tr
         if settings.resume:
             folder.describe(description)
         else:
-            title = f"Trained on {len(clips)} videos of {len(classes)} classes"
+            title = f"A training of {len(classes)} classes"
             options = {table: {name: description[name] for name in option_types(TABLES[table])} for table in TABLES}
             folder.create(description, write_recipe(title, options))
     _log_settings(run, reversed_pairs, reporter)

@@ -17,10 +17,12 @@ from gateshift.errors import SettingsError
 from gateshift.evaluation.metrics import Metrics, MultiLabelMetrics
 from gateshift.model.classifier import VideoClassifier
 from gateshift.model.io import load_model
-from gateshift.planning.machine import takes_size, this_machine, time_network
+from gateshift.model.warm_start import network_of
+from gateshift.planning.machine import Machine, takes_size, this_machine, time_network
 from gateshift.planning.plan import BACKBONE, EPOCHS_WITHIN, SMALL_PX, fit_minutes, plan_network, plan_training
-from gateshift.planning.videos import look_at
+from gateshift.planning.videos import Videos, look_at
 from gateshift.recipes.recipe import load_one_recipe, load_recipe
+from gateshift.recipes.starts import IMAGENET, start_network
 from gateshift.training.inputs import read_lists
 from gateshift.training.loop import run_training
 from gateshift.training.reporter import Reporter, Silent
@@ -167,26 +169,22 @@ def _fill_open_options(settings: TrainSettings, reporter: Reporter) -> TrainSett
     if folder.choose_start(settings.resume):
         is_open = settings.recipe is None or minutes is not None
         return settings.filled(load_one_recipe(folder.recipe)) if is_open and folder.recipe.is_file() else settings
-    if settings.frames.is_dense or (settings.recipe is not None and minutes is None):
+    if settings.recipe is not None and minutes is None:
         return settings
     given = settings.given()
     if minutes is not None and "epochs" in given:
         raise SettingsError(f"`minutes` {minutes:g} and `epochs` {given['epochs']}; leave one of them out")
+    start = settings.model.start
+    if settings.recipe is None and start not in (None, IMAGENET):  # it is of one network
+        given = (start_network(start) or network_of(start)) | given
+        settings = settings.changed(given)
+    if settings.frames.is_dense:
+        return settings
     train_list, val_list = read_lists(settings, Silent())
     classes, machine = train_list.class_names(), this_machine()
     videos = look_at(train_list, val_list, classes, num_segments=settings.model.segments)
-
     if settings.recipe is not None and minutes is not None:
-        optim = settings.optim
-        timing = time_network(settings.model, num_classes=len(classes), machine=machine, precision=optim.precision)
-        every, probed = optim.validate_every, settings.probe is True
-        epochs = fit_minutes(minutes, videos, machine, timing, at_most=optim.epochs, every=every, probed=probed)
-        within = {name: getattr(optim, name) for name in EPOCHS_WITHIN if getattr(optim, name) is not None}
-        shorter = {name: value * epochs // optim.epochs for name, value in within.items()}
-        reporter.log(f"plan: {epochs} of {optim.epochs} epochs of {settings.recipe} fit into {minutes:g} minutes")
-        return settings.changed({"epochs": epochs, **shorter})
-    if settings.model.start is not None and str(settings.model.start) != "imagenet":  # it is of one network
-        given |= {name: getattr(settings.model, name) for name in ("backbone", "temporal")}
+        return _shortened(settings, minutes, videos, machine, reporter)
     is_small = machine.is_slow and takes_size(given.get("backbone", BACKBONE), SMALL_PX)
     network = plan_network(videos, machine, given, size_px=SMALL_PX if is_small else None)
     settings = settings.changed(network.options)
@@ -196,6 +194,20 @@ def _fill_open_options(settings: TrainSettings, reporter: Reporter) -> TrainSett
         reporter.log(line)
     probe = not settings.multi_label if settings.probe is None else settings.probe
     return dataclasses.replace(settings.changed(training.options), probe=probe)
+
+
+def _shortened(
+    settings: TrainSettings, minutes: float, videos: Videos, machine: Machine, reporter: Reporter
+) -> TrainSettings:
+    """A recipe's settings with as many epochs as fit into the minutes; its warm-up keeps its share."""
+    optim = settings.optim
+    timing = time_network(settings.model, num_classes=videos.num_classes, machine=machine, precision=optim.precision)
+    every, probed = optim.validate_every, settings.probe is True
+    epochs = fit_minutes(minutes, videos, machine, timing, at_most=optim.epochs, every=every, probed=probed)
+    within = {name: getattr(optim, name) for name in EPOCHS_WITHIN if getattr(optim, name) is not None}
+    shorter = {name: value * epochs // optim.epochs for name, value in within.items()}
+    reporter.log(f"plan: {epochs} of {optim.epochs} epochs of {settings.recipe} fit into {minutes:g} minutes")
+    return settings.changed({"epochs": epochs, **shorter})
 
 
 def _metrics(folder: RunFolder) -> TrainMetrics:

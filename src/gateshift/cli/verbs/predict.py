@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from gateshift.model.config import ModelConfig
     from gateshift.prediction.predict import Prediction
     from gateshift.prediction.stream import Answer
+
+
+# Of the columns of a table, by the fields of an event.
+HEADINGS = {"start_s": "start, s", "end_s": "end, s", "time_s": "time, s", "label": "class"}
 
 
 def run_predict(settings: PredictSettings) -> None:
@@ -174,14 +178,7 @@ def _timeline(settings: PredictSettings, out: Path) -> int:
             )
     except VideoError as error:
         return _tell_failure(settings, error)
-    table = Table("start, s", "end, s", "class", "score", title=video)
-    for event in events:
-        table.add_row(f"{event.start_s:.2f}", f"{event.end_s:.2f}", event.label, f"{event.score:.3f}")
-        if settings.json:
-            _print_record({"video": video, **vars(event), "error": None}, sys.stdout)
-    if not settings.json:
-        Console(markup=False).print(table)
-    print_note(f"{len(events)} events: {out}")
+    _print_events(settings, out, {"start_s": ".2f", "end_s": ".2f", "label": "", "score": ".3f"}, events)
     return 0
 
 
@@ -203,16 +200,21 @@ def _events(settings: PredictSettings, out: Path) -> int:
             )
     except VideoError as error:
         return _tell_failure(settings, error)
-    table = Table("time, s", "frame", "class", "score", title=video)
+    _print_events(settings, out, {"time_s": ".3f", "frame": "d", "label": "", "score": ".3f"}, events)
+    return 0
+
+
+def _print_events(settings: PredictSettings, out: Path, fields: dict[str, str], events: Sequence[Any]) -> None:
+    """A table or JSON records of what was found: these fields of each event, with their formats in the table."""
+    table = Table(*(HEADINGS.get(name, name) for name in fields), title=settings.videos[0])
     for event in events:
-        found = {"time_s": event.time_s, "frame": event.frame, "label": event.label, "score": event.score}
-        table.add_row(f"{event.time_s:.3f}", str(event.frame), event.label, f"{event.score:.3f}")
+        table.add_row(*(format(getattr(event, name), how) for name, how in fields.items()))
         if settings.json:
-            _print_record({"video": video, **found, "error": None}, sys.stdout)
+            found = {name: getattr(event, name) for name in fields}
+            _print_record({"video": settings.videos[0], **found, "error": None}, sys.stdout)
     if not settings.json:
         Console(markup=False).print(table)
     print_note(f"{len(events)} events: {out}")
-    return 0
 
 
 def _window_options(settings: PredictSettings) -> dict[str, Any]:
