@@ -42,6 +42,7 @@ def test_a_batch_of_one_value_is_one_line_before_the_first_step(
     [
         {"segments": 2, "batch_size": 1},
         {"segments": 1, "batch_size": 1, "partial_bn": True, "temporal": "none"},
+        {"segments": 1, "batch_size": 1, "frozen_bn": True},
         {"segments": 1, "batch_size": 3, "backbone": "test_convnext", "temporal": "none"},
     ],
 )
@@ -116,3 +117,22 @@ def test_partial_batch_norm_freezes_all_of_the_backbone_but_the_first() -> None:
     gates = [m for m in model.modules() if isinstance(m, GateShift)]
     assert len(gates) == 4
     assert all(gate.bn.training and gate.bn.weight.requires_grad for gate in gates)
+
+
+def test_frozen_batch_norms_keep_the_statistics_of_the_start_and_train_scale_and_shift(
+    clips: Path, tmp_path: Path
+) -> None:
+    torch.manual_seed(0)
+    start = gs.create_model("test_resnet", "gsm", num_classes=2, size_px=32)
+    for _, norm in batch_norms(start):
+        norm.running_mean.normal_()
+        norm.running_var.uniform_(0.5, 2)
+    gs.save_model(start, tmp_path / "start.safetensors")
+    options = {**TINY, "segments": 2, "start": tmp_path / "start.safetensors", "frozen_bn": True}
+    found = train(clips / "train.csv", clips / "val.csv", out=tmp_path / "run", **options).model
+    for (_, own), (_, first) in zip(batch_norms(found), batch_norms(start), strict=True):
+        assert torch.equal(own.running_mean, first.running_mean)
+        assert torch.equal(own.running_var, first.running_var)
+        assert not torch.equal(own.weight, first.weight)
+    with pytest.raises(SettingsError, match="`partial_bn` and `frozen_bn`"):
+        train(clips / "train.csv", clips / "val.csv", out=tmp_path / "both", **options, partial_bn=True)

@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sklearn.linear_model import LogisticRegression
 from torch.testing import assert_close
 from trainings import Log, train_small
 
@@ -18,7 +19,7 @@ from gateshift.data.lists.manifest import read_manifest
 from gateshift.data.video.files import open_video
 from gateshift.errors import ManifestError, SettingsError, VideoError
 from gateshift.probing.features import clip_features, over_time
-from gateshift.probing.probe import DRAWS, draw_clips, fit_probe
+from gateshift.probing.probe import DRAWS, draw_clips, fit_classifier, fit_probe, labelled_features
 from gateshift.probing.report import load_probe, save_probe
 from gateshift.training.run_folder import RunFolder
 
@@ -130,6 +131,40 @@ def test_a_training_with_a_probe_ends_with_the_weights_of_one_without(clips: Pat
     assert any(line.startswith("before the training, a linear classifier") for line in log.lines)
     with pytest.raises(SettingsError, match="`probe` with `multi_label`"):
         train_small(clips, tmp_path / "several", probe=True, multi_label=True)
+
+
+@pytest.mark.parametrize("classes", [2, 4])
+def test_a_network_s_classifier_calls_frozen_features_as_the_probe_does(classes: int) -> None:
+    means, labels = drawn_features(classes, 12, seed=0, noise=0.3)
+    means = 7 * means + 3  # as features are: neither centred nor of one size
+    classifier = torch.nn.Linear(40, classes + 1)
+    fit_classifier(classifier, (np.concatenate([means, means, means], 1), labels))
+    logits = classifier(torch.from_numpy(means)).detach().numpy()
+    assert (logits.argmax(1) == labels).all()
+    center, scale = means.mean(0), means.std(0)
+    slow = LogisticRegression(C=0.1, tol=1e-8, max_iter=9999).fit((means - center) / scale, labels)
+    expected = slow.predict_log_proba((means - center) / scale)
+    found = torch.from_numpy(logits)[:, :classes].log_softmax(1).numpy()
+    np.testing.assert_allclose(found, expected, atol=2e-3)
+    assert (logits[:, classes] == 0).all()  # of no clip
+    with pytest.raises(SettingsError, match="at least two classes"):
+        fit_classifier(classifier, (means, np.zeros_like(labels)))
+
+
+def test_a_training_begins_with_the_classifier_of_its_features(clips: Path, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    videos = read_manifest(clips / "train.csv")
+    start = gs.create_model("test_resnet", "gsm", classes=videos.class_names(), size_px=32).eval()
+    gs.save_model(start, tmp_path / "start.safetensors")
+    run = train_small(clips, tmp_path / "run", start=tmp_path / "start.safetensors", fit_classifier=True, lr=1e-12)
+    learned = labelled_features(start, videos, num_segments=2, batch_size=4, workers=0)
+    fit_classifier(start.head, learned)  # type: ignore[arg-type]  # it is linear
+    means = torch.from_numpy(learned[0][:, : start.head.in_features])
+    own, begun = (head(means).softmax(1).detach() for head in (start.head, run.model.head))
+    assert_close(begun, own, rtol=0, atol=0.02)
+    assert (own.argmax(1).numpy() == learned[1]).all()
+    with pytest.raises(SettingsError, match="`fit_classifier` with `multi_label`"):
+        train_small(clips, tmp_path / "several", fit_classifier=True, multi_label=True)
 
 
 def test_lists_that_do_not_agree_are_refused(clips: Path, tmp_path: Path) -> None:

@@ -1,10 +1,12 @@
-"""What `predict` costs beside its parts: python benchmarks/use/predict.py FOLDER [--precision bf16].
+"""What `predict` costs beside its parts: python benchmarks/use/predict.py FOLDER [--precision bf16] [--keep-freed].
 
-FOLDER receives 500 clips of 2 s, once, and predict.csv. One call classifies all of them, with one decoding thread;
+FOLDER receives 500 clips of 2 s, once, and predict.csv, or predict-bf16.csv and the like. With --keep-freed the process
+keeps the memory that tensors leave, as the command line does. One call classifies all clips, with one decoding thread;
 after each 25 of them, the parts are timed in turn: the deployed network alone on decoded clips, decoding alone by one
 thread, and the way of before: the undeployed network on one video at a time. Times are those of the processor, so that
 other work on the machine counts little; with one core for all, they are what one waits for. Given are medians of the
-rounds and of the rounds' ratios.
+rounds and of the rounds' ratios. The rate of a matrix product on the same core says how much faster any program could
+be with this network's sums and products.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ from gateshift.prediction.scoring import VideoScorer
 
 NUM_VIDEOS, PER_ROUND, BATCH_SIZE = 500, 25, 4
 NETWORK_VIDEOS, BEFORE_VIDEOS = 8, 3  # timed in a round
+SEGMENTS, SIDE = 8, 2048
 NAME = "b-frames.mp4"
 Result = TypeVar("Result")
 
@@ -40,16 +43,19 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--backbone", default="bninception")
     parser.add_argument("--precision", default="no")
+    parser.add_argument("--keep-freed", action="store_true")
     parser.add_argument("--videos", type=int, default=NUM_VIDEOS)
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    if options.keep_freed and not gs.keep_freed_memory():
+        parser.error("--keep-freed: the C library of this machine cannot")
     videos = write_clips(options.folder)[: options.videos]
     model = make_model(options.backbone, videos)
     scorer, form = VideoScorer(model), fast_form(model, options.precision)
     predictions = gs.predict(model, videos, workers=1, batch_size=BATCH_SIZE, precision=options.precision)
     seconds: dict[str, list[float]] = {"predict": [], "network alone": [], "decoding alone": [], "before": []}
-    largest, memory_mb = 0.0, []
+    largest, memory_mb, product_rates = 0.0, [], []
     for start in range(0, len(videos), PER_ROUND):
         part = videos[start : start + PER_ROUND]
         taken_s, found = cpu_seconds(lambda: list(islice(predictions, PER_ROUND)))
@@ -62,18 +68,29 @@ def main() -> None:
         seconds["before"].append(taken_s / BEFORE_VIDEOS)
         for prediction, expected in zip(found, answers, strict=False):
             largest = max(largest, float((prediction.probabilities - expected).abs().max()))
+        product_rates.append(product_rate(options.precision))
         memory_mb.append(round(psutil.Process().memory_info().rss / 2**20))
     larger = [max(pair) for pair in zip(seconds["network alone"], seconds["decoding alone"], strict=True)]
     rows = [(f"{name}, ms a video", f"{1e3 * statistics.median(each):.1f}") for name, each in seconds.items()]
     rows.append(("predict over the larger part", f"{ratio(seconds['predict'], larger):.3f}"))
     rows.append(("before over predict", f"{ratio(seconds['before'], seconds['predict']):.2f}"))
+    macs = gs.inspect(options.backbone, temporal="gsm").after.macs * SEGMENTS
+    rows.append(("predict, GFLOP/s", f"{2e-9 * macs / statistics.median(seconds['predict']):.0f}"))
+    rows.append(("a matrix product, GFLOP/s", f"{1e-9 * statistics.median(product_rates):.0f}"))
     rows.append(("largest difference of a probability", f"{largest:.1e}"))
     rows.append(("MB after 100 videos", str(memory_mb[100 // PER_ROUND - 1])))
     rows.append((f"MB after {len(videos)} videos", str(memory_mb[-1])))
-    with (options.folder / "predict.csv").open("w", newline="") as file:
+    name = "predict" + (f"-{options.precision}" if options.precision != "no" else "") + "-kept" * options.keep_freed
+    with (options.folder / f"{name}.csv").open("w", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows([("what", "value"), *rows])
     for name, value in rows:
         print(f"{name:40} {value}")
+
+
+def product_rate(precision: str) -> float:
+    """Operations a second of the product of two large square matrices."""
+    one, other = (torch.randn(SIDE, SIDE, dtype=torch.bfloat16 if precision == "bf16" else None) for _ in range(2))
+    return 2 * SIDE**3 / cpu_seconds(lambda: one @ other)[0]
 
 
 def ratio(one: list[float], other: list[float]) -> float:
@@ -97,7 +114,7 @@ def write_clips(folder: Path) -> list[Path]:
 def make_model(backbone: str, videos: list[Path]) -> gs.VideoClassifier:
     """A network with random weights and open gates, whose batch norms know some of the videos."""
     torch.manual_seed(0)
-    model = gs.create_model(backbone, "gsm", num_classes=174, num_segments=8)
+    model = gs.create_model(backbone, "gsm", num_classes=174, num_segments=SEGMENTS)
     for module in model.modules():
         if isinstance(module, GateShift):
             torch.nn.init.normal_(module.weight, std=0.02)

@@ -36,6 +36,7 @@ def main() -> None:
     parser.add_argument("--csv", type=Path)
     options = parser.parse_args()
     torch.set_num_threads(1)
+    gs.keep_freed_memory()  # as the command line does
     rows = []
     for backbone in BACKBONES:
         programs = {temporal: step_of(backbone, temporal) for temporal in ("none", "gsm")}

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from gateshift.data.events.suppression import suppress
     from gateshift.data.prepare.prepare import Prepared, prepare
     from gateshift.demo.demo import DemoResult, run_demo
+    from gateshift.devices import keep_freed_memory
     from gateshift.errors import GateShiftError
     from gateshift.evaluation.evaluate import ensemble, evaluate
     from gateshift.evaluation.events.event_scores import EventFigures, EventScores, score_events
@@ -58,6 +59,7 @@ _MODULES = {
     "gateshift.data.events.suppression": ("suppress",),
     "gateshift.data.prepare.prepare": ("Prepared", "prepare"),
     "gateshift.demo.demo": ("DemoResult", "run_demo"),
+    "gateshift.devices": ("keep_freed_memory",),
     "gateshift.errors": ("GateShiftError",),
     "gateshift.evaluation.evaluate": ("ensemble", "evaluate"),
     "gateshift.evaluation.events.event_scores": ("EventFigures", "EventScores", "score_events"),
@@ -136,6 +138,7 @@ __all__ = [
     "gate_shift_fuse",
     "insert_temporal",
     "inspect",
+    "keep_freed_memory",
     "list_recipes",
     "load_model",
     "predict",

@@ -1,11 +1,13 @@
-"""What models run on: this machine's accelerators, processes and precision.
+"""What models run on: this machine's accelerators, processes, memory and precision.
 
 Nothing heavy is imported before it is used, as settings name the precisions.
 """
 
 from __future__ import annotations
 
+import ctypes
 import os
+import sys
 from typing import TYPE_CHECKING, Literal, TypeVar
 
 from gateshift.errors import SettingsError
@@ -17,6 +19,26 @@ if TYPE_CHECKING:
 Model = TypeVar("Model", bound="torch.nn.Module")
 Precision = Literal["no", "bf16", "fp16"]  # mixed precision of a training; "no" is float32
 AnyPrecision = Literal["no", "bf16", "fp16", "auto"]  # of answers; "auto" is bf16 where that is faster and as good
+
+# Of mallopt(3): how many bytes at the end of the heap are kept, and how many blocks have a mapping of their own.
+_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
+
+
+def keep_freed_memory() -> bool:
+    """Let this process keep the memory that tensors leave, for those that follow: networks on a CPU are faster.
+
+    By default the C library gives a large block back as soon as a tensor is gone, and the system clears each page of
+    the next one; for networks with large maps that is a tenth to a third of their time. From this call on the process
+    holds what it needed at most, and some more, as gaps between blocks are not of the next one's size (a tenth to a
+    fifth with networks). The command line calls it; a program of your own may, once, before it computes.
+
+    Returns:
+        Whether the C library does so; glibc does, on Linux, and elsewhere nothing is changed.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    return mallopt is not None and bool(mallopt(_M_MMAP_MAX, 0) and mallopt(_M_TRIM_THRESHOLD, -1))
 
 
 def create_accelerator(precision: str) -> Accelerator:

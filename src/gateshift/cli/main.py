@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from gateshift.cli.terminal import print_line, print_note, wording
 from gateshift.cli.verb_list import VERBS as VERBS
 from gateshift.cli.verb_list import Verb, find_verb, overview
+from gateshift.devices import keep_freed_memory
 from gateshift.errors import GateShiftError, GateShiftWarning, SettingsError, StoppedError, explain_system_error
 from gateshift.version import __version__
 
@@ -204,6 +205,8 @@ def _show_warning(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line. Bad input ends in one line on stderr and exit code 2."""
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments is None:  # then this process is ours
+        keep_freed_memory()
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # names of files may hold what is no text

@@ -87,7 +87,7 @@ def plan_training(
         minutes: At most; None for as long as the videos are worth.
     """
     pretrained = given.get("start") or given.get("weights")
-    few = videos.per_class < FEW_PER_CLASS
+    few, partial = videos.per_class < FEW_PER_CLASS, given.get("partial_bn", False)
     chosen: dict[str, Any] = {
         "schedule": "cosine-step",
         "batch_size": (8 if machine.is_slow else 16) * machine.processes,
@@ -96,6 +96,10 @@ def plan_training(
         "color_jitter": 0.3,
         "label_smoothing": 0.1 if few else 0.0,
         "precision": timing.precision,
+        # A random classifier's first gradients would undo what the start knows.
+        "fit_classifier": pretrained in (MOTION, IMAGENET) and not given.get("multi_label"),
+        # Those of a batch of a few clips are other ones from batch to batch, and than the start's.
+        "frozen_bn": few and pretrained == MOTION and given.get("temporal", "gsm") == "gsm" and not partial,
     }
     if given.get("optimizer", "adamw") == "adamw":
         chosen |= {"lr": 5e-4 if pretrained else 2e-3, "new_layers_lr": 2.0, "gates_lr": "auto"}
@@ -115,6 +119,8 @@ def plan_training(
     against = {"label smoothing": options.get("label_smoothing"), "averaged weights": options["ema"]}
     regular = " and ".join(name for name, value in against.items() if value) or "neither smoothing nor averages"
     regular += ", as clips are few" if few else ""
+    kept = {"batch norms as in the start": options["frozen_bn"], "first a classifier alone": options["fit_classifier"]}
+    regular += "".join(f"; {name}" for name, value in kept.items() if value)
     rate, precision = options.get("lr", 0.01), "float32" if options["precision"] == "no" else options["precision"]
     workers = default_workers() if given.get("workers") is None else given["workers"]
     length = f"{epochs} epoch{'s' * (epochs > 1)}, {updates} steps"

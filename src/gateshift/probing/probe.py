@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from gateshift.data.lists.labels import check_agreement, check_several
 from gateshift.data.lists.manifest import Manifest, read_manifest
@@ -139,41 +141,75 @@ def probe(
     if start is not None:
         start_from(model, start)
     model = put_on_device(model).eval()
-    return probe_network(model, *lists, num_segments=segments, batch_size=batch_size, workers=workers)
+    check_agreement([(each.source, each.entries, each.targets(classes)) for each in lists])
+    learned, tested = (
+        labelled_features(model, each, num_segments=segments, batch_size=batch_size, workers=workers) for each in lists
+    )
+    return fit_probe(learned, tested, classes=classes)
 
 
-def probe_network(
-    model: VideoClassifier,
-    train_list: Manifest,
-    val_list: Manifest,
-    *,
-    num_segments: int,
-    batch_size: int,
-    workers: int | None,
-) -> ProbeResult:
-    """Fit a classifier to a network's features of the training videos, and see how many validation videos it gets.
+def labelled_features(
+    model: VideoClassifier, videos: Manifest, *, num_segments: int, batch_size: int, workers: int | None
+) -> tuple[Features, Labels]:
+    """A network's features of the videos of a list that can be read, and their classes.
 
     Args:
-        model: In eval mode; nothing of it is changed. Its classes are those of the lists.
-        train_list: One label for each video, as in ``val_list``. Of very many videos some of each class are taken.
-        val_list: Validation videos.
+        model: In eval mode; nothing of it is changed. Its classes are those of the list.
+        videos: One label for each. Of very many some of each class are taken.
         num_segments: T.
         batch_size: Videos that go through the network at once.
         workers: Processes that load.
+
+    Returns:
+        Features [V, 3 * F] as of :func:`~gateshift.probing.features.over_time`, and classes [V].
     """
-    check_agreement([(each.source, each.entries, each.targets(model.classes)) for each in (train_list, val_list)])
-    found = []
-    for videos in (train_list, val_list):
-        labels = videos.targets(model.classes)
-        places = np.arange(len(labels))
-        if len(labels) > MOST_CLIPS:
-            counts = np.full(len(model.classes), max(1, MOST_CLIPS // len(model.classes)))
-            places = draw_clips(labels, counts, np.random.default_rng(0))
-        features, read = clip_features(
-            model, videos, places.tolist(), num_segments=num_segments, batch_size=batch_size, workers=workers
+    labels = videos.targets(model.classes)
+    places = np.arange(len(labels))
+    if len(labels) > MOST_CLIPS:
+        counts = np.full(len(model.classes), max(1, MOST_CLIPS // len(model.classes)))
+        places = draw_clips(labels, counts, np.random.default_rng(0))
+    features, read = clip_features(
+        model, videos, places.tolist(), num_segments=num_segments, batch_size=batch_size, workers=workers
+    )
+    return features, labels[read]
+
+
+def fit_classifier(classifier: nn.Linear, learned: tuple[Features, Labels]) -> None:
+    """Fit a network's own classifier to frozen features of clips, as a training's beginning.
+
+    Fine-tuning from there keeps what the features know, where a random classifier's first gradients would disturb it:
+    linear probing, then fine-tuning (Kumar et al., "Fine-Tuning can Distort Pretrained Features", ICLR 2022).
+
+    Args:
+        classifier: F features to K classes, changed in place.
+        learned: Features [V, 3 * F] and classes [V] of :func:`labelled_features`; the mean of each is used. A class
+            of no clip is one that no clip is of.
+
+    Raises:
+        SettingsError: If there are not two classes to tell apart.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    features, labels = learned[0][:, : classifier.in_features], learned[1]
+    found = np.unique(labels)
+    if len(found) < 2:
+        raise SettingsError(
+            "`fit_classifier` needs readable videos of at least two classes; add some, or set `fit_classifier=False`"
         )
-        found.append((features, labels[read]))
-    return fit_probe(*found, classes=model.classes)
+    center, scale = _standards(features)
+    axes, _ = np.linalg.qr(((features - center) / scale).T)
+    fitted = LogisticRegression(C=PENALTY, max_iter=1000).fit(((features - center) / scale) @ axes, labels)
+    weights, biases = fitted.coef_, fitted.intercept_
+    if len(found) == 2:  # scikit-learn has one row for both
+        weights, biases = np.concatenate([-weights, weights]) / 2, np.concatenate([-biases, biases]) / 2
+    weights = weights @ axes.T / scale
+    with torch.no_grad():
+        for parameter, values in (
+            (classifier.weight, weights),
+            (classifier.bias, biases - weights @ center),
+        ):
+            parameter.zero_()
+            parameter[found] = torch.from_numpy(values).to(parameter)
 
 
 def fit_probe(
@@ -189,8 +225,7 @@ def fit_probe(
     Raises:
         SettingsError: If there are not two classes to tell apart.
     """
-    labels, center, scale = learned[1], learned[0].mean(0), learned[0].std(0)
-    scale = np.where(scale > 0, scale, 1)
+    labels, (center, scale) = learned[1], _standards(learned[0])
     learned, tested = (((features - center) / scale, classes_of) for features, classes_of in (learned, tested))
     if len(np.unique(labels)) < 2:
         raise SettingsError("`probe` needs readable videos of at least two classes; add some, or set `probe=False`")
@@ -226,6 +261,12 @@ def _called(learned: tuple[Features, Labels], tested: tuple[Features, Labels], k
     axes, _ = np.linalg.qr(features.T)
     classifier = LogisticRegression(C=PENALTY, max_iter=1000).fit(features @ axes, labels)
     return np.asarray(classifier.predict(tested[0] @ axes))
+
+
+def _standards(features: Features) -> tuple[Features, Features]:
+    """Mean and standard deviation of each feature; 1 for one that is always the same."""
+    scale = features.std(0)
+    return features.mean(0), np.where(scale > 0, scale, 1)
 
 
 def _draws(labels: Labels, counts: Labels) -> list[Labels]:

@@ -153,6 +153,9 @@ class ModelOptions(RecipeOptions):
     drawn clips), imagenet, a published recipe, whose model is downloaded, or a trained model's file: backbone, temporal
     modules, and the classifier rows of the classes that both have. A named start brings its network with it. To
     continue a stopped training, use --resume."""
+    fit_classifier: bool = False
+    """Begin with a classifier fitted to the features of the network as it starts (linear probing, then fine-tuning),
+    instead of a random one."""
     size: int | None = None
     """Side of the square input in pixels; default: the backbone's own (224, inceptionv3 229)."""
     whole_frame: bool = False
@@ -226,6 +229,9 @@ class OptimOptions(RecipeOptions):
     """Epochs between validations; the last epoch is always validated."""
     partial_bn: bool = False
     """Freeze all batch norms but the first (TSN's partial batch norm)."""
+    frozen_bn: bool = False
+    """Normalize by the statistics that the network starts with, not by those of each batch; scale and shift are still
+    trained. For few videos, and a start that has such statistics."""
     precision: Precision = "no"
     """Mixed precision."""
 

@@ -11,6 +11,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from gateshift.errors import SettingsError
 from gateshift.model.classifier import VideoClassifier
 from gateshift.model.temporal.modules import TemporalModule
+from gateshift.recipes.options import OptimOptions
 from gateshift.training.settings import TrainSettings
 
 
@@ -22,10 +23,19 @@ def batch_norms(model: nn.Module) -> Iterator[tuple[bool, nn.Module]]:
             yield id(module) in inside, module
 
 
+def freeze_wanted(model: nn.Module, optim: OptimOptions) -> None:
+    """Freeze what the options say. Call it after every ``model.train()``."""
+    if optim.partial_bn:
+        freeze_batch_norms(model)
+    if optim.frozen_bn:
+        for _, module in batch_norms(model):
+            module.eval()
+
+
 def freeze_batch_norms(model: nn.Module) -> None:
     """Partial batch norm of TSN: freeze statistics, scale and shift of all batch norms but the first.
 
-    Call it after every ``model.train()``. As in the release, batch norms inside temporal modules still normalize by
+    As in the release, batch norms inside temporal modules still normalize by
     the batch; for their scale and shift see :func:`gateshift.training.optimizer.trained_parameters`.
     """
     backbone = [module for inside, module in batch_norms(model) if not inside]

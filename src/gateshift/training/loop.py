@@ -8,18 +8,20 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from accelerate.utils import broadcast
 from torch import Tensor
 
 from gateshift.data.clips.dataset import Sample
 from gateshift.data.clips.loader import read_batches
 from gateshift.data.clips.views import EvalProtocol
+from gateshift.data.lists.manifest import Manifest
 from gateshift.errors import StoppedError, VideoError
 from gateshift.evaluation.metrics import Metrics, MultiLabelMetrics
 from gateshift.evaluation.scoring import score_videos
-from gateshift.probing.probe import probe_network
+from gateshift.probing.probe import Features, Labels, fit_classifier, fit_probe, labelled_features
 from gateshift.probing.report import save_probe
 from gateshift.spotting.evaluate import score_recordings
-from gateshift.training.batch_norms import freeze_batch_norms
+from gateshift.training.batch_norms import freeze_wanted
 from gateshift.training.optimizer import TrainingStep, freeze_backbone
 from gateshift.training.progress_page import draw_batch, openness_row, watched_clips, write_training_page
 from gateshift.training.reporter import Reporter, Silent
@@ -60,7 +62,7 @@ def run_training(
     folder = RunFolder(settings.out)
     settings = dataclasses.replace(settings, resume=folder.choose_start(settings.resume))
     run = set_up(settings, folder, reporter)
-    if settings.probe and not settings.resume and run.accelerator.is_main_process:
+    if not settings.resume and (settings.probe or settings.model.fit_classifier):
         _probe(run, reporter)
     watched = None if run.val_recordings else watched_clips(run.model, run.val_list, settings.model.segments)
     saves = Checkpoints(
@@ -83,18 +85,25 @@ def run_training(
 
 
 def _probe(run: Training, reporter: Reporter) -> None:
-    """What a linear classifier makes of the network as it starts, which is left as it is."""
-    settings = run.settings
-    found = probe_network(
-        run.model.eval(),
-        run.train_list,
-        run.val_list,
-        num_segments=settings.model.segments,
-        batch_size=settings.optim.batch_size,
-        workers=settings.workers,
-    )
-    save_probe(found, run.folder.probe)
-    reporter.log(f"before the training, {found}")
+    """What a linear classifier makes of the network as it starts, and the network's classifier that begins with it."""
+    settings, model = run.settings, run.model.eval()
+
+    def features(videos: Manifest) -> tuple[Features, Labels]:
+        optim, segments = settings.optim, settings.model.segments
+        return labelled_features(
+            model, videos, num_segments=segments, batch_size=optim.batch_size, workers=settings.workers
+        )
+
+    if run.accelerator.is_main_process:
+        learned = features(run.train_list)
+        if settings.probe:
+            found = fit_probe(learned, features(run.val_list), classes=model.classes)
+            save_probe(found, run.folder.probe)
+            reporter.log(f"before the training, {found}")
+        if settings.model.fit_classifier:
+            fit_classifier(model.head, learned)
+    if settings.model.fit_classifier:
+        broadcast(list(model.head.parameters()))
 
 
 def _train_epoch(run: Training, epoch: int, saves: Checkpoints, reporter: Reporter) -> dict[str, Any]:
@@ -102,8 +111,7 @@ def _train_epoch(run: Training, epoch: int, saves: Checkpoints, reporter: Report
     optim, so_far = run.settings.optim, run.progress.so_far
     run.clips.epoch = run.order.epoch = epoch
     run.wrapped.train()
-    if optim.partial_bn:
-        freeze_batch_norms(run.model)
+    freeze_wanted(run.model, optim)
     frozen = freeze_backbone(run.model) if epoch < optim.freeze_epochs else ()
     step = TrainingStep(
         run.accelerator,

@@ -218,14 +218,17 @@ class TrainSettings:
                     raise SettingsError(f"`{name}` {values[name]}; {rule}")
         if self.compile and self.checkpointing:
             raise SettingsError("`compile` and `checkpointing` do not go together in torch; leave one of them out")
+        if self.optim.partial_bn and self.optim.frozen_bn:
+            raise SettingsError("`partial_bn` and `frozen_bn` are exclusive; leave one of them out")
         if self.extend and not self.resume:
             raise SettingsError("`extend` needs `resume`: it is for a run that exists; add it, or leave both out")
         if self.model.start is not None and self.model.weights is not None:
             raise SettingsError("`start` and `weights` both initialize the network; leave one of them out")
         if self.model.start is not None:
             check_start(self.model.start)
-        if self.multi_label and self.probe:
-            raise SettingsError("`probe` with `multi_label`; it needs one class per video; leave one of them out")
+        for name, is_set in (("probe", self.probe), ("fit_classifier", self.model.fit_classifier)):
+            if self.multi_label and is_set:
+                raise SettingsError(f"`{name}` with `multi_label`; it needs one class per video; leave one of them out")
         if self.multi_label and (self.skew.balanced or self.skew.class_weights):
             raise SettingsError(
                 f"`multi_label` and `{'balanced' if self.skew.balanced else 'class_weights'}`, which needs one class "
@@ -250,6 +253,7 @@ class TrainSettings:
             "class_weights": self.skew.class_weights,
             "minutes": self.minutes,
             "probe": self.probe,
+            "fit_classifier": self.model.fit_classifier,
         }
         for name in (name for name, is_given in unfit.items() if is_given):
             raise SettingsError(f"`{name}` with `task={frames.task}`, where each frame has one label; leave it out")

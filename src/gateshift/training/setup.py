@@ -31,7 +31,7 @@ from gateshift.published.download import fetch_published
 from gateshift.recipes.options import TABLES, option_types
 from gateshift.recipes.recipe import ProtocolOptions, load_recipe, write_recipe
 from gateshift.recipes.starts import WEIGHTS, is_published
-from gateshift.training.batch_norms import check_small_batches, freeze_batch_norms
+from gateshift.training.batch_norms import check_small_batches, freeze_wanted
 from gateshift.training.inputs import (
     choose_reversal_pairs,
     create_augmentation,
@@ -136,8 +136,7 @@ def set_up(settings: TrainSettings, folder: RunFolder, reporter: Reporter) -> Tr
     # 2D convolutions are faster with the channels of a pixel side by side, on CPUs and on GPUs.
     model.to(accelerator.device).to(memory_format=torch.channels_last).train()
     average = WeightAverage(model, optim.ema, accelerator) if optim.ema else None  # a copy of the plain network
-    if optim.partial_bn:
-        freeze_batch_norms(model)
+    freeze_wanted(model, optim)
     check_small_batches(model, settings, num_videos=len(order), processes=accelerator.num_processes)
     num_updates = optim.epochs * math.ceil(len(loader) / optim.accumulate)
     optimizer = create_optimizer(model, optim, num_updates=num_updates)
