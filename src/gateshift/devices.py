@@ -33,9 +33,10 @@ def keep_freed_memory() -> bool:
     fifth with networks). The command line calls it; a program of your own may, once, before it computes.
 
     Returns:
-        Whether the C library does so; glibc does, on Linux, and elsewhere nothing is changed.
+        Whether the C library does so; glibc does, on Linux. Elsewhere, and where the environment says how memory is
+        allocated (``MALLOC_...``, ``GLIBC_TUNABLES``), nothing is changed.
     """
-    if not sys.platform.startswith("linux"):
+    if not sys.platform.startswith("linux") or any(name.startswith(("MALLOC_", "GLIBC_TUN")) for name in os.environ):
         return False
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     return mallopt is not None and bool(mallopt(_M_MMAP_MAX, 0) and mallopt(_M_TRIM_THRESHOLD, -1))
