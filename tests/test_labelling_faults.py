@@ -108,6 +108,7 @@ def test_a_fault_is_one_line_and_exit_code_2(
         (["via", "{}/via.json", "--pack", "64"], "--pack with via; it is for data sets; leave it out"),
         (["folder", "{}", "--kind", "spans"], "--kind with folder; it is for labelling programs; leave it out"),
         (["folder", "{}", "{}"], "2 folders of folder; give one"),
+        (["via"], "ROOT names nothing; name the folder of a data set, or the files of a labelling program"),
         (["via", "{}/via.json", "--fps", "0"], "--fps 0; it must be above 0"),
     ],
 )

@@ -167,7 +167,7 @@ class _Reading:
                 missing[names[0] if names else name] = str(error)
         if missing and not self.allow_missing:
             more = f"; {len(missing)} of {len(sheet.videos)} videos are missing" if len(missing) > 1 else ""
-            raise ManifestError(f"{next(iter(missing.values()))}{more}, or leave it out with `allow_missing=True`")
+            raise ManifestError(f"{next(iter(missing.values()))}, or leave it out with `allow_missing=True`{more}")
         self.missing |= missing
         self.notes += (f"left out: {reason}" for reason in missing.values())
         return found

@@ -64,13 +64,14 @@ class PrepareSettings:
     task: Task | None = None
     """Classes of epic-kitchens-100: verbs, nouns, or both together, such as "take plate". Required there."""
     val_share: float = 0.2
-    """Validation share of each class, for a folder without train and val. The split is the same in every run."""
+    """Validation share of each class, for a folder without train and val, or files of a labelling program. The split is
+    the same in every run."""
     group_pattern: Annotated[str | None, arg(metavar="REGEX")] = None
     """Keep videos of one person or recording in one list. What this regular expression (or its parentheses) matches in
     CLASS/VIDEO is the video's group: P[0-9]+ finds P07 in wave/P07_3.mp4. For folder; where train and val exist, it
     checks them."""
     allow_missing: bool = False
-    """Leave out missing and broken videos, and list them in missing.csv."""
+    """Leave out missing and broken videos (of a labelling program, missing ones), and list them in missing.csv."""
     exclude: Annotated[Path | None, arg(metavar="FILE.csv")] = None
     """Leave out the videos in the column path of this table, such as the output of scan. Parts of videos stay."""
     extract_frames: bool = False
@@ -155,6 +156,10 @@ class PrepareSettings:
 
     def _check_program(self) -> None:
         """Raise SettingsError for options of labelling programs with a data set, and the other way round."""
+        if not self.root:
+            raise SettingsError(
+                "`root` names nothing; name the folder of a data set, or the files of a labelling program"
+            )
         if self.program is None:
             names: tuple[str, ...] = ("videos", "kind", "only", "fps")
             of = "labelling programs"
