@@ -48,7 +48,7 @@ def listing(dataset: str, root: Path, **options: object) -> Listing:
     """The annotations of a data set, of which no video is looked for."""
     if dataset == "epic-kitchens-100":
         options.setdefault("task", "verb")
-    return read_annotations(PrepareSettings(dataset, root, root / "lists", **options))  # type: ignore[arg-type]
+    return read_annotations(PrepareSettings(dataset, (root,), root / "lists", **options))  # type: ignore[arg-type]
 
 
 def rows(path: Path) -> list[dict[str, str]]:

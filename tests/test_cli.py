@@ -87,7 +87,7 @@ def test_help_of_a_verb_reads_as_documentation(verb: str, capsys: pytest.Capture
         (
             "prepare clips x --out l",
             "gateshift: DATASET clips; choose one of something-v1, something-v2, jester, diving48, kinetics, "
-            "epic-kitchens-100, folder\n",
+            "epic-kitchens-100, folder, boris, elan, label-studio, cvat, via, create-ml, soccernet, e2e-spot\n",
         ),
         ("scan", "gateshift: DATA names nothing; name lists, folders or videos\n"),
     ],

@@ -138,7 +138,7 @@ def test_the_official_epic_kitchens_files_are_read_whole(task: str, num_classes:
 
 def test_options_are_for_one_data_set(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="three kinds of classes; set `task` to verb, noun or action"):
-        read_annotations(PrepareSettings("epic-kitchens-100", tmp_path, tmp_path))
+        read_annotations(PrepareSettings("epic-kitchens-100", (tmp_path,), tmp_path))
     for dataset, options, message in (
         ("kinetics", {"task": "verb"}, "`task` verb with kinetics; it is only for epic-kitchens-100"),
         ("kinetics", {"edition": "v1"}, "`edition` v1 with kinetics; it is only for diving48"),
@@ -147,7 +147,7 @@ def test_options_are_for_one_data_set(tmp_path: Path) -> None:
         ("diving48", {"edition": "v3"}, "`edition` 'v3'; choose one of v1, v2"),
     ):
         with pytest.raises(SettingsError, match=message):
-            PrepareSettings(dataset, tmp_path, tmp_path, **options).check()  # type: ignore[arg-type]
+            PrepareSettings(dataset, (tmp_path,), tmp_path, **options).check()  # type: ignore[arg-type]
 
 
 # --- faults -----------------------------------------------------------------------------------------------

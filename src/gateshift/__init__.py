@@ -16,7 +16,10 @@ if TYPE_CHECKING:
     from gateshift.data.events.events import Event, EventList, Span
     from gateshift.data.events.files import read_events, write_events
     from gateshift.data.events.suppression import suppress
-    from gateshift.data.prepare.prepare import Prepared, prepare
+    from gateshift.data.labelling.labels import Labels, read_labels
+    from gateshift.data.labelling.writing import write_labels
+    from gateshift.data.prepare.output import Prepared
+    from gateshift.data.prepare.prepare import prepare
     from gateshift.demo.demo import DemoResult, run_demo
     from gateshift.devices import keep_freed_memory
     from gateshift.errors import GateShiftError
@@ -57,7 +60,10 @@ _MODULES = {
     "gateshift.data.events.events": ("Event", "EventList", "Span"),
     "gateshift.data.events.files": ("read_events", "write_events"),
     "gateshift.data.events.suppression": ("suppress",),
-    "gateshift.data.prepare.prepare": ("Prepared", "prepare"),
+    "gateshift.data.labelling.labels": ("Labels", "read_labels"),
+    "gateshift.data.labelling.writing": ("write_labels",),
+    "gateshift.data.prepare.output": ("Prepared",),
+    "gateshift.data.prepare.prepare": ("prepare",),
     "gateshift.demo.demo": ("DemoResult", "run_demo"),
     "gateshift.devices": ("keep_freed_memory",),
     "gateshift.errors": ("GateShiftError",),
@@ -107,6 +113,7 @@ __all__ = [
     "GateShiftError",
     "GateShiftFuse",
     "InsertReport",
+    "Labels",
     "ModelConfig",
     "NetworkReport",
     "Prediction",
@@ -145,6 +152,7 @@ __all__ = [
     "prepare",
     "probe",
     "read_events",
+    "read_labels",
     "read_spans",
     "remove_temporal",
     "run_demo",
@@ -160,6 +168,7 @@ __all__ = [
     "temporal_shift",
     "train",
     "write_events",
+    "write_labels",
     "write_spans",
 ]
 

@@ -61,7 +61,7 @@ GROUPS: dict[str, dict[str, Verb]] = {
             "--out demo",
         ),
         "prepare": Verb(
-            "make lists of training and validation videos, from class folders or a published data set",
+            "make lists of training and validation videos, from folders, data sets or labels",
             "gateshift.data.prepare.settings:PrepareSettings",
             "gateshift.cli.verbs.prepare:run_prepare",
             "folder demo/clips --out lists",

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 from tyro.conf import Positional, arg
 
+from gateshift.data.labelling.programs import Program
 from gateshift.devices import AnyPrecision
 from gateshift.errors import SettingsError
 
@@ -39,6 +40,9 @@ class StreamOptions:
     events: Annotated[Path | None, arg(metavar="FILE")] = None
     """Write the events of one file to the frame, found by a model of events (train --task spot): .csv, .json, or
     subtitles as .srt or .vtt."""
+    format: Program | None = None
+    """With --timeline or --events, write the file of this labelling program, to be corrected there: boris, elan,
+    label-studio, cvat, via, create-ml, soccernet or e2e-spot."""
     threshold: float = 0.5
     """With --events, the least score of an event."""
     suppress: Annotated[float, arg(metavar="SECONDS")] = 0.2
@@ -64,6 +68,8 @@ class StreamOptions:
             raise SettingsError(
                 f"`{given[0]}` was given without `stream=True`, `timeline` or `events`; add one, or leave it out"
             )
+        if self.format is not None and (self.timeline or self.events) is None:
+            raise SettingsError(f"`format={self.format}` was given without `timeline` or `events`; add one")
         unfit = [name for name in given if name in ("threshold", "suppression") and self.events is None]
         if unfit:
             raise SettingsError(f"`{unfit[0]}` was given without `events`; add it, or leave it out")

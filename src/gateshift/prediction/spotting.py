@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from os import PathLike
@@ -17,6 +17,8 @@ from gateshift.data.clips.recordings import frame_times, seen_frames
 from gateshift.data.events.events import Event, EventList, Span, VideoInfo
 from gateshift.data.events.files import EVENT_SUFFIXES, write_events
 from gateshift.data.events.suppression import MIN_SCORE, Suppression, suppress_scores
+from gateshift.data.labelling.programs import Program
+from gateshift.data.labelling.writing import check_program, write_labels
 from gateshift.data.video.files import open_video
 from gateshift.data.video.sources import Source, name_of
 from gateshift.devices import AnyPrecision
@@ -41,6 +43,7 @@ def spot_events(
     fps: float | None = None,
     classes: str | PathLike[str] | None = None,
     out: str | PathLike[str] | None = None,
+    format: Program | None = None,
     overwrite: bool = False,
     precision: AnyPrecision = "no",
     progress: Callable[[int, int], None] = lambda _done, _total: None,
@@ -55,7 +58,8 @@ def spot_events(
         suppression: How; see :func:`gateshift.suppress`.
         fps: Frames a second of images, which have no clock.
         classes: A file with names for the class numbers of a released checkpoint, one a line.
-        out: A file to write: .csv, .json (E2E-Spot's), or subtitles as .srt or .vtt.
+        out: A file to write: .csv, .json (E2E-Spot's), or subtitles as .srt or .vtt; with ``format`` that program's.
+        format: The labelling program in which a person is to correct ``out``; see :func:`gateshift.write_labels`.
         overwrite: Replace ``out`` if it is there.
         precision: As of :func:`gateshift.predict`.
         progress: Called with the number of frames that are done and of all.
@@ -75,7 +79,7 @@ def spot_events(
     if isinstance(video, str):
         check_not_live([video])
     if out is not None:
-        check_writable("out", Path(out), overwrite=overwrite, suffixes=EVENT_SUFFIXES)
+        check_out(Path(out), format, overwrite=overwrite, suffixes=EVENT_SUFFIXES)
     model = fast_form(ready_model(model, classes=classes), precision)
     check_task(model.config, "spot")
     name = name_of(video)
@@ -84,9 +88,20 @@ def spot_events(
         rows = score_frames(model, opened, seen.frames, progress=progress)
         moments = find_moments(rows, model.config, threshold=min(threshold, MIN_SCORE))
     events = moments.events(name, seen, suppress_s=suppress, suppression=suppression, threshold=threshold)
-    if out is not None:
-        write_events(EventList(tuple(events), {name: seen.info}), out, overwrite=overwrite)
+    listed = EventList(tuple(events), {name: seen.info})
+    if out is not None and format is not None:
+        write_labels(listed, out, format, overwrite=overwrite)
+    elif out is not None:
+        write_events(listed, out, overwrite=overwrite)
     return events
+
+
+def check_out(out: Path, format: Program | None, *, overwrite: bool, suffixes: Sequence[str]) -> None:
+    """Raise SettingsError unless the file of answers can be written, before any work is done."""
+    if format is None:
+        check_writable("out", out, overwrite=overwrite, suffixes=suffixes)
+    else:
+        check_program(format, out, overwrite=overwrite, argument="out")
 
 
 def check_task(config: ModelConfig, task: str) -> None:

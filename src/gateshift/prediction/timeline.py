@@ -14,17 +14,18 @@ from torch import Tensor
 
 from gateshift.data.clips.views import crop_frame
 from gateshift.data.events.events import Span
+from gateshift.data.labelling.programs import Program
+from gateshift.data.labelling.writing import write_labels
 from gateshift.data.video.files import Video, VideoFile, open_video
 from gateshift.data.video.sources import Source, name_of
 from gateshift.devices import AnyPrecision
 from gateshift.errors import SettingsError, VideoError
 from gateshift.evaluation.fast_form import device_of, fast_form
 from gateshift.evaluation.protocol import choose_protocol
-from gateshift.files import check_writable
 from gateshift.prediction.frames import score_frames
 from gateshift.prediction.predict import check_not_live, ready_model
 from gateshift.prediction.scoring import AnyModel
-from gateshift.prediction.spotting import Seen, find_spans
+from gateshift.prediction.spotting import Seen, check_out, find_spans
 from gateshift.prediction.timeline_files import TIMELINE_SUFFIXES, write_timeline
 from gateshift.prediction.windows import Thresholds, Windows, check_positive, frames_in, stack_clips
 
@@ -43,6 +44,7 @@ def find_events(
     fps: float | None = None,
     precision: AnyPrecision = "no",
     out: str | PathLike[str] | None = None,
+    format: Program | None = None,
     overwrite: bool = False,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> list[Span]:
@@ -62,7 +64,8 @@ def find_events(
         leave: It ends when its probability falls below this, in 0..1.
         fps: Frames a second, where they are not those that the file says; window and hop are counted in frames.
         precision: As for ``predict_with``.
-        out: A file to write: .json, .csv, or subtitles as .srt or .vtt.
+        out: A file to write: .json, .csv, or subtitles as .srt or .vtt; with ``format`` that program's.
+        format: The labelling program in which a person is to correct ``out``; see :func:`gateshift.write_labels`.
         overwrite: Replace ``out`` if it is there.
         progress: Called with the number of windows that are done and of all.
 
@@ -80,15 +83,14 @@ def find_events(
     if isinstance(video, str):
         check_not_live([video])
     if out is not None:
-        check_writable("out", Path(out), overwrite=overwrite, suffixes=TIMELINE_SUFFIXES)
+        check_out(Path(out), format, overwrite=overwrite, suffixes=TIMELINE_SUFFIXES)
     model = fast_form(ready_model(model, classes=classes), precision)
     config = model.config
     if config.task == "segment":
         with closing(open_recording(video, square_pixels=config.square_pixels)) as recording:
             seen = Seen.of(recording.clock_s(), config)
             events = find_spans(score_frames(model, recording, seen.frames, progress=progress), config, seen)
-        if out is not None:
-            write_timeline(events, out, video=name_of(video))
+        _write(events, out, format, name_of(video), overwrite=overwrite)
         return events
     num_segments = choose_protocol(config, segments=segments).num_segments
     with closing(open_recording(video, square_pixels=config.square_pixels)) as recording:
@@ -98,9 +100,17 @@ def find_events(
         spans, times_s = windows.covering(recording.num_frames), recording.ends_s()
     apart = config.multi_label
     events = merge_windows(found, spans, times_s, config.classes, thresholds=thresholds, smooth=smooth, apart=apart)
-    if out is not None:
-        write_timeline(events, out, video=name_of(video))
+    _write(events, out, format, name_of(video), overwrite=overwrite)
     return events
+
+
+def _write(
+    events: list[Span], out: str | PathLike[str] | None, format: Program | None, name: str, *, overwrite: bool
+) -> None:
+    if out is not None and format is not None:
+        write_labels({name: events}, out, format, overwrite=overwrite)
+    elif out is not None:
+        write_timeline(events, out, video=name)
 
 
 def open_recording(source: Source, *, square_pixels: bool = False) -> VideoFile:

@@ -171,6 +171,7 @@ def _timeline(settings: PredictSettings, out: Path) -> int:
                 video,
                 classes=settings.classes,
                 out=out,
+                format=settings.live.format,
                 overwrite=settings.live.overwrite,
                 precision=settings.precision,
                 progress=progress,
@@ -186,7 +187,7 @@ def _events(settings: PredictSettings, out: Path) -> int:
     """``predict --events``: the events of one file to the frame, written and printed."""
     from gateshift.prediction.spotting import spot_events
 
-    video, names = settings.videos[0], ("threshold", "suppress", "suppression", "fps", "overwrite")
+    video, names = settings.videos[0], ("threshold", "suppress", "suppression", "fps", "format", "overwrite")
     try:
         with _bar("predicting", "frames") as progress:
             events = spot_events(

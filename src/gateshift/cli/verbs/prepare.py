@@ -8,6 +8,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -45,7 +46,15 @@ def run_prepare(settings: PrepareSettings) -> None:
         what = "folders of frames" if settings.extract_frames else "files of packed frames"
         print_line(f"{what}: {done.num_written} written, {done.num_reused} already there")
     print_line(f"written: {', '.join(map(str, done.files))}")
-    print_line(f"next: {shlex.join(['gateshift', 'train', str(done.train), str(done.val), '--out', 'run'])}")
+    words = ["gateshift", "train", str(done.train), str(done.val), *_task(settings, done.train), "--out", "run"]
+    print_line(f"next: {shlex.join(words)}")
+
+
+def _task(settings: PrepareSettings, train: Path) -> list[str]:
+    """How a training is told what a list of recordings has."""
+    from gateshift.data.events.event_tables import is_span_table
+
+    return [] if settings.program is None else ["--task", "segment" if is_span_table(train) else "spot"]
 
 
 def _draw_bar(until_done: ExitStack) -> Callable[[str, int, int], None]:

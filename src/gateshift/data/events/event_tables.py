@@ -118,6 +118,11 @@ def write_spans(spans: Spans, path: str | PathLike[str], *, overwrite: bool = Fa
         SettingsError: If the file cannot be written there.
     """
     check_writable("path", Path(path), overwrite=overwrite, suffixes=[".csv"])
+    write_text(Path(path), span_table(spans))
+
+
+def span_table(spans: Spans) -> str:
+    """Spans as a table; videos without any come last, with an empty label."""
     scored = any(span.score is not None for each in spans.values() for span in each)
     rows = [
         {"path": name, "label": span.label, "start": span.start_s, "end": span.end_s, "score": span.score}
@@ -125,7 +130,7 @@ def write_spans(spans: Spans, path: str | PathLike[str], *, overwrite: bool = Fa
         for span in each
     ]
     rows += [{"path": name} for name, each in spans.items() if not each]
-    write_text(Path(path), _table([*SPAN_COLUMNS, *(["score"] if scored else [])], rows))
+    return _table([*SPAN_COLUMNS, *(["score"] if scored else [])], rows)
 
 
 def _table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:

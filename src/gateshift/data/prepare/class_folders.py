@@ -28,7 +28,7 @@ def read_class_folders(settings: PrepareSettings, _: Path) -> Listing:
             is of no group or a group in both lists where groups are told apart.
         SettingsError: If ``group_pattern`` is no regular expression.
     """
-    root = settings.root
+    root = settings.folder
     names = folders_in(root)
     train, val = folders_of("train", names), folders_of("val", names)
     if train and val:
@@ -44,7 +44,7 @@ def read_class_folders(settings: PrepareSettings, _: Path) -> Listing:
 
 
 def _read_split(settings: PrepareSettings, train: Sequence[str], val: Sequence[str], others: Sequence[str]) -> Listing:
-    root = settings.root
+    root = settings.folder
     if len(train) > 1:
         raise ManifestError(f"{root}: {' and '.join(train)} are both there, and one is train; keep one")
     search = FolderSearch()
@@ -75,7 +75,7 @@ def _read_split(settings: PrepareSettings, train: Sequence[str], val: Sequence[s
 
 
 def _split(settings: PrepareSettings) -> Listing:
-    root = settings.root
+    root = settings.folder
     search = FolderSearch()
     by_class = _videos(search, settings, root)
     check_several(list(by_class), root)

@@ -38,8 +38,8 @@ def read_annotations(settings: PrepareSettings) -> Listing:
         ManifestError: If a folder or an annotation file is missing or faulty.
         SettingsError: If ``task`` is missing, or ``group_pattern`` is no regular expression.
     """
-    folder = settings.root if settings.annotations is None else settings.annotations
-    for place in (settings.root, folder):
+    folder = settings.folder if settings.annotations is None else settings.annotations
+    for place in (settings.folder, folder):
         if not place.is_dir():
             raise ManifestError(f"{place}: no such folder; give the folder of the data set")
     return FORMATS[settings.dataset](settings, folder)
@@ -125,7 +125,7 @@ def _kinetics(settings: PrepareSettings, folder: Path) -> Listing:
     """The classes are those of the training list, sorted."""
     train = find_file(folder, ["train.csv"], pattern="*train.csv")
     val = find_file(folder, ["val.csv", "validate.csv"], pattern="*val*.csv")
-    folders = folders_in(settings.root)
+    folders = folders_in(settings.folder)
     tops: dict[Split, tuple[str, ...]] = {
         split: tuple(dict.fromkeys((split, *folders_of(split, folders)))) for split in ("train", "val")
     }

@@ -1,22 +1,51 @@
-"""The lists that ``prepare`` writes to a folder, and what must not be in their way."""
+"""The lists that ``prepare`` writes to a folder, what it says of them, and what must not be in their way."""
 
 from __future__ import annotations
 
 import csv
 import io
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 
 from gateshift.data.lists.class_pairs import find_mirror_pairs
 from gateshift.data.lists.index_folder import INDEX_FOLDER
 from gateshift.data.lists.manifest import CLASSES_FILE, MIRROR_COLUMNS, MIRROR_FILE
-from gateshift.data.prepare.videos import FoundVideo, unusable
+from gateshift.data.lists.splits import Split
+from gateshift.data.prepare.videos import FoundVideo, UnusableVideo, unusable
 from gateshift.errors import ManifestError
 from gateshift.files import atomic_write
 
 TRAIN_FILE, VAL_FILE, MISSING_FILE = "train.csv", "val.csv", "missing.csv"
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The result of :func:`gateshift.prepare`.
+
+    Attributes:
+        train: The list of training videos.
+        val: The list of validation videos.
+        files: Every list that was written.
+        num_videos: Videos, or parts of videos, of each list, by ``"train"`` and ``"val"``.
+        classes: All class names, in the order of their numbers.
+        left_out: Missing and broken videos, which no list has.
+        num_written: Frame folders or packed files that were written.
+        num_reused: Frame folders or packed files that an earlier run had written.
+        notes: What the user should know, a line each.
+    """
+
+    train: Path
+    val: Path
+    files: tuple[Path, ...]
+    num_videos: dict[Split, int]
+    classes: tuple[str, ...]
+    left_out: tuple[UnusableVideo, ...]
+    num_written: int
+    num_reused: int
+    notes: tuple[str, ...]
 
 
 def check_out(out: Path, *, overwrite: bool, begun: str | None) -> None:
@@ -66,16 +95,31 @@ def write_lists(out: Path, classes: Sequence[str], videos: Sequence[FoundVideo],
     tables: dict[str, list[Sequence[object]]] = {TRAIN_FILE: [columns], VAL_FILE: [columns]}
     for video, path in usable:
         item = video.item
-        row = [_listed_path(path, out), item.label, *([item.start_s, item.end_s] if timed else []), len(video.frames)]
+        row = [path_in_list(path, out), item.label, *([item.start_s, item.end_s] if timed else []), len(video.frames)]
         tables[TRAIN_FILE if item.split == "train" else VAL_FILE].append(row)
     texts = {name: _csv_text(rows) for name, rows in tables.items()}
     texts[CLASSES_FILE] = "".join(f"{name}\n" for name in classes)
-    texts[MIRROR_FILE] = _csv_text([MIRROR_COLUMNS, *find_mirror_pairs(classes)])
-    problems = [(problem.id, problem.split, problem.reason) for problem in unusable(videos)]
-    if problems:
-        texts[MISSING_FILE] = _csv_text([("id", "split", "reason"), *problems])
-    else:
-        (out / MISSING_FILE).unlink(missing_ok=True)  # of an earlier run
+    texts |= mirror_table(classes)
+    if problems := unusable(videos):
+        texts |= missing_table(problems)
+    return write_texts(out, texts)
+
+
+def mirror_table(classes: Sequence[str]) -> dict[str, str]:
+    """The name and the text of the file with the classes that a horizontal flip swaps."""
+    return {MIRROR_FILE: _csv_text([MIRROR_COLUMNS, *find_mirror_pairs(classes)])}
+
+
+def missing_table(videos: Sequence[UnusableVideo]) -> dict[str, str]:
+    """The name and the text of the file with the videos that are left out."""
+    rows = [(video.id, video.split, video.reason) for video in videos]
+    return {MISSING_FILE: _csv_text([("id", "split", "reason"), *rows])}
+
+
+def write_texts(out: Path, texts: Mapping[str, str]) -> tuple[Path, ...]:
+    """Write the files of a folder, all or none of them; a ``missing.csv`` of an earlier run does not stay."""
+    if MISSING_FILE not in texts:
+        (out / MISSING_FILE).unlink(missing_ok=True)
     out.mkdir(parents=True, exist_ok=True)
     with ExitStack() as all_or_none:
         for name, text in texts.items():
@@ -90,7 +134,7 @@ def _csv_text(rows: Iterable[Sequence[object]]) -> str:
     return text.getvalue()
 
 
-def _listed_path(path: Path, out: Path) -> str:
+def path_in_list(path: Path, out: Path) -> str:
     """Relative to the list where the video is below it, so that the folder can be moved, else absolute."""
     whole, base = Path(os.path.abspath(path)), Path(os.path.abspath(out))  # noqa: PTH100 - links stay as they are
     return (whole.relative_to(base) if whole.is_relative_to(base) else whole).as_posix()

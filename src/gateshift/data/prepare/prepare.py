@@ -5,17 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 from typing import TypeVar
 
 from gateshift.data.lists.index_folder import INDEX_FOLDER
-from gateshift.data.lists.splits import Split
 from gateshift.data.prepare.formats import read_annotations
 from gateshift.data.prepare.frames import FRAME_FOLDERS, WHOLE, FrameStore, extract_frames, find_frames, in_threads
-from gateshift.data.prepare.output import check_out, check_sources_stay, write_lists
-from gateshift.data.prepare.settings import DatasetName, Edition, PrepareSettings, Task
+from gateshift.data.prepare.output import Prepared, check_out, check_sources_stay, write_lists
+from gateshift.data.prepare.recordings import list_recordings
+from gateshift.data.prepare.settings import DatasetName, Edition, Kind, PrepareSettings, Task
 from gateshift.data.prepare.videos import FoundVideo, UnusableVideo, exclude_videos, locate_videos, unusable
 from gateshift.data.video.packed import PackedFiles
 from gateshift.errors import GateShiftError, ManifestError, SettingsError, VideoError
@@ -43,36 +42,9 @@ class MissingVideosError(GateShiftError):
         self.left_out = tuple(left_out)
 
 
-@dataclass(frozen=True)
-class Prepared:
-    """The result of :func:`prepare`.
-
-    Attributes:
-        train: The list of training videos.
-        val: The list of validation videos.
-        files: Every list that was written.
-        num_videos: Videos, or parts of videos, of each list, by ``"train"`` and ``"val"``.
-        classes: All class names, in the order of their numbers.
-        left_out: Missing and broken videos, which no list has.
-        num_written: Frame folders or packed files that were written.
-        num_reused: Frame folders or packed files that an earlier run had written.
-        notes: What the user should know, a line each.
-    """
-
-    train: Path
-    val: Path
-    files: tuple[Path, ...]
-    num_videos: dict[Split, int]
-    classes: tuple[str, ...]
-    left_out: tuple[UnusableVideo, ...]
-    num_written: int
-    num_reused: int
-    notes: tuple[str, ...]
-
-
 def prepare(
     dataset: DatasetName,
-    root: str | os.PathLike[str],
+    root: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
     out: str | os.PathLike[str],
     *,
     annotations: str | os.PathLike[str] | None = None,
@@ -87,18 +59,26 @@ def prepare(
     keep_squashed: bool = False,
     overwrite: bool = False,
     workers: int | None = None,
+    videos: str | os.PathLike[str] | None = None,
+    kind: Kind | None = None,
+    only: Sequence[str] = (),
+    fps: float | None = None,
     progress: Progress | None = None,
 ) -> Prepared:
-    """Make training lists from a published data set as downloaded, or from class folders.
+    """Make training lists from a published data set as downloaded, from class folders, or from a labelling program.
 
     Writes ``train.csv``, ``val.csv``, ``classes.txt`` and ``mirror_pairs.csv`` (the classes that a horizontal flip
     swaps). Every video is looked for and its frames are counted before a list is written; of recordings longer than a
     few minutes, the index that this takes is kept in ``video_index``, for the processes that train and test on them.
 
+    Of a labelling program, the lists are of its spans or events in recordings, as ``train`` takes them with
+    ``task="segment"`` or ``"spot"``; recordings stay whole. :func:`gateshift.read_labels` reads such files without
+    splitting them.
+
     Args:
-        dataset: Whose annotation files are read; ``"folder"`` for class folders without any. The expected files of
-            each are in :class:`gateshift.data.prepare.settings.PrepareSettings`.
-        root: Folder of the data set.
+        dataset: Whose annotation files are read; ``"folder"`` for class folders without any; or the name of a labelling
+            program. The expected files of each are in :class:`gateshift.data.prepare.settings.PrepareSettings`.
+        root: Folder of the data set; or the file of a labelling program, or several.
         out: Output folder; created if missing.
         annotations: Folder of the annotation files; ``root`` by default.
         edition: Edition of the Diving48 labels, needed if both are present.
@@ -114,6 +94,10 @@ def prepare(
         keep_squashed: Store frames with non-square pixels as they are, instead of resizing them.
         overwrite: Replace lists in ``out``.
         workers: Videos processed at a time; by default the number of CPU cores.
+        videos: As of :func:`gateshift.read_labels`; of a labelling program alone, as those below.
+        kind: Which labels to list, needed if both are there: "spans" or "events".
+        only: As of :func:`gateshift.read_labels`.
+        fps: As of :func:`gateshift.read_labels`.
         progress: Called with a stage of the work, how many of its videos are done, and how many there are.
 
     Returns:
@@ -130,7 +114,7 @@ def prepare(
     """
     settings = PrepareSettings(
         dataset=dataset,
-        root=Path(root),
+        root=(Path(root),) if isinstance(root, str | os.PathLike) else tuple(map(Path, root)),
         out=Path(out),
         annotations=None if annotations is None else Path(annotations),
         edition=edition,
@@ -144,8 +128,16 @@ def prepare(
         keep_squashed=keep_squashed,
         overwrite=overwrite,
         workers=workers,
+        videos=None if videos is None else Path(videos),
+        kind=kind,
+        only=tuple(only),
+        fps=fps,
     )
     settings.check()
+    if settings.program is not None:
+        check_out(settings.out, overwrite=settings.overwrite, begun=None)
+        check_sources_stay(settings.out, settings.root)
+        return list_recordings(settings, settings.program)
     return _prepare(settings, progress or (lambda _stage, _done, _total: None))
 
 
@@ -157,7 +149,7 @@ def _prepare(settings: PrepareSettings, progress: Progress) -> Prepared:
     check_out(settings.out, overwrite=settings.overwrite, begun=None if store is None else store.folder)
     listing = read_annotations(settings)
     check_sources_stay(settings.out, listing.files)
-    videos = locate_videos(listing.items, settings.root)
+    videos = locate_videos(listing.items, settings.folder)
     notes = listing.notes
     if settings.exclude is not None:
         num_found = len(videos)

@@ -11,16 +11,19 @@ from typing import Annotated, Any, Literal, get_args
 
 from tyro.conf import Positional, arg
 
+from gateshift.data.labelling.programs import PROGRAMS, Program
 from gateshift.errors import SettingsError, check_whole
 
-DatasetName = Literal["something-v1", "something-v2", "jester", "diving48", "kinetics", "epic-kitchens-100", "folder"]
+PublishedName = Literal["something-v1", "something-v2", "jester", "diving48", "kinetics", "epic-kitchens-100", "folder"]
+DatasetName = Literal[PublishedName, Program]
+Kind = Literal["spans", "events"]
 Edition = Literal["v1", "v2"]
 Task = Literal["verb", "noun", "action"]
 
 
 @dataclass(frozen=True)
 class PrepareSettings:
-    """Make training lists from a published data set as downloaded, or from class folders.
+    """Make training lists from a published data set as downloaded, from class folders, or from a labelling program.
 
     Reads the data set's own annotation files, checks that each listed video exists and has frames, and writes
     train.csv, val.csv, classes.txt and mirror_pairs.csv to DIR. If videos are missing or broken, they are named,
@@ -42,12 +45,16 @@ class PrepareSettings:
 
     folder: train/CLASS/VIDEO and val/CLASS/VIDEO (Valid, validation, test ... also work), or CLASS/VIDEO, which is
     split by --val-share
+
+    boris, elan, label-studio, cvat, via, create-ml, soccernet, e2e-spot: FILEs of that program, with spans or events in
+    recordings, which are split by --val-share. The lists are for train --task segment (spans) or spot (events).
     """
 
     dataset: Annotated[Positional[DatasetName], arg(metavar="DATASET")]
-    """something-v1, something-v2, jester, diving48, kinetics, epic-kitchens-100 or folder."""
-    root: Annotated[Positional[Path], arg(metavar="ROOT")]
-    """Folder of the data set. Videos may also lie directly in it."""
+    """something-v1, something-v2, jester, diving48, kinetics, epic-kitchens-100 or folder; or a labelling program:
+    boris, elan, label-studio, cvat, via, create-ml, soccernet or e2e-spot."""
+    root: Annotated[Positional[tuple[Path, ...]], arg(metavar="ROOT|FILE ...")]
+    """Folder of the data set. Videos may also lie directly in it. Of a labelling program, its files."""
     out: Annotated[Path, arg(metavar="DIR")]
     """Output folder."""
     annotations: Path | None = None
@@ -57,13 +64,14 @@ class PrepareSettings:
     task: Task | None = None
     """Classes of epic-kitchens-100: verbs, nouns, or both together, such as "take plate". Required there."""
     val_share: float = 0.2
-    """Validation share of each class, for a folder without train and val. The split is the same in every run."""
+    """Validation share of each class, for a folder without train and val, or files of a labelling program. The split is
+    the same in every run."""
     group_pattern: Annotated[str | None, arg(metavar="REGEX")] = None
     """Keep videos of one person or recording in one list. What this regular expression (or its parentheses) matches in
     CLASS/VIDEO is the video's group: P[0-9]+ finds P07 in wave/P07_3.mp4. For folder; where train and val exist, it
     checks them."""
     allow_missing: bool = False
-    """Leave out missing and broken videos, and list them in missing.csv."""
+    """Leave out missing and broken videos (of a labelling program, missing ones), and list them in missing.csv."""
     exclude: Annotated[Path | None, arg(metavar="FILE.csv")] = None
     """Leave out the videos in the column path of this table, such as the output of scan. Parts of videos stay."""
     extract_frames: bool = False
@@ -80,11 +88,33 @@ class PrepareSettings:
     them again."""
     workers: int | None = None
     """Videos read at a time. Default: the number of CPU cores."""
+    videos: Annotated[Path | None, arg(metavar="DIR")] = None
+    """Of a labelling program: the folder with the videos, at any depth. Default: where the files say, or beside
+    them."""
+    kind: Kind | None = None
+    """Of a labelling program: which to list, needed if both are there: spans, from a time to another, or events, at a
+    time."""
+    only: Annotated[tuple[str, ...], arg(metavar="NAME ...")] = ()
+    """Of a labelling program: take only these tiers (ELAN), subjects (BORIS), annotators (Label Studio) or attributes
+    (VIA)."""
+    fps: float | None = None
+    """Rate at which Label Studio counted frames, if it is not the video's own."""
+
+    @property
+    def folder(self) -> Path:
+        """Folder of a data set."""
+        return self.root[0]
+
+    @property
+    def program(self) -> Program | None:
+        """The labelling program; None for a data set."""
+        return next((program for program in PROGRAMS if program == self.dataset), None)
 
     def check(self) -> None:
         """Raise SettingsError if a value is out of range, or options do not fit each other or the data set."""
         for name, value, choices in (
-            ("dataset", self.dataset, get_args(DatasetName)),
+            ("dataset", self.dataset, (*get_args(PublishedName), *PROGRAMS)),
+            ("kind", self.kind, (None, *get_args(Kind))),
             ("edition", self.edition, (None, *get_args(Edition))),
             ("task", self.task, (None, *get_args(Task))),
         ):
@@ -97,6 +127,7 @@ class PrepareSettings:
         ):
             if given is not None and self.dataset != dataset:
                 raise SettingsError(f"`{name}` {given} with {self.dataset}; it is only for {dataset}; leave it out")
+        self._check_program()
         share: Any = self.val_share
         if not isinstance(share, int | float) or not 0 < share < 1:
             raise SettingsError(f"`val_share` {share!r}; it must be above 0 and below 1; try 0.2")
@@ -114,7 +145,32 @@ class PrepareSettings:
             raise SettingsError(
                 "`keep_squashed=True` without `pack` or `extract_frames`: they store frames; add one, or leave it out"
             )
-        if self.extract_frames and self.dataset == "folder" and self.out.resolve().is_relative_to(self.root.resolve()):
+        if (
+            self.extract_frames
+            and self.dataset == "folder"
+            and self.out.resolve().is_relative_to(self.folder.resolve())
+        ):
             raise SettingsError(
-                f"`extract_frames=True` to {self.out}, which is in {self.root}; choose a folder outside of it"
+                f"`extract_frames=True` to {self.out}, which is in {self.folder}; choose a folder outside of it"
             )
+
+    def _check_program(self) -> None:
+        """Raise SettingsError for options of labelling programs with a data set, and the other way round."""
+        if not self.root:
+            raise SettingsError(
+                "`root` names nothing; name the folder of a data set, or the files of a labelling program"
+            )
+        if self.program is None:
+            names: tuple[str, ...] = ("videos", "kind", "only", "fps")
+            of = "labelling programs"
+            if len(self.root) != 1:
+                raise SettingsError(f"{len(self.root)} folders of {self.dataset}; give one")
+        else:
+            names = ("annotations", "exclude", "extract_frames", "pack", "keep_squashed", "workers")
+            of = "data sets"
+        for name in names:
+            value = getattr(self, name)
+            if value not in (None, (), False):
+                raise SettingsError(f"`{name}` with {self.dataset}; it is for {of}; leave it out")
+        if self.fps is not None and not self.fps > 0:
+            raise SettingsError(f"`fps` {self.fps:g}; it must be above 0; raise it")

@@ -1,0 +1,124 @@
+"""Where the videos lie that a labelling program names, on whichever machine it ran, and when their frames are shown."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import numpy as np
+
+from gateshift.data.clips.recordings import Floats, frame_times
+from gateshift.data.events.videos import find_named
+from gateshift.data.video.files import open_video
+from gateshift.errors import ManifestError
+
+
+class Media:
+    """The videos of some files of labels.
+
+    Args:
+        folder: Where they lie, at any depth; None for where the file of labels says, or beside it.
+        beside: The folder of that file.
+    """
+
+    def __init__(self, folder: Path | None, beside: Path) -> None:
+        self.folder, self.base = folder, beside if folder is None else folder
+
+    def find(self, names: Sequence[str], where: str) -> Path:
+        """The video that has one of these names: by its path, by the end of its path in the folder, or by its name.
+
+        Raises:
+            ManifestError: If it is not there, or several have this name.
+        """
+        if not names:
+            raise ManifestError(f"{where}: names no video; export it again, or name the video in it")
+        paths = [plain_path(name) for name in names]
+        for path in paths if self.folder is None else ():
+            if path and (found := self._named(path)):
+                return found[0]
+        tails = [[each for each in path.split("/") if each not in ("", ".", "..")] for path in paths]
+        for tail in tails:
+            for start in range(len(tail)):
+                if found := self._named("/".join(tail[start:])):
+                    return found[0]
+        for tail in filter(None, tails if self.folder else ()):
+            deep = self._by_name.get(tail[-1], [])
+            if len(deep) > 1:
+                raise ManifestError(
+                    f"{where}: {len(deep)} videos are called {tail[-1]}, such as {deep[0]} and {deep[1]}; set `videos` "
+                    "to the folder of the right one"
+                )
+            if deep:
+                return deep[0]
+        raise ManifestError(
+            f"{where}: no video {names[0]!r} in {self.base}; put it there, or set `videos` to its folder"
+        )
+
+    def _named(self, path: str) -> list[Path]:
+        try:
+            return find_named(self.base, path)
+        except (OSError, ValueError):  # no file system takes such a name
+            return []
+
+    @cached_property
+    def _by_name(self) -> dict[str, list[Path]]:
+        found: dict[str, list[Path]] = {}
+        for folder, _, files in os.walk(self.base):
+            for name in sorted(files):
+                found.setdefault(name, []).append(Path(folder) / name)
+        return found
+
+
+def plain_path(name: str) -> str:
+    """A path with forward slashes, of one that may be a Windows path, or the address of a file.
+
+    >>> plain_path("C:\\\\data\\\\fox 1.mp4"), plain_path("file:///C:/data/fox%201.mp4")
+    ('/data/fox 1.mp4', '/data/fox 1.mp4')
+    >>> plain_path("/data/local-files/?d=day/fox.mp4")
+    'day/fox.mp4'
+    """
+    if re.match(r"\w{2,}://", name) or name.startswith(("file:", "/data/local-files/")):
+        address = urlsplit(name)
+        name = parse_qs(address.query).get("d", [unquote(address.path)])[0]
+    name = name.replace("\\", "/") if "\\" in name and "/" not in name else name
+    return re.sub(r"^(/?)[A-Za-z]:(?=/)", "", name)
+
+
+def clock_of(path: Path, name: str, fps: float | None) -> Floats:
+    """When each frame of a video is shown, and when the last one ends, in seconds: [n + 1].
+
+    Raises:
+        VideoError: If it cannot be read, or images have no rate.
+    """
+    video = open_video(path)
+    try:
+        times_s = frame_times(video, name, fps)
+    finally:
+        video.close()
+    step_s = (times_s[-1] - times_s[0]) / (len(times_s) - 1) if len(times_s) > 1 else 0.0
+    return np.append(times_s, times_s[-1] + step_s)
+
+
+def rate_of(clock_s: Floats) -> float:
+    """Frames a second, on average; of one frame 1."""
+    duration_s = float(clock_s[-1] - clock_s[0])
+    return (len(clock_s) - 1) / duration_s if duration_s else 1.0
+
+
+def nearest(clock_s: Floats, time_s: float) -> int:
+    """Which of these times is nearest."""
+    return int(np.abs(clock_s - time_s).argmin())
+
+
+def size_of(path: Path) -> tuple[int, int]:
+    """Width and height of a video's frames, in pixels."""
+    video = open_video(path)
+    try:
+        height, width = video.read([0]).shape[-2:]
+    finally:
+        video.close()
+    return width, height
