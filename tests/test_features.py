@@ -1,9 +1,11 @@
 """Features of videos as files: what they are, how they are read by others, and jobs that stop, fail and go on."""
 
 import json
+import multiprocessing
 import resource
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,7 @@ from gateshift.data.clips.views import EvalProtocol
 from gateshift.data.video.files import open_video
 from gateshift.errors import ModelError, SettingsError, VideoError
 from gateshift.extraction.files import name_videos
-from gateshift.extraction.reading import Wanted, read_parts, read_watched
+from gateshift.extraction.reading import Part, Wanted, WatchedReader, read_parts
 from gateshift.prediction.windows import Windows
 
 FPS = 25
@@ -285,19 +287,37 @@ def wanted(place: Path, *, per_clip: bool) -> Wanted:
     return Wanted(model_of("gsm").config, per_clip, num_segments, 0.8, stride_s, None, 2, place)
 
 
-@pytest.mark.parametrize("per_clip", [True, False])
-def test_a_watched_process_reads_the_same_and_may_take_too_long(per_clip: bool, place: Path) -> None:
-    task = wanted(place, per_clip=per_clip)
-    video = "clips/open/1.mp4"
-    plain, watched = [*read_parts(video, task)], [*read_watched(video, task, timeout_s=60)]
-    assert len(plain) == len(watched) > 2
-    assert [outline is None for outline, _ in watched] == [False] + [True] * (len(plain) - 1)
-    for (_, pixels), (_, other) in zip(plain, watched, strict=True):
+def assert_same_parts(parts: Iterable[Part], others: Iterable[Part]) -> None:
+    for number, ((outline, pixels), (_, other)) in enumerate(zip(parts, others, strict=True)):
+        assert (outline is None) == (number > 0)
         np.testing.assert_array_equal(pixels, other)
-    with pytest.raises(VideoError, match="clips/none.mp4: there is no such file"):
-        next(read_watched("clips/none.mp4", task, timeout_s=60))
-    with pytest.raises(VideoError, match="nothing more was decoded in 1e-09 s"):
-        next(read_watched(video, task, timeout_s=1e-9))
+
+
+@pytest.mark.parametrize("per_clip", [True, False])
+def test_a_watched_process_reads_the_same_whatever_happened_to_the_video_before(per_clip: bool, place: Path) -> None:
+    task = wanted(place, per_clip=per_clip)
+    first, second = "clips/open/1.mp4", "clips/close/3.mp4"
+    with closing(WatchedReader(task, timeout_s=60)) as reader:
+        assert_same_parts(reader.parts(first), read_parts(first, task))
+        with pytest.raises(VideoError, match="clips/none.mp4: there is no such file"):
+            next(reader.parts("clips/none.mp4"))
+        next(reader.parts(second))  # and no more of it
+        assert_same_parts(reader.parts(second), read_parts(second, task))
+        parts = reader.parts(first)
+        next(parts)
+        (process,) = multiprocessing.active_children()
+        process.kill()
+        with pytest.raises(VideoError, match="open/1.mp4: ended the process that decoded it; write it again"):
+            list(parts)
+        assert_same_parts(reader.parts(second), read_parts(second, task))
+
+
+def test_a_part_of_a_video_may_take_too_long(place: Path) -> None:
+    reader = WatchedReader(wanted(place, per_clip=True), timeout_s=1e-9)
+    with pytest.raises(
+        VideoError, match="open/1.mp4: nothing more was decoded in 1e-09 s; write it again, or raise `t"
+    ):
+        next(reader.parts("clips/open/1.mp4"))
 
 
 def peak_mb(model: Path, video: Path, out: Path, per: Any) -> float:

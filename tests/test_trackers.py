@@ -1,7 +1,14 @@
 """Curves of a training in other programs, read back from their own files."""
 
+import json
+import os
+import sqlite3
 import struct
+import subprocess
+import sys
+import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +29,15 @@ def records(log: bytes) -> Iterator[bytes]:
     """The records of a log as LevelDB writes it, which is how W&B keeps a run, behind a head of its own."""
     assert log.startswith(b":W&B")
     place, whole = 7, b""
-    while place < len(log):
+    while place + 7 <= len(log):
         if 32768 - place % 32768 < 7:  # a block ends with zeros where no head of a part fits
             place += 32768 - place % 32768
             continue
         size, kind = struct.unpack_from("<HB", log, place + 4)  # behind a checksum
         whole += log[place + 7 : place + 7 + size]
         place += 7 + size
+        if place > len(log):  # it is still being written
+            return
         if kind in (1, 4):  # all of a record, or its end
             yield whole
             whole = b""
@@ -39,10 +48,12 @@ def wandb_rows(folder: Path) -> list[dict[str, float]]:
     from wandb.proto.wandb_internal_pb2 import Record
 
     (path,) = folder.glob("wandb/offline-run-*/*.wandb")
-    rows = []
-    for data in records(path.read_bytes()):
-        record = Record()
-        record.ParseFromString(data)
+    rows, end_s, has_ended = [], time.monotonic() + 60, False
+    while not has_ended and time.monotonic() < end_s:  # a process of its own writes it, and may be behind
+        time.sleep(0.1)
+        found = [Record.FromString(data) for data in records(path.read_bytes())]
+        has_ended = any(record.HasField("exit") for record in found)
+    for record in found:
         if record.HasField("history"):
             items = {item.key or ".".join(item.nested_key): float(item.value_json) for item in record.history.item}
             rows.append(items)
@@ -83,6 +94,21 @@ def test_a_local_store_of_mlflow_has_the_curves_those_of_a_resumed_run_too(
         found = client.get_metric_history(run.info.run_id, name)
         assert [each.step for each in found] == [1, 2]
         assert [each.value for each in found] == pytest.approx([row[name] for row in logged(folder)])
+
+
+def test_the_database_of_trackio_has_the_curves(clips: Path, tmp_path: Path) -> None:
+    pytest.importorskip("trackio", reason="trackio is not installed; pip install '.[loggers]'")
+    words = f"train {clips}/train.csv {clips}/val.csv --out run --recipe papers --backbone test_resnet --size 32"
+    words += " --segments 2 --epochs 2 --warmup-epochs 0 --batch-size 4 --workers 0 --log-with trackio"
+    # A process of its own, as trackio reads where its files go when it is imported.
+    environment = {**os.environ, "TRACKIO_DIR": str(tmp_path / "store"), "HF_HUB_OFFLINE": "1"}
+    command = [sys.executable, "-m", "gateshift", *words.split()]
+    subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, check=True, timeout=300)
+    with closing(sqlite3.connect(tmp_path / "store" / "gateshift.db")) as store:
+        found = store.execute("SELECT step, metrics FROM metrics ORDER BY step").fetchall()
+    assert [step for step, _ in found] == [1, 2]
+    for (_, metrics), other in zip(found, logged(tmp_path / "run"), strict=True):
+        assert {name: json.loads(metrics)[name] for name in CURVES} == {name: other[name] for name in CURVES}
 
 
 def test_a_program_that_is_not_installed_is_told_in_one_line_before_anything_is_done(

@@ -30,18 +30,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--backbone", default="mobilenetv2_100")
+    parser.add_argument("--size", type=int, default=None, help="side of the network's input")
     parser.add_argument("--minutes", type=int, nargs="*", default=[10, 120])
+    parser.add_argument("--per", nargs="+", default=["clip", "frame"], help="of the recordings")
     parser.add_argument("--ray", action="store_true")
     options = parser.parse_args()
     clips = write_clips(options.folder)[:NUM_CLIPS]
-    model = options.folder / f"{options.backbone}.safetensors"
+    model = options.folder / f"{options.backbone}-{options.size}.safetensors"
     if not model.exists():
-        gs.save_model(make_model(options.backbone, clips), model)
+        gs.save_model(make_model(options.backbone, clips, options.size), model)
     rows = [("what", "value"), *compare(model, clips, options.folder, with_ray=options.ray)]
     minute = write_minute(options.folder / f"1-{NAME}")
     for minutes in options.minutes:
         recording = repeat(minute, options.folder / f"{minutes}-{NAME}", minutes)
-        for per in ("clip", "frame"):
+        for per in options.per:
             with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as fresh:
                 seconds, peak_mb, shape = fresh.submit(
                     extract, model, [recording], options.folder / "long", per=per

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
@@ -21,10 +20,11 @@ from gateshift.evaluation.protocol import choose_protocol
 from gateshift.exported.loading import check_open, load_open
 from gateshift.extraction.files import name_videos, write_features
 from gateshift.extraction.network import FeatureNetwork, digest_of
-from gateshift.extraction.reading import Part, Wanted, read_each, read_parts, read_watched
+from gateshift.extraction.reading import Part, Wanted, WatchedReaders, read_each, read_parts
 from gateshift.extraction.settings import FORMATS, TIMEOUT_S, Per
 from gateshift.model.classifier import VideoClassifier
-from gateshift.model.config import ModelConfig
+from gateshift.model.config import OWN, ModelConfig
+from gateshift.model.io import load_model, save_model
 from gateshift.prediction.job_folder import begin_job
 from gateshift.prediction.windows import check_positive
 
@@ -66,6 +66,11 @@ class _Job:
     suffix: str
     digest: str
     timeout_s: float
+
+    @property
+    def network(self) -> Path:
+        """Where workers find the model while they need it."""
+        return self.folder / ".network.safetensors"
 
     def path_of(self, name: str) -> Path:
         return self.folder / f"{name}{self.suffix}"
@@ -165,6 +170,8 @@ def extract_features(
     network = model if isinstance(model, VideoClassifier) else load_open(Path(model), classes=None).eval()
     per = ("frame" if network.config.is_dense else "clip") if per is None else per
     wanted = _wanted(network.config, per, window, stride, segments, fps, batch_size)
+    if engine == "ray" and network.config.backbone.startswith(OWN):
+        raise SettingsError("`engine=ray` with a network of your own, which workers cannot build; leave it out")
     job = _Job(wanted, Path(out).absolute(), FORMATS[format], digest_of(network), timeout)
     if engine == "here" and not isinstance(model, VideoClassifier):
         network = put_on_device(network)
@@ -242,32 +249,36 @@ def _each(
 
 
 def _on_ray(job: _Job, model: VideoClassifier, videos: Sequence[tuple[str, str]]) -> Iterator[tuple[str, str | None]]:
-    at_once = min(math.ceil(len(videos) / 1000), MOST_AT_ONCE)
     if not videos:
         return
-    tasks = [videos[start : start + at_once] for start in range(0, len(videos), at_once)]
-    for row in map_on_ray(_Worker, (job, copy.deepcopy(model).cpu()), [{"videos": json.dumps(task)} for task in tasks]):
-        failures = json.loads(row["failures"])
-        for _, video in json.loads(row["videos"]):
-            yield video, failures.get(video)
+    at_once = min(math.ceil(len(videos) / 1000), MOST_AT_ONCE)
+    rows = [{"videos": json.dumps(videos[start : start + at_once])} for start in range(0, len(videos), at_once)]
+    try:
+        save_model(model, job.network)
+        for row in map_on_ray(_Worker, (job,), rows):
+            failures = json.loads(row["failures"])
+            for _, video in json.loads(row["videos"]):
+                yield video, failures.get(video)
+    finally:
+        job.network.unlink(missing_ok=True)
 
 
 class _Worker:
     """What a worker of Ray does: some videos in, their files written, and why others have none out."""
 
-    def __init__(self, job: _Job, model: VideoClassifier, cpus: int) -> None:
-        self._job, self._model, self._cpus = job, model, cpus
+    def __init__(self, job: _Job, cpus: int) -> None:
+        self._job, self._cpus = job, cpus
+        self._readers = WatchedReaders(job.wanted, timeout_s=job.timeout_s)
 
     @cached_property
     def _network(self) -> FeatureNetwork:
-        return FeatureNetwork(put_on_device(self._model), self._job.wanted)
+        return FeatureNetwork(put_on_device(load_model(self._job.network).eval()), self._job.wanted)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         videos = [(str(name), str(video)) for name, video in json.loads(row["videos"])]
-        read = partial(read_watched, wanted=self._job.wanted, timeout_s=self._job.timeout_s)
         failures, failure = Failures(), ""
         try:
-            found = _each(self._job, self._network, videos, read, self._cpus)
+            found = _each(self._job, self._network, videos, self._readers.parts, self._cpus)
             failures = {video: error for video, error in found if error is not None}
         except GateShiftError as error:  # raised here, it would reach the user as a page of Ray's
             failure = str(error)

@@ -8,7 +8,6 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import chain, repeat
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -89,13 +88,12 @@ class Outline:
 Part = tuple[Outline | None, Pixels]  # the first one of a video has the outline; pixels are [n, s, s, 3]
 
 
-def read_parts(video: str, wanted: Wanted, folder: Path | None = None) -> Iterator[Part]:
+def read_parts(video: str, wanted: Wanted) -> Iterator[Part]:
     """What the network is shown of a video, from its start to its end: of B windows B * T frames, or some frames.
 
     Args:
         video: A path or an address.
         wanted: What of it.
-        folder: Where a video from an address lies while it is read; the system's place where left out.
 
     Raises:
         VideoError: If the video cannot be read, or nothing says when its frames are shown.
@@ -103,7 +101,7 @@ def read_parts(video: str, wanted: Wanted, folder: Path | None = None) -> Iterat
     path = wanted.base / video
     try:
         with (
-            local_video(video, wanted.base, folder) as path,
+            local_video(video, wanted.base, None) as path,
             open_video(path, square_pixels=wanted.config.square_pixels) as opened,
         ):
             outline, frames, at_once = (_clips if wanted.per_clip else _frames)(opened, video, wanted)
@@ -143,47 +141,91 @@ def _frames(video: Video, name: str, wanted: Wanted) -> tuple[Outline, Iterator[
     return outline, frame_crops(video, numbers, wanted.config), STREAMED_AT_ONCE
 
 
-_begun: list[Iterator[Part]] = []  # in a process of its own, which reads one video
+_begun: dict[int, Iterator[Part]] = {}  # in a process of its own: the video that it is at, by its turn
 
 
-def _next_part(task: tuple[str, Wanted, Path]) -> Part | VideoError | None:
+def _next_part(task: tuple[int, str, Wanted]) -> Part | VideoError | None:
     torch.set_num_threads(1)  # as many processes as there are cores do this side by side
-    if not _begun:
-        _begun.append(read_parts(*task))
+    turn, video, wanted = task
+    if turn not in _begun:
+        _begun.clear()
+        _begun[turn] = read_parts(video, wanted)
     try:
-        return next(_begun[0], None)
+        return next(_begun[turn], None)
     except VideoError as error:
         return error
     except Exception as error:  # one video of millions must not end the work on the others
         reason = " ".join(str(error).split())[:200]
-        return VideoError(f"{task[0]}: {type(error).__name__}: {reason}; please report it with the video")
+        return VideoError(f"{video}: {type(error).__name__}: {reason}; please report it with the video")
 
 
-def read_watched(video: str, wanted: Wanted, *, timeout_s: float) -> Iterator[Part]:
-    """The same by a process that may crash or hang, which a damaged video may cause.
+class WatchedReader:
+    """Reads videos, one after the other, by a process that may crash or hang, which a damaged video may cause.
+
+    It reads the next part of a video while the last one is used.
 
     Args:
-        video: A path or an address.
-        wanted: What of it.
+        wanted: What is read of each video.
         timeout_s: How long one part may take.
-
-    Raises:
-        VideoError: As of :func:`read_parts`, and if the process crashed, or took too long.
     """
-    with TemporaryDirectory(prefix="gateshift-") as folder:
-        tasks = repeat((video, wanted, Path(folder)))
-        for _, part in in_processes(_next_part, tasks, workers=1, timeout_s=timeout_s):
+
+    def __init__(self, wanted: Wanted, *, timeout_s: float) -> None:
+        self._wanted, self._timeout_s = wanted, timeout_s
+        self._turn, self._video = 0, ""
+        self._asked: deque[int] = deque()  # for which turns parts are still to come
+        self._answers: Any = in_processes(_next_part, self._tasks(), workers=1, timeout_s=timeout_s)
+
+    def close(self) -> None:
+        """End the process."""
+        self._answers.close()
+
+    def _tasks(self) -> Iterator[tuple[int, str, Wanted]]:
+        while True:
+            self._asked.append(self._turn)
+            yield self._turn, self._video, self._wanted
+
+    def parts(self, video: str) -> Iterator[Part]:
+        """What the network is shown of a video, as of :func:`read_parts`. No other may be read until this one is done.
+
+        Raises:
+            VideoError: As of :func:`read_parts`, and if the process crashed, or took too long.
+        """
+        self._turn, self._video = self._turn + 1, video
+        for _, part in self._answers:
+            if self._asked.popleft() != self._turn:  # what was read ahead of the video before
+                continue
             if part is None:
                 return
             if isinstance(part, VideoError):
                 raise part
             if part == "time-out":
                 raise VideoError(
-                    f"{video}: nothing more was decoded in {timeout_s:g} s; write it again, or raise `timeout`"
+                    f"{video}: nothing more was decoded in {self._timeout_s:g} s; write it again, or raise `timeout`"
                 )
             if part == "crash":
                 raise VideoError(f"{video}: ended the process that decoded it; write it again")
             yield part
+
+
+class WatchedReaders:
+    """As many of these as read side by side, kept for the next videos: to start a process takes seconds.
+
+    Args:
+        wanted: What is read of each video.
+        timeout_s: How long one part may take.
+    """
+
+    def __init__(self, wanted: Wanted, *, timeout_s: float) -> None:
+        self._wanted, self._timeout_s = wanted, timeout_s
+        self._free: deque[WatchedReader] = deque()
+
+    def parts(self, video: str) -> Iterator[Part]:
+        """What the network is shown of a video; several may be read at once."""
+        reader = self._free.pop() if self._free else WatchedReader(self._wanted, timeout_s=self._timeout_s)
+        try:
+            yield from reader.parts(video)
+        finally:
+            self._free.append(reader)
 
 
 class _Ahead(Iterator[Part]):
