@@ -23,9 +23,10 @@ import gateshift as gs
 from gateshift.cli.main import main, parse
 from gateshift.data.clips.remote import WantedViews, read_in_subprocesses
 from gateshift.data.clips.views import EvalProtocol
+from gateshift.data.on_ray import shares
 from gateshift.errors import ManifestError, SettingsError, VideoError
 from gateshift.evaluation.protocol import choose_protocol
-from gateshift.prediction.cluster import _about, _Scoring, _shares, list_videos, predict_on_ray
+from gateshift.prediction.cluster import _about, _Scoring, list_videos, predict_on_ray
 from gateshift.prediction.job_folder import JobFolder
 
 NUM_GOOD = 190
@@ -431,6 +432,6 @@ def test_options_that_contradict_each_other_are_refused(
 
 
 def test_workers_share_the_cores_or_where_there_are_any_the_gpus() -> None:
-    assert _shares([{"CPU": 2.0}, {"CPU": 4.0, "memory": 1e9}]) == (6, 1, 0)
-    assert _shares([{"CPU": 16.0, "GPU": 4.0}, {"CPU": 9.0, "GPU": 3.0}, {"CPU": 64.0}]) == (7, 3, 1)
-    assert _shares([{"CPU": 1.0, "GPU": 2.0}]) == (2, 1, 1)
+    assert shares([{"CPU": 2.0}, {"CPU": 4.0, "memory": 1e9}]) == (6, 1, 0)
+    assert shares([{"CPU": 16.0, "GPU": 4.0}, {"CPU": 9.0, "GPU": 3.0}, {"CPU": 64.0}]) == (7, 3, 1)
+    assert shares([{"CPU": 1.0, "GPU": 2.0}]) == (2, 1, 1)

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from hub_server import TOKEN, Hub
@@ -12,6 +13,8 @@ from streaming_data import TinyNet
 
 import gateshift as gs
 from gateshift.errors import ModelError
+from gateshift.evaluation.result import Evaluation
+from gateshift.evaluation.scores import Scores
 from gateshift.model.classifier import VideoClassifier
 from gateshift.published.hub import write_card
 
@@ -142,6 +145,17 @@ def test_a_card_says_what_the_model_is(model: VideoClassifier) -> None:
     assert "after layer4.0.conv2" in card
     plain = write_card(gs.create_model("test_resnet", "none", num_classes=1), "user/other")
     assert "Accuracy" not in plain and "license" not in plain and "| temporal modules | none |" in plain
+
+
+def test_a_card_has_the_accuracies_of_a_test_and_what_it_confused(model: VideoClassifier) -> None:
+    labels, answers = np.array([0, 0, 0, 1, 1]), [0, 1, 1, 1, 0]
+    logits = np.eye(2, dtype=np.float32)[answers]
+    found = Evaluation(Scores(tuple("abcde"), labels, logits, model.classes, "4 segments × 1 clips × 1 crops"))
+    card = write_card(model, "user/name", metrics=found, license="mit")
+    assert "\nBy 4 segments × 1 clips × 1 crops, on 5 videos.\n" in card
+    assert "\n| licence | mit |\n" in card and "\n| top1 | 0.4 |\n" in card
+    assert "## Most confused\n\n| class | answer | videos |\n| --- | --- | --- |\n| open\\|door | close | 2 |\n" in card
+    assert card.index("## Accuracy") < card.index("## Most confused") < card.index("## Classes")
 
 
 def test_a_card_says_what_else_a_model_asks_for(tmp_path: Path) -> None:

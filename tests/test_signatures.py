@@ -52,6 +52,7 @@ PUBLIC: dict[str, tuple[str, ...]] = {
     "ensemble": ("ensemble",),
     "explain": ("explain",),
     "export": ("export",),
+    "features": ("extract_features",),
     "inspect": ("inspect",),
     "predict": ("predict", "find_events", "spot_events", "stream_video"),
     "prepare": ("prepare",),

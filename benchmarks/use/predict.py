@@ -111,10 +111,10 @@ def write_clips(folder: Path) -> list[Path]:
     return videos
 
 
-def make_model(backbone: str, videos: list[Path]) -> gs.VideoClassifier:
+def make_model(backbone: str, videos: list[Path], size_px: int | None = None) -> gs.VideoClassifier:
     """A network with random weights and open gates, whose batch norms know some of the videos."""
     torch.manual_seed(0)
-    model = gs.create_model(backbone, "gsm", num_classes=174, num_segments=SEGMENTS)
+    model = gs.create_model(backbone, "gsm", num_classes=174, num_segments=SEGMENTS, size_px=size_px)
     for module in model.modules():
         if isinstance(module, GateShift):
             torch.nn.init.normal_(module.weight, std=0.02)

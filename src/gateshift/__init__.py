@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from gateshift.explanation.gate_maps import gate_maps, gate_openness
     from gateshift.exported.runtime import Runtime
     from gateshift.exporting.export import ExportResult, export
+    from gateshift.extraction.extract import ExtractedFeatures, extract_features
     from gateshift.model.classifier import VideoClassifier, create_model
     from gateshift.model.config import ModelConfig
     from gateshift.model.io import load_model, save_model
@@ -75,6 +76,7 @@ _MODULES = {
     "gateshift.explanation.explain": ("ExplainResult", "explain"),
     "gateshift.explanation.gate_maps": ("gate_maps", "gate_openness"),
     "gateshift.exporting.export": ("ExportResult", "export"),
+    "gateshift.extraction.extract": ("ExtractedFeatures", "extract_features"),
     "gateshift.exported.runtime": ("Runtime",),
     "gateshift.model.classifier": ("VideoClassifier", "create_model"),
     "gateshift.model.config": ("ModelConfig",),
@@ -108,6 +110,7 @@ __all__ = [
     "EventScores",
     "ExplainResult",
     "ExportResult",
+    "ExtractedFeatures",
     "FrameEvaluation",
     "GateShift",
     "GateShiftError",
@@ -138,6 +141,7 @@ __all__ = [
     "evidence_map",
     "explain",
     "export",
+    "extract_features",
     "find_events",
     "gate_maps",
     "gate_openness",

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 Model = TypeVar("Model", bound="torch.nn.Module")
 Precision = Literal["no", "bf16", "fp16"]  # mixed precision of a training; "no" is float32
 AnyPrecision = Literal["no", "bf16", "fp16", "auto"]  # of answers; "auto" is bf16 where that is faster and as good
+Tracker = Literal["wandb", "mlflow", "trackio"]  # programs that keep the curves of trainings
 
 # Of mallopt(3): how many bytes at the end of the heap are kept, and how many blocks have a mapping of their own.
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
@@ -42,10 +43,14 @@ def keep_freed_memory() -> bool:
     return mallopt is not None and bool(mallopt(_M_MMAP_MAX, 0) and mallopt(_M_TRIM_THRESHOLD, -1))
 
 
-def create_accelerator(precision: str) -> Accelerator:
+def create_accelerator(precision: str, *, log_with: Tracker | None = None) -> Accelerator:
     """Devices, processes and precision of a run; batch sizes are those of all processes together.
 
     One of another precision that was made before in this process is of no use afterwards.
+
+    Args:
+        precision: Of the run.
+        log_with: Where curves go, of those that :func:`check_tracker` has found.
 
     Raises:
         SettingsError: If this machine cannot compute in that precision.
@@ -62,10 +67,21 @@ def create_accelerator(precision: str) -> Accelerator:
             # Without this, processes launched on a machine with no GPU would not know of each other.
             cpu=not torch.accelerator.is_available(),
             mixed_precision=precision,
+            log_with=log_with,
             dataloader_config=DataLoaderConfiguration(split_batches=True, even_batches=True),
         )
     except ValueError as error:
         raise SettingsError(f"`precision={precision}`: {error}; take `precision=no`") from error
+
+
+def check_tracker(name: Tracker) -> None:
+    """Raise SettingsError unless accelerate finds a program that keeps curves."""
+    from accelerate.tracking import get_available_trackers
+
+    if name not in map(str, get_available_trackers()):
+        raise SettingsError(
+            f"`log_with={name}`: {name} is not installed; pip install 'gateshift[loggers]', or leave it out"
+        )
 
 
 def num_processes() -> int:

@@ -66,10 +66,17 @@ def make_bar(console: Console) -> Progress:
 
 @contextmanager
 def count_bar(task: str, unit: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on standard error for a function that takes ``progress``: called with how many are done, and of all."""
+    """A bar on standard error for a function that takes ``progress``: called with how many are done, and of all.
+
+    Where that is no terminal, there is none.
+    """
     from rich.console import Console
 
-    bar = make_bar(Console(stderr=True))
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda _done, _total: None
+        return
+    bar = make_bar(console)
     number = bar.add_task(task, total=None, note="")
 
     def show(done: int, total: int) -> None:

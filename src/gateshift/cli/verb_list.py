@@ -127,6 +127,12 @@ GROUPS: dict[str, dict[str, Verb]] = {
             "gateshift.cli.verbs.export:run_export",
             f"{_MODEL} {_VAL} --format onnx --out model.onnx",
         ),
+        "features": Verb(
+            "write what a network sees in videos as arrays, for other programs",
+            "gateshift.extraction.settings:FeatureSettings",
+            "gateshift.cli.verbs.export:run_features",
+            f"{_MODEL} demo/clips/unseen --out features",
+        ),
         "serve": Verb(
             "offer a model on a page in the browser, and over HTTP",
             "gateshift.web.settings:ServeSettings",

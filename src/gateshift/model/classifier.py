@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from os import PathLike
 from typing import Any, Literal
 
@@ -204,7 +204,7 @@ class VideoClassifier(ClipClassifier):
         *,
         private: bool | None = None,
         token: str | None = None,
-        metrics: Mapping[str, float] | None = None,
+        metrics: Any = None,
         license: str | None = None,
         message: str = "Upload a gateshift model",
     ) -> str:
@@ -214,7 +214,8 @@ class VideoClassifier(ClipClassifier):
             repo: "user/name"; made if it is not there.
             private: Whether a new repository can be seen by its owner alone; None leaves it to the owner's settings.
             token: That may write; by default what ``hf auth login`` has saved, or HF_TOKEN.
-            metrics: What is known of the model's accuracy, such as ``{"top-1": 0.512}``, for the card.
+            metrics: What is known of the model's accuracy, for the card: such as ``{"top-1": 0.512}``, or what
+                :func:`gateshift.evaluate` gives, of which the card also has the most confused classes.
             license: The model's, such as "apache-2.0", for the card.
             message: Of the commit.
 

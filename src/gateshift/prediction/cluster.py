@@ -8,9 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
-import os
-import socket
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,6 +22,7 @@ from gateshift.data.clips.remote import WantedViews, check_address, read_in_subp
 from gateshift.data.clips.views import EvalProtocol
 from gateshift.data.lists.manifest import read_names
 from gateshift.data.lists.tables import listed_path, open_text, read_table
+from gateshift.data.on_ray import check_cluster, check_ray, map_on_ray
 from gateshift.data.video.sources import is_address
 from gateshift.devices import put_on_device
 from gateshift.errors import ManifestError, ModelError, SettingsError, VideoError
@@ -35,8 +33,6 @@ from gateshift.prediction.job_folder import FINISHED, JobFolder
 from gateshift.prediction.scoring import Prediction, VideoScorer, check_top
 
 LIST_SUFFIXES = (".csv", ".txt")
-CONNECT_S = 10.0  # a cluster that does not answer by then is not there
-TRIES = 3  # of a part, where something unforeseen goes wrong in a worker that goes on
 
 
 @dataclass(frozen=True)
@@ -109,15 +105,16 @@ def predict_on_ray(
     protocol = choose_protocol(config, segments=segments, clips=clips, crops=crops)
     scoring = _Scoring(model, config.classes, protocol, top, timeout)
     if not (Path(out) / FINISHED).exists():
-        _check_cluster()
+        check_cluster()
     job = JobFolder(Path(out), listed, _about(scoring, listed, base))
     parts = job.missing()
     done = len(listed) - sum(len(job.videos_of(part)) for part in parts)
     progress(done, len(listed))
     if parts:
         rows = [{"part": part, "videos": json.dumps(job.videos_of(part))} for part in parts]
-        for part, records in _map_on_ray(scoring, base, rows):
-            job.write(part, records)
+        for scored in map_on_ray(_Scorer, (scoring, base), rows):
+            part = int(scored["part"])
+            job.write(part, str(scored["records"]))
             done += len(job.videos_of(part))
             progress(done, len(listed))
     job.finish()
@@ -171,82 +168,6 @@ def _lines(path: Path) -> Iterator[str]:
         if not video:
             raise ManifestError(f"{where}: no path; correct or delete the line")
         yield video
-
-
-def check_ray() -> None:
-    """Raise SettingsError unless Ray Data is installed."""
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"  # a cluster started here tells nobody that it was
-    try:
-        import ray.data  # noqa: F401
-    except ImportError as error:
-        raise SettingsError(
-            f"`engine=ray`: Ray Data cannot be imported ({error}); pip install 'gateshift[cluster]', or leave it out"
-        ) from None
-
-
-def _check_cluster() -> None:
-    """Raise SettingsError unless the cluster at RAY_ADDRESS, if there is to be one, answers."""
-    address = _address()
-    if address in ("auto", "local"):
-        return
-    host, _, port = address.rpartition("://")[2].rpartition(":")
-    if not host or not port.isdigit():
-        raise SettingsError(f"RAY_ADDRESS {address}; it is HOST:PORT, ray://HOST:PORT, auto or local; correct it")
-    try:  # Ray itself would wait for minutes, and then say it on a page
-        socket.create_connection((host.strip("[]"), int(port)), timeout=CONNECT_S).close()
-    except (OSError, OverflowError) as error:
-        raise _no_cluster(address, error) from None
-
-
-def _address() -> str:
-    """Without an address, Ray would join whatever cluster was last started on this machine, dead ones too."""
-    return os.environ.get("RAY_ADDRESS") or "local"
-
-
-def _no_cluster(address: str, error: Exception) -> SettingsError:
-    return SettingsError(
-        f"RAY_ADDRESS {address}: {error}; start a cluster there, set RAY_AUTH_MODE=token if "
-        "it asks for a token, or unset RAY_ADDRESS to use this machine alone"
-    )
-
-
-def _map_on_ray(scoring: _Scoring, base: Path, rows: Sequence[dict[str, Any]]) -> Iterator[tuple[int, str]]:
-    """The numbers and records of parts, as they are done."""
-    import ray
-
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = context.print_on_execution_start = False
-    context.execution_no_progress_timeout_s = -1  # each video has a time-out of its own
-    context.retried_map_errors, context.max_map_retries = True, TRIES - 1
-    address = _address()
-    try:
-        ray.init(address, include_dashboard=False, log_to_driver=False, logging_level=logging.ERROR)
-    except ConnectionError as error:
-        raise _no_cluster(address, error) from None
-    try:
-        workers, cpus, gpus = _shares([node["Resources"] for node in ray.nodes() if node["Alive"]])
-        pool = ray.data.ActorPoolStrategy(min_size=1, initial_size=min(workers, len(rows)))
-        # A row of its own is what one task does, and what is done again if its worker dies.
-        scored = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
-            _Scorer, fn_constructor_args=(scoring, base, cpus), compute=pool, num_cpus=cpus, num_gpus=gpus
-        )
-        for batch in scored.iter_batches(batch_size=None, prefetch_batches=0):  # none waits for the next
-            for part, records, failure in zip(batch["part"], batch["records"], batch["failure"], strict=True):
-                if failure:
-                    raise ModelError(f"a worker of the cluster: {failure}")
-                yield int(part), str(records)
-    finally:
-        ray.shutdown()
-
-
-def _shares(nodes: Sequence[dict[str, float]]) -> tuple[int, int, int]:
-    """How many workers there is room for, and the CPUs and GPUs of each: one of the scarcer kind."""
-    with_gpus = [node for node in nodes if node.get("GPU", 0) >= 1]
-    if not with_gpus:
-        return max(sum(int(node.get("CPU", 0)) for node in nodes), 1), 1, 0
-    cpus = min(int(node.get("CPU", 0) // node["GPU"]) for node in with_gpus)
-    return sum(int(node["GPU"]) for node in with_gpus), max(cpus, 1), 1
 
 
 class _Scorer:

@@ -56,7 +56,7 @@ def score_frames(
     Raises:
         VideoError: If a frame cannot be decoded.
     """
-    crops, done = _crops(video, frame_indices, model.config), 0
+    crops, done = frame_crops(video, frame_indices, model.config), 0
     stream = _stream(model)
     if stream is not None:
         found = _streamed(stream, crops, device_of(model))
@@ -80,7 +80,9 @@ def _stream(model: nn.Module) -> ExactStream | None:
         return None
 
 
-def _crops(video: Video, frame_indices: Sequence[int] | NDArray[np.int64], config: ModelConfig) -> Iterator[Tensor]:
+def frame_crops(
+    video: Video, frame_indices: Sequence[int] | NDArray[np.int64], config: ModelConfig
+) -> Iterator[Tensor]:
     """What the network sees of each frame, [3, s, s]; one that is seen several times in a row is decoded once."""
     last, seen = -1, torch.empty(0)
     for number in frame_indices:

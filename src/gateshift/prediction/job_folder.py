@@ -36,11 +36,7 @@ class JobFolder:
         self._videos = videos
         self._per_part = min(max(len(videos) // 1000, LEAST_PER_PART), MOST_PER_PART)
         self._parts = folder / "parts"
-        about = {**about, "videos in a part": str(self._per_part)}
-        if folder.exists():
-            _check_same(folder, about)
-        folder.mkdir(parents=True, exist_ok=True)
-        write_text(folder / BEGUN, json.dumps(about, indent=2) + "\n")
+        begin_job(folder, {**about, "videos in a part": str(self._per_part)})
         self._parts.mkdir(exist_ok=True)
 
     def videos_of(self, part: int) -> Sequence[str]:
@@ -72,6 +68,22 @@ class JobFolder:
 
     def _path(self, part: int) -> Path:
         return self._parts / f"{part:06d}.jsonl"
+
+
+def begin_job(folder: Path, about: Mapping[str, str]) -> None:
+    """Begin a job in a folder, which is made if need be, or go on with the one in it.
+
+    Args:
+        folder: Of the job; says in ``job.json`` what the job is.
+        about: What makes the job this one and no other, in words.
+
+    Raises:
+        SettingsError: If the folder holds another job, or something else.
+    """
+    if folder.exists():
+        _check_same(folder, about)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / BEGUN, json.dumps(about, indent=2) + "\n")
 
 
 def _check_same(folder: Path, about: Mapping[str, str]) -> None:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
-from itertools import islice, pairwise
+from itertools import pairwise
 from os import PathLike
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from gateshift.data.clips.views import crop_frame
 from gateshift.data.events.events import Span
 from gateshift.data.labelling.programs import Program
 from gateshift.data.labelling.writing import write_labels
@@ -27,7 +26,15 @@ from gateshift.prediction.predict import check_not_live, ready_model
 from gateshift.prediction.scoring import AnyModel
 from gateshift.prediction.spotting import Seen, check_out, find_spans
 from gateshift.prediction.timeline_files import TIMELINE_SUFFIXES, write_timeline
-from gateshift.prediction.windows import Thresholds, Windows, check_positive, frames_in, stack_clips
+from gateshift.prediction.windows import (
+    Thresholds,
+    Windows,
+    check_positive,
+    frames_in,
+    in_batches,
+    stack_clips,
+    window_clips,
+)
 
 
 def find_events(
@@ -154,28 +161,12 @@ def score_windows(
     """
     device, total, done = device_of(model), len(windows.covering(video.num_frames)), 0
     found = []
-    clips = _clips(video, windows, size_px=model.config.size_px, resize_px=model.config.resize_px)
-    for batch in _batches(clips, batch_size):
+    clips = window_clips(video, windows, size_px=model.config.size_px, resize_px=model.config.resize_px)
+    for batch in in_batches(clips, batch_size):
         found.append(model.config.probabilities(model(stack_clips(batch).to(device))).cpu())
         done += len(batch)
         progress(done, total)
     return torch.cat(found)
-
-
-def _clips(video: Video, windows: Windows, *, size_px: int, resize_px: int | None) -> Iterator[list[Tensor]]:
-    """The clip of each window, T frames uint8 [3, s, s]; a frame is kept until the last window that has it."""
-    kept: dict[int, Tensor] = {}
-    for window in windows.covering(video.num_frames):
-        numbers = windows.frames_of(window)
-        kept = {number: frame for number, frame in kept.items() if number >= window.start}
-        for number in sorted(set(numbers) - set(kept)):
-            kept[number] = crop_frame(video.read([number]), size_px=size_px, resize_px=resize_px)
-        yield [kept[number] for number in numbers]
-
-
-def _batches(clips: Iterator[list[Tensor]], size: int) -> Iterator[list[list[Tensor]]]:
-    while batch := list(islice(clips, size)):
-        yield batch
 
 
 def merge_windows(

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
+from typing import TypeVar
 
 import torch
 from torch import Tensor
 
 from gateshift.data.clips.sampling import segment_indices
+from gateshift.data.clips.views import crop_frame
+from gateshift.data.video.protocol import Video
 from gateshift.errors import SettingsError
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -63,6 +69,23 @@ class Windows:
         if not windows or windows[-1].stop < num_frames:
             windows.append(range(max(num_frames - self.size, 0), num_frames))
         return windows
+
+
+def window_clips(video: Video, windows: Windows, *, size_px: int, resize_px: int | None) -> Iterator[list[Tensor]]:
+    """The clip of each window, T frames uint8 [3, s, s]; a frame is kept until the last window that has it."""
+    kept: dict[int, Tensor] = {}
+    for window in windows.covering(video.num_frames):
+        numbers = windows.frames_of(window)
+        kept = {number: frame for number, frame in kept.items() if number >= window.start}
+        for number in sorted(set(numbers) - set(kept)):
+            kept[number] = crop_frame(video.read([number]), size_px=size_px, resize_px=resize_px)
+        yield [kept[number] for number in numbers]
+
+
+def in_batches(items: Iterator[Item], size: int) -> Iterator[list[Item]]:
+    """So many items at a time; the last ones may be fewer."""
+    while batch := list(islice(items, size)):
+        yield batch
 
 
 def frames_in(name: str, duration_s: float, rate: float | None) -> int:

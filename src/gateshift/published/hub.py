@@ -21,7 +21,10 @@ from gateshift.version import __version__
 if TYPE_CHECKING:
     from huggingface_hub import HfApi
 
+    from gateshift.evaluation.result import Evaluation
+
 FILE = "model.safetensors"
+MOST_CONFUSED = 10  # pairs of classes on a card
 _ADDRESS = re.compile(r"(?P<repo>[^/@]+/[^/@]+)(?:@(?P<revision>[^/]+))?(?:/(?P<file>.+))?")
 _CARD = """---
 {metadata}
@@ -43,8 +46,9 @@ print(model.predict("clip.mp4").top)
 | temporal modules | {sites} |
 | test protocol | {protocol} |
 | labels of a video | {labels} |
-{threshold}
-{metrics}## Classes
+{threshold}| licence | {license} |
+
+{metrics}{mistakes}## Classes
 
 {classes}
 """
@@ -81,7 +85,7 @@ def push(
     *,
     private: bool | None = None,
     token: str | None = None,
-    metrics: Mapping[str, float] | None = None,
+    metrics: Mapping[str, float] | Evaluation | None = None,
     license: str | None = None,
     message: str = "Upload a gateshift model",
 ) -> str:
@@ -114,9 +118,24 @@ def _api(token: str | None) -> HfApi:
 
 
 def write_card(
-    model: VideoClassifier, repo: str, *, metrics: Mapping[str, float] | None = None, license: str | None = None
+    model: VideoClassifier,
+    repo: str,
+    *,
+    metrics: Mapping[str, float] | Evaluation | None = None,
+    license: str | None = None,
 ) -> str:
-    """The text of a model card: metadata for the Hub, how to use the model, its protocol, accuracies and classes."""
+    """The text of a model card: metadata for the Hub, how to use the model, its protocol, accuracies and classes.
+
+    Args:
+        model: That the card is of.
+        repo: "user/name", where it will be.
+        metrics: What is known of its accuracy: figures by their names, or what :func:`gateshift.evaluate` gives, of
+            which the card also has the protocol, the number of videos, and the classes that were confused most.
+        license: The model's, such as "apache-2.0"; None says that it is not stated.
+
+    Returns:
+        Markdown, with the Hub's metadata in front.
+    """
     from huggingface_hub import ModelCardData
 
     config, report = model.config, find_temporal(model.backbone)
@@ -127,7 +146,11 @@ def write_card(
         license=license,
     )
     sites = "; ".join(f"{site.side} {site.name}" for site in report.sites)
-    rows = "".join(f"| {_plain(name)} | {value:.4g} |\n" for name, value in (metrics or {}).items())
+    protocol, mistakes, figures = _protocol(config), "", metrics or {}
+    if not isinstance(figures, Mapping):
+        protocol, mistakes = f"{figures.scores.protocol}, on {len(figures.scores.labels)} videos", _mistakes(figures)
+        figures = figures.accuracies()
+    rows = "".join(f"| {_plain(name)} | {value:.4g} |\n" for name, value in figures.items())
     threshold = config.abstain_below
     return _CARD.format(
         metadata=metadata.to_yaml(),
@@ -143,9 +166,27 @@ def write_card(
         protocol=_protocol(config),
         labels="any number" if config.multi_label else "one",
         threshold="" if threshold is None else f"| confidence threshold | {threshold:.4g} |\n",
-        metrics=f"## Accuracy\n\nBy {_protocol(config)}.\n\n| | |\n| --- | --- |\n{rows}\n" if rows else "",
+        license=_plain(license or "not stated"),
+        metrics=f"## Accuracy\n\nBy {protocol}.\n\n| | |\n| --- | --- |\n{rows}\n" if rows else "",
+        mistakes=mistakes,
         classes="\n".join(f"{number}. {_plain(name)}" for number, name in enumerate(config.classes)),
     )
+
+
+def _mistakes(found: Evaluation) -> str:
+    """The classes that were mistaken for another most often, of videos with one label each."""
+    from gateshift.evaluation.metrics import confusion
+    from gateshift.evaluation.report_figures import confused_pairs
+
+    scores = found.scores
+    if scores.multi_label:
+        return ""
+    pairs = confused_pairs(confusion(scores.logits, scores.labels))[:MOST_CONFUSED]
+    rows = "".join(
+        f"| {_plain(scores.classes[label])} | {_plain(scores.classes[answer])} | {count} |\n"
+        for label, answer, count in pairs
+    )
+    return f"## Most confused\n\n| class | answer | videos |\n| --- | --- | --- |\n{rows}\n" if rows else ""
 
 
 def _protocol(config: ModelConfig) -> str:

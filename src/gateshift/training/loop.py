@@ -24,7 +24,7 @@ from gateshift.spotting.evaluate import score_recordings
 from gateshift.training.batch_norms import freeze_wanted
 from gateshift.training.optimizer import TrainingStep, freeze_backbone
 from gateshift.training.progress_page import draw_batch, openness_row, watched_clips, write_training_page
-from gateshift.training.reporter import Reporter, Silent
+from gateshift.training.reporter import Reporter, Silent, curves
 from gateshift.training.run_folder import RunFolder
 from gateshift.training.schedule import set_rates
 from gateshift.training.settings import TrainSettings
@@ -68,7 +68,7 @@ def run_training(
     saves = Checkpoints(
         folder, run.accelerator, run.progress, minutes=settings.save_minutes, stop=stop or StopRequest()
     )
-    with _curves(run) as write_curves, _page(run) as update_page:
+    with curves(run.accelerator, folder, settings, epoch=run.progress.epoch) as write_curves, _page(run) as update_page:
         for epoch in range(run.progress.epoch, settings.optim.epochs):
             row = _train_epoch(run, epoch, saves, reporter)
             if (epoch + 1) % settings.optim.validate_every == 0 or epoch + 1 == settings.optim.epochs:
@@ -269,25 +269,6 @@ def _finish_epoch(
     if first in row:
         text += f", validation {name} {accuracy:.2%} ({how})"
     reporter.log(text + (", best so far" if best else ""))
-
-
-@contextmanager
-def _curves(run: Training) -> Iterator[Callable[[dict[str, Any]], None]]:
-    """TensorBoard curves, written by the main process: yields a function that takes a row of the log."""
-    if not run.accelerator.is_main_process:
-        yield lambda _: None
-        return
-    from torch.utils.tensorboard import SummaryWriter
-
-    curves = str(run.folder.path / "tensorboard")
-    with SummaryWriter(curves, purge_step=run.progress.epoch + 1) as writer:
-
-        def write(row: dict[str, Any]) -> None:
-            for name, value in row.items():
-                writer.add_scalar(name, value, row["epoch"])
-            writer.flush()
-
-        yield write
 
 
 @contextmanager

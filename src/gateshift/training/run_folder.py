@@ -87,7 +87,7 @@ class RunFolder:
         files = [self.best, self.last, self.table, self.settings, self.skipped, self.page, self.curves]
         files += [self.first_batch, self.recipe, self.probe, self.probe.with_suffix(".png")]
         known = {path.name for file in files for path in (file, partial_path(file))} | {"tensorboard", "state.new"}
-        known.add("log.jsonl")  # a second log of older runs
+        known |= {"log.jsonl", "wandb"}  # a second log of older runs, and one that was asked for
         is_ours = isinstance(settings, dict) and "train_videos" in settings
         # The states of a finished run may have been deleted to save space.
         return is_ours and names <= known and len(self.read_log()) < min(2, settings.get("epochs", 0))
@@ -252,6 +252,7 @@ def describe(
         "skip_bad",
         "minutes",
         "probe",
+        "log_with",
     ):
         del flat[name]
     files = {name: Path(flat[name]) for name in PATHS if isinstance(flat[name], str) and Path(flat[name]).is_file()}

@@ -17,6 +17,7 @@ import tyro
 from tyro.conf import Positional, arg
 
 from gateshift.data.choices import CROP_SCALES, MAX_MAGNITUDE, ShortVideos
+from gateshift.devices import Tracker, check_tracker
 from gateshift.errors import SettingsError
 from gateshift.recipes.options import (
     DENSE_DEFAULTS,
@@ -126,6 +127,9 @@ class TrainSettings:
     extend: bool = False
     """With --resume and more --epochs: accept that the learning rate has already followed the shorter schedule. It
     jumps to the schedule of --epochs, and decays to 0 again."""
+    log_with: Tracker | None = None
+    """Give the curves to another program too: wandb, which writes them to RUN/wandb unless WANDB_MODE says online;
+    mlflow, into its own store; or trackio."""
     save_minutes: float = 10.0
     """Minutes between saves within an epoch: what a killed run loses at most. 0 saves after every step. Ctrl-C and
     SIGTERM save before they stop the run."""
@@ -226,6 +230,8 @@ class TrainSettings:
             raise SettingsError("`start` and `weights` both initialize the network; leave one of them out")
         if self.model.start is not None:
             check_start(self.model.start)
+        if self.log_with is not None:
+            check_tracker(self.log_with)
         for name, is_set in (("probe", self.probe), ("fit_classifier", self.model.fit_classifier)):
             if self.multi_label and is_set:
                 raise SettingsError(f"`{name}` with `multi_label`; it needs one class per video; leave one of them out")

@@ -88,7 +88,7 @@ def set_up(settings: TrainSettings, folder: RunFolder, reporter: Reporter) -> Tr
         GateShiftError: If settings, lists or weights cannot be used; then the folder is not made.
     """
     optim, augment = settings.optim, settings.augment
-    accelerator = create_accelerator(settings.optim.precision)
+    accelerator = create_accelerator(settings.optim.precision, log_with=settings.log_with)
     _check_processes(settings, accelerator.num_processes)
 
     train_recordings: Sequence[Recording] = ()

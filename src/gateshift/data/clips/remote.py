@@ -96,7 +96,10 @@ def _read(wanted: WantedViews) -> Views | VideoError:
     torch.set_num_threads(1)  # as many processes as there are cores do this side by side
     path = wanted.base / wanted.video
     try:
-        with _local_copy(wanted) as path, open_video(path, square_pixels=wanted.square_pixels) as video:
+        with (
+            local_video(wanted.video, wanted.base, wanted.folder) as path,
+            open_video(path, square_pixels=wanted.square_pixels) as video,
+        ):
             views = read_views(video, wanted.protocol, size_px=wanted.size_px, resize_px=wanted.resize_px)
     except VideoError as error:
         return VideoError(str(error).replace(str(path), wanted.video))
@@ -108,12 +111,12 @@ def _read(wanted: WantedViews) -> Views | VideoError:
 
 
 @contextmanager
-def _local_copy(wanted: WantedViews) -> Iterator[Path]:
-    """The file that a video is, fetched if need be and removed afterwards."""
-    if not is_address(wanted.video):
-        yield wanted.base / wanted.video
+def local_video(video: str, base: Path, folder: Path | None) -> Iterator[Path]:
+    """The file that a video is, fetched into a folder if need be and removed afterwards; a path starts at ``base``."""
+    if not is_address(video):
+        yield base / video
         return
-    with local_copy(wanted.video, folder=wanted.folder, max_bytes=None) as path:
+    with local_copy(video, folder=folder, max_bytes=None) as path:
         yield path
 
 

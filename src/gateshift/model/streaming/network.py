@@ -143,6 +143,7 @@ class ExactStream:
 
     Args:
         model: In eval mode; its weights are shared.
+        with_head: Whether there are to be answers; without, logits are the features again, and come as early as these.
 
     Attributes:
         delay: After so many more frames the answer for a frame comes.
@@ -151,15 +152,15 @@ class ExactStream:
         ModelError: If the model is in training mode, or its network or its head cannot be streamed.
     """
 
-    def __init__(self, model: ClipClassifier) -> None:
+    def __init__(self, model: ClipClassifier, *, with_head: bool = True) -> None:
         if model.training:
             raise ModelError("the model is in training mode, where frames depend on their batch; call model.eval()")
         self._model = model
         self._clock = Clock()
         self._net, delay = stream_network(model.backbone, self._clock)
-        self._head: nn.Module = model.head
+        self._head: nn.Module = model.head if with_head else nn.Identity()
         self._late = DelayLine(0)  # features, as late as the answers
-        if isinstance(model.head, FrameHead):
+        if with_head and isinstance(model.head, FrameHead):
             self._head = StreamedHead(model.head, Place(self._clock, delay))
             self._late = DelayLine(self._head.delay)
             delay += self._head.delay
