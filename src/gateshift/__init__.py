@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from gateshift.data.events.suppression import suppress
     from gateshift.data.prepare.prepare import Prepared, prepare
     from gateshift.demo.demo import DemoResult, run_demo
+    from gateshift.demo.spot_demo import SpotDemoResult, run_spot_demo
     from gateshift.errors import GateShiftError
     from gateshift.evaluation.evaluate import ensemble, evaluate
     from gateshift.evaluation.events.event_scores import EventFigures, EventScores, score_events
@@ -58,6 +59,7 @@ _MODULES = {
     "gateshift.data.events.suppression": ("suppress",),
     "gateshift.data.prepare.prepare": ("Prepared", "prepare"),
     "gateshift.demo.demo": ("DemoResult", "run_demo"),
+    "gateshift.demo.spot_demo": ("SpotDemoResult", "run_spot_demo"),
     "gateshift.errors": ("GateShiftError",),
     "gateshift.evaluation.evaluate": ("ensemble", "evaluate"),
     "gateshift.evaluation.events.event_scores": ("EventFigures", "EventScores", "score_events"),
@@ -116,6 +118,7 @@ __all__ = [
     "Server",
     "Span",
     "SpanScores",
+    "SpotDemoResult",
     "Stream",
     "TemporalShift",
     "TrainResult",
@@ -145,6 +148,7 @@ __all__ = [
     "read_spans",
     "remove_temporal",
     "run_demo",
+    "run_spot_demo",
     "save_model",
     "scan",
     "score_events",
