@@ -134,7 +134,7 @@ def plan_training(
     )
 
 
-def plan_frames(total_s: float, fps: float, machine: Machine, given: Mapping[str, Any], *, size_px: int | None) -> Plan:
+def plan_frames(total_s: float, fps: float, machine: Machine, given: dict[str, Any], *, size_px: int | None) -> Plan:
     """A training on long recordings, of a network with an answer for each frame.
 
     Args:

@@ -127,6 +127,7 @@ class Scorer:
             num_frames=len(times_s) - 1,
             duration_s=times_s[-1],
             timeline=events,
+            events=None,
         )
         return answer, explanation
 

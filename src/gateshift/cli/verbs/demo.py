@@ -22,14 +22,13 @@ def run_demo(settings: DemoSettings) -> None:
 
 def _show_events(options: dict[str, Any]) -> None:
     from gateshift.demo.demo import NAMES
-    from gateshift.demo.spot_demo import run_spot_demo
+    from gateshift.demo.spot_demo import run_spot_demo, suppressed_answers
 
     found = run_spot_demo(**options, reporter=ConsoleReporter(Console(stderr=True)))
     table = Table("network", "mAP within 0", "1", "2", "4 frames", "the right one of opposite events")
     for name, each in found.evaluations.items():
-        table.add_row(
-            NAMES[name], *(f"{value:.1%}" for value in each.scores["mAP"].values()), f"{found.pairs[name]:.1%}"
-        )
+        precisions = (f"{value:.1%}" for value in suppressed_answers(each)["mAP"].values())
+        table.add_row(NAMES[name], *precisions, f"{found.pairs[name]:.1%}")
     Console().print(table)
     print_line(f"picture: {found.picture}; the worst mistakes: {found.picture.parent / 'gsm.html'}")
     print_line(f"try: gateshift predict {found.model} {found.video} --events events.csv")
