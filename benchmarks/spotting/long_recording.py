@@ -4,10 +4,10 @@
     python benchmarks/spotting/long_recording.py MODEL --out quick --minutes 2 4 --source 30
 
 Ten drawn minutes (``--source`` seconds of them) are repeated, packet by packet, until a recording is as long as asked.
-For each length ``spot_events`` runs in a process of its own, whose time, peak memory and events are noted. Then the
-longest recording is cut at key frames into pieces of a sixth, each with 10 s more at both ends; an event of a piece is
-kept where it is in the piece's own part, and all of them are compared with those of the whole. ``long_recording.csv``
-in the folder has a row for each length, and one for the pieces.
+For each length ``spot_events`` runs in a process of its own, whose time, peak memory and events are noted. The last of
+them, or that of ``--cut``, is then cut at key frames into pieces of a sixth, each with 10 s more at both ends; an event
+of a piece is kept where it is in the piece's own part, and all of them are compared with those of the whole.
+``long_recording.csv`` in the folder has a row for each length, and one for the pieces.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--minutes", type=int, nargs="+", default=[10, 30, 120])
     parser.add_argument("--source", type=int, default=600, help="seconds that are drawn; they are repeated")
+    parser.add_argument("--cut", type=int, help="minutes of the recording that is cut; by default the last one's")
     parser.add_argument("--threshold", type=float, default=0.2, help="score of the events that are compared")
     parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -48,7 +49,8 @@ def main() -> None:
     if not source.exists():
         drawn = draw_spot_video(0, duration_s=options.source)
         encode(source, drawn, [number / FPS for number in range(drawn.num_frames)], rate=FPS)
-    rows, whole = [], {}
+    rows: list[dict[str, object]] = []
+    cut_minutes = options.cut or options.minutes[-1]
     for minutes in options.minutes:
         path = options.out / f"{minutes}.mp4"
         if not path.exists():
@@ -56,10 +58,12 @@ def main() -> None:
         whole = run(options, path)
         rows.append({"recording": f"{minutes} min", **figures(whole, minutes)})
         print(rows[-1], flush=True)
-    rows.append(compare(options, path, whole, 60.0 * minutes))
-    print(rows[-1], flush=True)
+        if minutes == cut_minutes:
+            rows.append(compare(options, path, whole, 60.0 * minutes))
+            print(rows[-1], flush=True)
     with (options.out / "long_recording.csv").open("w", newline="") as file:
-        writer = csv.DictWriter(file, list(rows[-1]), restval="", lineterminator="\n")
+        names = dict.fromkeys(name for row in rows for name in row)
+        writer = csv.DictWriter(file, list(names), restval="", lineterminator="\n")
         writer.writeheader()
         writer.writerows(rows)
 
@@ -119,7 +123,7 @@ def compare(options: argparse.Namespace, path: Path, whole: dict, duration_s: fl
     common = one.keys() & other.keys()
     row = figures({"wall_s": seconds, "cpu_s": float("nan"), "peak_mb": max(peaks), "events": merged}, duration_s / 60)
     return {
-        "recording": f"in {PIECES} pieces",
+        "recording": f"{duration_s / 60:g} min in {PIECES} pieces",
         **row,
         "same_events": len(common),
         "only_one_has": len(one.keys() ^ other.keys()),
