@@ -18,7 +18,7 @@ from gateshift.cli.main import main
 from gateshift.data.lists.manifest import read_manifest
 from gateshift.errors import SettingsError, StoppedError
 from gateshift.planning.machine import Machine, Timing, takes_size, this_machine, time_network
-from gateshift.planning.plan import MOST_EPOCHS, SMALL_PX, fit_minutes, plan_network, plan_training
+from gateshift.planning.plan import MOST_EPOCHS, SMALL_PX, fit_minutes, plan_frames, plan_network, plan_training
 from gateshift.planning.videos import Videos, look_at, movement_outside
 from gateshift.recipes.options import ModelOptions, OptimOptions
 from gateshift.recipes.recipe import load_recipe
@@ -69,6 +69,34 @@ def test_a_plan_is_one_that_training_takes(machine: Machine, count: int) -> None
     made.check()
     assert made.optim.batch_size % machine.processes == 0
     assert plan(machine=GPU)["batch_size"] > plan(machine=CPU)["batch_size"]
+
+
+def frames_plan(machine: Machine = CPU, total_s: float = 600.0, **given: Any) -> dict[str, Any]:
+    size_px = SMALL_PX if machine.is_slow else None
+    return plan_frames(total_s, 25.0, machine, {"task": "spot"} | given, size_px=size_px).options
+
+
+def test_a_training_on_recordings_is_planned_around_what_is_given() -> None:
+    planned = frames_plan()
+    for name, value in planned.items():
+        assert name not in frames_plan(**{name: value})
+    assert planned["start"] == frames_plan(temporal="none")["start"] == "motion"
+    for other in ({"backbone": "resnet50"}, {"temporal": "gsf"}, {"weights": None}, {"causal": True}):
+        assert "start" not in frames_plan(**other)
+    assert "lr" not in frames_plan(backbone="resnet50")  # from random weights it stays as it is
+    assert {"lr", "gates_lr"}.isdisjoint(frames_plan(optimizer="sgd"))
+    assert frames_plan(epochs=1)["warmup_epochs"] == 0
+    assert frames_plan(warmup_epochs=60)["epochs"] == 61
+    assert planned["batch_size"] * planned["context"] * 25 <= 256  # frames, which take memory
+    assert "batch_size" not in frames_plan(GPU)
+    assert "context" not in frames_plan(task="segment")
+    assert (
+        frames_plan(total_s=100.0)["epochs"]
+        > frames_plan(total_s=600.0)["epochs"]
+        > frames_plan(total_s=9000)["epochs"]
+    )
+    for machine in (CPU, GPU):
+        TrainSettings.from_options("a", "b", out="c", task="spot", **frames_plan(machine)).check()
 
 
 def test_the_whole_frame_is_used_where_things_move_at_its_edges_unless_it_would_squash_upright_and_wide_ones() -> None:

@@ -12,8 +12,6 @@ from gateshift.bench.benchmark import benchmark
 from gateshift.bench.inspect import inspect as inspect_network
 from gateshift.bench.settings import BenchSettings, InspectSettings
 from gateshift.cli.verb_list import VERBS
-from gateshift.demo.demo import run_demo
-from gateshift.demo.settings import DemoSettings
 from gateshift.evaluation.evaluate import ensemble, evaluate
 from gateshift.evaluation.settings import EnsembleSettings, EvaluationSettings
 from gateshift.explanation.explain import explain
@@ -31,7 +29,6 @@ REPORTING = {"progress", "reporter", "log"}
         (explain, ExplainSettings),
         (benchmark, BenchSettings),
         (inspect_network, InspectSettings),
-        (run_demo, DemoSettings),
     ],
     ids=lambda each: each.__name__,
 )
@@ -47,7 +44,7 @@ def test_a_function_takes_what_its_verb_takes(function: Callable[..., Any], sett
 # The public functions of every verb, which is a thin layer over them.
 PUBLIC: dict[str, tuple[str, ...]] = {
     "bench": ("benchmark",),
-    "demo": ("run_demo",),
+    "demo": ("run_demo", "run_spot_demo"),
     "download": ("download",),
     "ensemble": ("ensemble",),
     "explain": ("explain",),

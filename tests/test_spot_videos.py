@@ -134,6 +134,17 @@ def test_each_direction_is_as_frequent_and_all_classes_occur() -> None:
         assert abs(counts[one] - counts[other]) < 0.15 * (counts[one] + counts[other])
 
 
+def test_only_what_is_asked_for_happens(tmp_path: Path) -> None:
+    asked = ("switch on", "switch off", "bounce", "wall hit")
+    labels = {label for seed in range(6) for _, label in draw_spot_video(seed, duration_s=60, classes=asked).events}
+    assert labels == {*asked}
+    write_spot_videos(tmp_path / "two", train=1, val=0, test=0, duration_s=4, size_px=(64, 48), classes=asked[:2])
+    assert (tmp_path / "two" / "classes.txt").read_text() == "switch on\nswitch off\n"
+    assert (tmp_path / "two" / "reversal_pairs.csv").read_text() == "class,reversed\nswitch on,switch off\n"
+    with pytest.raises(SettingsError, match="`classes` \\('jump',\\); give at least one of switch on"):
+        write_spot_videos(tmp_path / "three", classes=("jump",))
+
+
 def test_events_of_a_class_are_never_closer_than_nine_frames() -> None:
     for seed in range(10):
         for label in SPOT_CLASSES:

@@ -1,26 +1,28 @@
 """Event spotting on drawn videos: networks, heads and contexts at equal steps, on unseen videos, over seeds.
 
-    python benchmarks/spotting/run.py --out spotting_results
-    python benchmarks/spotting/run.py --out quick --train 4 --test 2 --duration 12 --epochs 4 --rows gsm-gru none-none
+    python benchmarks/spotting/run.py --out spotting_results            # all rows, 3 seeds: for a GPU
+    python benchmarks/spotting/run.py --out quick_results --quick       # four rows, 1 seed, small: for a CPU core
 
 Videos are those of ``gateshift.demo.spot_videos``: six of their eight classes are in pairs that are each other
 backwards, so that a network that averages frames cannot tell them. Each row is a training with ``gs.train`` by its own
-defaults but for what is named here; what is stopped goes on where it was. ``results.json`` in the folder has for each
-row and seed the mAP within 0, 1, 2 and 4 frames, after and before suppression; ``pairs``, of the events that have an
-answer of their pair within a frame the share whose likeliest one is of the right class; and the mAP within 40 ms of
-the same videos at 12.5 and 60 frames a second and at a varying rate.
+defaults but for what is named here; what is stopped goes on where it was. ``results.csv`` in the folder has for each
+row and seed, of the last weights, the mAP within 0, 1, 2 and 4 frames, after and before suppression; ``pairs``, of the
+events that have an answer of their pair within a frame the share whose likeliest one is of the right class; and the mAP
+within 40 ms of the same videos, and of them at 12.5 and 60 frames a second and at a varying rate.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import csv
+import os
 import statistics
+import time
 from pathlib import Path
 from typing import Any
 
 import gateshift as gs
-from gateshift.demo.spot_scenes import SPOT_PAIRS
+from gateshift.demo.spot_demo import all_answers, right_of_pairs
 from gateshift.demo.spot_videos import write_at_rate, write_spot_videos
 
 # Network and head, and the context in seconds.
@@ -35,7 +37,42 @@ ROWS: dict[str, dict[str, Any]] = {
     "gsf-gru": {"temporal": "gsf", "head": "gru"},
     "gsm-gru-1s": {"temporal": "gsm", "head": "gru", "context": 1.0},
     # As E2E-Spot trains: clips drawn anywhere, labels of one frame, random crops of the full height.
-    "e2e-spot": {"temporal": "gsm", "head": "gru", "background": 1.0, "min_crop_scale": 1.0, "color_jitter": 0.2},
+    "e2e-spot": {
+        "temporal": "gsm",
+        "head": "gru",
+        "background": 1.0,
+        "whole_frame": False,
+        "min_crop_scale": 1.0,
+        "color_jitter": 0.2,
+        "gates_lr": None,
+    },
+}
+# Videos and trainings of the two sizes of this benchmark.
+FULL: dict[str, Any] = {
+    "videos": {"train": 24, "val": 8, "test": 8, "duration_s": 60.0},
+    "rows": list(ROWS),
+    "seeds": [0, 1, 2],
+    "training": {"backbone": "regnety_002", "size": 96, "epochs": 30, "warmup_epochs": 3, "epoch_clips": 400},
+}
+QUICK: dict[str, Any] = {
+    "videos": {"train": 16, "val": 1, "test": 4, "duration_s": 30.0},
+    "rows": ["none-none", "none-gru", "gsm-none", "gsm-gru"],
+    "seeds": [0],
+    "training": {
+        "backbone": "test_resnet",
+        "size": 64,
+        "epochs": 12,
+        "warmup_epochs": 1,
+        "epoch_clips": 96,
+        "validate_every": 12,
+        "context": 1.28,
+        "background": 0.25,
+        "lr": 0.004,
+        "dropout": 0.0,
+        "mixup": 0.0,
+        "mirror": "none",
+        "min_crop_scale": 1.0,
+    },
 }
 RATES = {"12.5": 12.5, "60": 60.0, "variable": None}
 
@@ -43,93 +80,82 @@ RATES = {"12.5": 12.5, "60": 60.0, "variable": None}
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--rows", nargs="+", choices=ROWS, default=list(ROWS))
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
-    parser.add_argument("--train", type=int, default=24)
-    parser.add_argument("--test", type=int, default=8)
-    parser.add_argument("--duration", type=float, default=60.0)
-    parser.add_argument("--epochs", type=int, default=30)
-    parser.add_argument("--epoch-clips", type=int, default=400)
-    parser.add_argument("--backbone", default="regnety_002")
-    parser.add_argument("--weights", default=None)
-    parser.add_argument("--size", type=int, default=96)
-    parser.add_argument("--workers", type=int, default=None)
-    parser.add_argument("--precision", default="no")
+    parser.add_argument("--quick", action="store_true", help="few rows, small videos, a small network")
+    parser.add_argument("--rows", nargs="+", choices=ROWS)
+    parser.add_argument("--seeds", type=int, nargs="+")
+    parser.add_argument("--epochs", type=int)
+    parser.add_argument("--epoch-clips", type=int)
+    parser.add_argument("--backbone")
+    parser.add_argument("--weights")
+    parser.add_argument("--workers", type=int)
+    parser.add_argument("--precision")
     options = parser.parse_args()
+    plan = QUICK if options.quick else FULL
+    given = ("epochs", "epoch_clips", "backbone", "weights", "workers", "precision")
+    training = plan["training"] | {name: getattr(options, name) for name in given if getattr(options, name) is not None}
     options.out.mkdir(parents=True, exist_ok=True)
     videos = options.out / "videos"
     if not videos.exists():
-        write_spot_videos(videos, train=options.train, val=options.test, test=options.test, duration_s=options.duration)
+        write_spot_videos(videos, **plan["videos"])
     for name, fps in RATES.items():
         if not (options.out / f"videos_{name}").exists():
             write_at_rate(videos / "test.csv", options.out / f"videos_{name}", fps=fps)
-    results = {}
-    for row in options.rows:
-        for seed in options.seeds:
-            results[f"{row}, seed {seed}"] = measure(options, videos, row, seed)
-            (options.out / "results.json").write_text(json.dumps(results, indent=2) + "\n")
-        print_row(row, [results[f"{row}, seed {seed}"] for seed in options.seeds])
+    results: list[dict[str, Any]] = []
+    for row in options.rows or plan["rows"]:
+        for seed in options.seeds or plan["seeds"]:
+            began_s = time.perf_counter()
+            found = measure(options.out, training, row, seed)
+            minutes = round((time.perf_counter() - began_s) / 60, 1)
+            results.append({"row": row, "seed": seed, **found, "minutes": minutes, "cores": num_cores()})
+            write_results(results, options.out / "results.csv")
+        print_row(row, [each for each in results if each["row"] == row])
 
 
-def measure(options: argparse.Namespace, videos: Path, row: str, seed: int) -> dict[str, float]:
-    """Train a row with a seed, and test it."""
-    run = options.out / f"{row}-{seed}"
+def measure(out: Path, training: dict[str, Any], row: str, seed: int) -> dict[str, float]:
+    """Train a row with a seed, and test its last weights."""
+    videos = out / "videos"
+    given = {"whole_frame": True, "context": 4.0, "gates_lr": "auto", **training, **ROWS[row]}
     trained = gs.train(
         videos / "train.csv",
         videos / "val.csv",
-        out=run,
+        out=out / f"{row}-{seed}",
         task="spot",
-        backbone=options.backbone,
-        weights=options.weights,
-        size=options.size,
-        whole_frame=row != "e2e-spot",
-        epochs=options.epochs,
-        warmup_epochs=options.epochs // 10,
-        epoch_clips=options.epoch_clips,
-        workers=options.workers,
-        precision=options.precision,
         seed=seed,
         resume="auto",
-        **{"context": 4.0, **ROWS[row]},
+        **given,
     )
-    found = gs.evaluate_frames(trained.model, videos / "test.csv")
-    assert found.unsuppressed is not None
+    model = gs.load_model(trained.folder / "last.safetensors").eval()
+    found = gs.evaluate_frames(model, videos / "test.csv")
+    before = all_answers(found)
     figures = found.figures()
-    figures |= {f"unsuppressed_{each:g}": value for each, value in found.unsuppressed["mAP"].items()}
-    figures["pairs"] = right_of_pairs(found.unsuppressed)
-    for name in RATES:
-        other = gs.evaluate_frames(
-            trained.model, options.out / f"videos_{name}" / "test.csv", fps=1000.0, tolerances=(40,)
-        )
+    figures |= {f"unsuppressed_{each:g}": value for each, value in before["mAP"].items()}
+    figures["pairs"] = right_of_pairs(before)
+    for name, folder in {"25": videos, **{each: out / f"videos_{each}" for each in RATES}}.items():
+        other = gs.evaluate_frames(model, folder / "test.csv", fps=1000.0, tolerances=(40,))
         figures[f"within_40_ms_{name}"] = other.figures()["map_40"]
-    figures["within_40_ms_25"] = gs.evaluate_frames(
-        trained.model, videos / "test.csv", fps=1000.0, tolerances=(40,)
-    ).figures()["map_40"]
     return figures
 
 
-def right_of_pairs(scores: gs.EventScores) -> float:
-    """Of events with an answer of their pair within a frame, the share whose likeliest one is of their class."""
-    other = {one: two for pair in SPOT_PAIRS for one, two in (pair, pair[::-1])}
-    answers = scores.compared.answers.by_video()
-    right, total = 0, 0
-    for event in scores.compared.truth.events:
-        if event.label not in other:
-            continue
-        near = [
-            answer
-            for answer in answers.get(event.video, [])
-            if answer.label in (event.label, other[event.label]) and abs(answer.frame - event.frame) <= 1
-        ]
-        if near:
-            total += 1
-            right += max(near, key=lambda answer: answer.score or 0).label == event.label
-    return right / max(total, 1)
+def num_cores() -> int:
+    """CPU cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def print_row(row: str, results: list[dict[str, float]]) -> None:
+def write_results(results: list[dict[str, Any]], path: Path) -> None:
+    """One line for each training."""
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(results[0]), lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(
+            {name: round(value, 4) if isinstance(value, float) else value for name, value in each.items()}
+            for each in results
+        )
+
+
+def print_row(row: str, results: list[dict[str, Any]]) -> None:
     """The means over seeds."""
-    means = {name: statistics.mean(each[name] for each in results) for name in results[0]}
+    names = [name for name in results[0] if name not in ("row", "seed", "minutes", "cores")]
+    means = {name: statistics.mean(each[name] for each in results) for name in names}
     print(f"{row}: " + ", ".join(f"{name} {value:.1%}" for name, value in means.items()), flush=True)
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from gateshift.data.prepare.output import Prepared
     from gateshift.data.prepare.prepare import prepare
     from gateshift.demo.demo import DemoResult, run_demo
+    from gateshift.demo.spot_demo import SpotDemoResult, run_spot_demo
     from gateshift.devices import keep_freed_memory
     from gateshift.errors import GateShiftError
     from gateshift.evaluation.evaluate import ensemble, evaluate
@@ -66,6 +67,7 @@ _MODULES = {
     "gateshift.data.prepare.output": ("Prepared",),
     "gateshift.data.prepare.prepare": ("prepare",),
     "gateshift.demo.demo": ("DemoResult", "run_demo"),
+    "gateshift.demo.spot_demo": ("SpotDemoResult", "run_spot_demo"),
     "gateshift.devices": ("keep_freed_memory",),
     "gateshift.errors": ("GateShiftError",),
     "gateshift.evaluation.evaluate": ("ensemble", "evaluate"),
@@ -128,6 +130,7 @@ __all__ = [
     "Server",
     "Span",
     "SpanScores",
+    "SpotDemoResult",
     "Stream",
     "TemporalShift",
     "TrainResult",
@@ -160,6 +163,7 @@ __all__ = [
     "read_spans",
     "remove_temporal",
     "run_demo",
+    "run_spot_demo",
     "save_model",
     "scan",
     "score_events",

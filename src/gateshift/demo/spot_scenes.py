@@ -6,7 +6,7 @@ the two it is, and that it is one, the frames around it say. What looks alike an
 air, or rolls on the floor; the hand comes and takes nothing; something else drifts across in front of the post.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,7 +55,12 @@ class SpotVideo:
 
 
 def draw_spot_video(
-    seed: int, *, duration_s: float = 30.0, fps: float = 25.0, size_px: tuple[int, int] = (128, 96)
+    seed: int,
+    *,
+    duration_s: float = 30.0,
+    fps: float = 25.0,
+    size_px: tuple[int, int] = (128, 96),
+    classes: Sequence[str] = SPOT_CLASSES,
 ) -> SpotVideo:
     """Make up a video. Half of the seeds give one that is drawn backwards, so that nothing else tells the direction.
 
@@ -64,13 +69,22 @@ def draw_spot_video(
         duration_s: Its length, in seconds.
         fps: Frames a second. Events are at whole frames.
         size_px: Width and height, both even and at least 32.
+        classes: What may happen, of :data:`SPOT_CLASSES`; the two of a pair, and both of the ball, go together.
     """
     rng, num_frames = np.random.default_rng(seed), round(duration_s * fps)
     stage = set_stage(rng, size_px)
     _furnish(stage)
     scenes: list[Scene] = []
     events: list[Happening] = []
-    for actor in (_peeker, _lamp, _drifter, _ball, _hand):  # from the back to the front
+    # From the back to the front; one takes no part in any event.
+    cast = {
+        _peeker: SPOT_PAIRS[2],
+        _lamp: SPOT_PAIRS[0],
+        _drifter: classes,
+        _ball: SPOT_CLASSES[6:],
+        _hand: SPOT_PAIRS[1],
+    }
+    for actor in (actor for actor, acts in cast.items() if {*acts} & {*classes}):
         scene, own = actor(stage, num_frames, fps)
         scenes.append(scene)
         events += own

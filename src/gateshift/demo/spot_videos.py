@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from fractions import Fraction
 from itertools import groupby
@@ -36,6 +36,7 @@ def write_spot_videos(
     duration_s: float = 30.0,
     fps: float = 25.0,
     size_px: tuple[int, int] = (128, 96),
+    classes: Sequence[str] = SPOT_CLASSES,
     seed: int = 0,
 ) -> None:
     """Write encoded videos of eight kinds of events, six of them in pairs that are each other backwards.
@@ -52,6 +53,7 @@ def write_spot_videos(
         duration_s: Length of each, in seconds, at least 4.
         fps: Frames a second, at least 5.
         size_px: Width and height, both even and at least 32.
+        classes: What may happen in them; the two of a pair, and both of the ball, go together.
         seed: At least 0. The same seed draws the same videos; asking for more leaves the others as they are.
 
     Raises:
@@ -62,6 +64,8 @@ def write_spot_videos(
     check_at_least(4, duration_s=duration_s)
     check_at_least(5, fps=fps)
     check_size(size_px)
+    if not classes or not {*classes} <= {*SPOT_CLASSES}:
+        raise SettingsError(f"`classes` {tuple(classes)}; give at least one of {', '.join(SPOT_CLASSES)}")
     if folder.exists():
         raise SettingsError(f"`folder` {folder} exists; choose another folder, or delete it")
     with atomic_write(folder) as partial:
@@ -71,14 +75,15 @@ def write_spot_videos(
             for place in range(count):
                 name = f"{split}/{place:04d}.mp4"
                 own_seed = int(np.random.SeedSequence(seed, spawn_key=(number, place)).generate_state(1)[0])
-                video = draw_spot_video(own_seed, duration_s=duration_s, fps=fps, size_px=size_px)
+                video = draw_spot_video(own_seed, duration_s=duration_s, fps=fps, size_px=size_px, classes=classes)
                 encode(partial / name, video, [i / fps for i in range(video.num_frames)], rate=fps)
                 events = tuple(Event(name, label, frame, frame / fps) for frame, label in video.events)
                 listed = EventList((*listed.events, *events), {**listed.videos, name: VideoInfo()})
             write_events(listed, partial / f"{split}.csv")
-        write_text(partial / "classes.txt", "".join(f"{name}\n" for name in SPOT_CLASSES))
+        write_text(partial / "classes.txt", "".join(f"{name}\n" for name in SPOT_CLASSES if name in classes))
         rows = [*SPOT_PAIRS, *((name, name) for name in SPOT_CLASSES[2 * len(SPOT_PAIRS) :])]
         text = io.StringIO()
+        rows = [row for row in rows if row[0] in classes]
         csv.writer(text, lineterminator="\n").writerows([("class", "reversed"), *rows])
         write_text(partial / "reversal_pairs.csv", text.getvalue())
 

@@ -13,6 +13,7 @@ from gateshift.model.backbones.factory import PAPER_BACKBONES
 from gateshift.planning.machine import Machine, Timing
 from gateshift.planning.videos import Videos
 from gateshift.probing.probe import MOST_CLIPS
+from gateshift.recipes.options import FrameOptions, ModelOptions
 from gateshift.recipes.starts import IMAGENET, MOTION
 
 BACKBONE = "tf_efficientnet_lite0"  # which the start that knows motion is of; another one starts from ImageNet
@@ -26,6 +27,10 @@ MOST_EPOCHS, FEWEST_EPOCHS = 30, 10
 OUTSIDE = 0.35  # share of the movement outside of the center crop from which on the whole frame is used
 EPOCHS_WITHIN = ("warmup_epochs", "gates_warmup_epochs", "freeze_epochs")  # fewer than all
 LONG_S = 3600.0
+SLOW_FRAMES = 256  # of a step without an accelerator: as many take 6 to 8 GB
+SLOW_CONTEXT_S = 2.0
+FRAMES_CROP = 0.875  # an event near the edge of the picture is still in most of the clips
+SLOW_FRAME_CLIPS, MOST_FRAME_EPOCHS = 4000, 50  # of recordings: clips in all, unless they are very long
 MINUTES_KEPT = 0.92  # of what is asked for: to set up, to draw pages, and for what a machine does besides
 
 
@@ -131,6 +136,51 @@ def plan_training(
             f"training: {length} of {options['optimizer']} up to {rate:g}; {regular}",
             f"time: about {_minutes(epochs * epoch_s)}, {timing.step_s:.2g} s a video on {machine} in {precision}, "
             f"measured; {workers} loading{shorter}",
+        ),
+    )
+
+
+def plan_frames(total_s: float, fps: float, machine: Machine, given: dict[str, Any], *, size_px: int | None) -> Plan:
+    """A training on long recordings, of a network with an answer for each frame.
+
+    Args:
+        total_s: How long the training recordings are together.
+        fps: Frames a second that the network sees.
+        machine: Where.
+        given: Options of the user.
+        size_px: Side of its input; None for its own.
+    """
+    chosen: dict[str, Any] = {"whole_frame": True, "min_crop_scale": FRAMES_CROP}
+    if not {"backbone", "start", "weights", *OTHER_GATES} & {*given} and given.get("temporal") != "gsf":
+        chosen |= {"backbone": BACKBONE, "temporal": "gsm", "start": MOTION}
+    if size_px is not None:
+        chosen["size"] = size_px
+    options = chosen | given
+    start = options.get("start") or options.get("weights")
+    if options.get("optimizer", "adamw") == "adamw":
+        chosen["gates_lr"] = "auto"
+        if start:
+            chosen |= {"lr": 5e-4, "new_layers_lr": 2.0}
+    if machine.is_slow and given.get("task") == "spot":
+        chosen["context"] = SLOW_CONTEXT_S
+    context_s = (chosen | given).get("context", FrameOptions.context)
+    clips = given.get("epoch_clips") or max(round(total_s / context_s), 1)
+    epochs = MOST_FRAME_EPOCHS
+    if machine.is_slow:
+        fitting = SLOW_FRAMES // max(round(context_s * fps), 1)
+        chosen["batch_size"] = min(max(fitting, 2), 8) * machine.processes
+        epochs = min(max(round(SLOW_FRAME_CLIPS / clips), FEWEST_EPOCHS), epochs)
+    epochs = given.get("epochs", max(epochs, *((given.get(name) or 0) + 1 for name in EPOCHS_WITHIN)))
+    chosen |= {"epochs": epochs, "warmup_epochs": min(max(1, epochs // 10), 3, epochs - 1)}
+    chosen = {name: value for name, value in chosen.items() if name not in given}
+    options = {**chosen, **given}
+    size = f"{options['size']} px" if options.get("size") else "the size that it is made for"
+    return Plan(
+        chosen,
+        (
+            f"network: {options.get('backbone', ModelOptions.backbone)} with {options.get('temporal', 'gsm')} from "
+            f"{start or 'random weights'}, {'whole frames' if options['whole_frame'] else 'crops'} of {size}",
+            f"training: {epochs} epochs of {clips} clips of {context_s:g} s",
         ),
     )
 

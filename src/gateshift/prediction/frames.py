@@ -31,7 +31,6 @@ def frame_answers(config: ModelConfig, logits: Tensor) -> Tensor:
     return torch.cat((config.probabilities(logits[..., :num_classes]), logits[..., num_classes:].float()), dim=-1)
 
 
-@torch.inference_mode()
 def score_frames(
     model: AnyModel,
     video: Video,
@@ -56,15 +55,37 @@ def score_frames(
     Raises:
         VideoError: If a frame cannot be decoded.
     """
-    crops, done = frame_crops(video, frame_indices, model.config), 0
-    stream = _stream(model)
+    crops = frame_crops(video, frame_indices, model.config)
+    yield from score_crops(model, crops, len(frame_indices), progress=progress)
+
+
+@torch.inference_mode()
+def score_crops(
+    model: AnyModel,
+    crops: Iterator[Tensor],
+    total: int,
+    *,
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
+) -> Iterator[Tensor]:
+    """The same for frames that are decoded already.
+
+    Args:
+        model: That answers for each frame, in eval mode.
+        crops: What it sees of each frame, uint8 [3, s, s]; taken as they are needed.
+        total: How many these are.
+        progress: Called with the number of frames that are done and of all.
+
+    Yields:
+        Answers [m, A] of the next frames, on the CPU; see :func:`frame_answers`.
+    """
+    done, stream = 0, _stream(model)
     if stream is not None:
         found = _streamed(stream, crops, device_of(model))
     else:
-        found = _averaged(model, crops, model.config.num_segments or DEFAULT_FRAMES, len(frame_indices))
+        found = _averaged(model, crops, model.config.num_segments or DEFAULT_FRAMES, total)
     for answers in found:
         done += len(answers)
-        progress(done, len(frame_indices))
+        progress(done, total)
         if len(answers):
             yield answers.cpu()
 

@@ -296,8 +296,9 @@ class SkewOptions(RecipeOptions):
 
 @dataclass(frozen=True)
 class FrameOptions(RecipeOptions):
-    """Long recordings and an answer for each frame. With --task spot or segment the defaults of the optimizer are
-    adamw, lr 0.001, 50 epochs of which 3 are warm-up, cosine-step, and weight decay 0.01; --mixup is 0.2."""
+    """Long recordings and an answer for each frame. With --task spot or segment the optimizer is adamw with
+    cosine-step, lr 0.001 from random weights, weight decay 0.01, for up to 50 epochs; --mixup is 0.2; and the plan
+    chooses a network, whole frames, and what fits the machine, and says so."""
 
     task: Literal["clip", "spot", "segment"] = "clip"
     """clip: a video has one answer. spot: events, which have a time; TRAIN and VAL are a CSV (path,time_s,label or

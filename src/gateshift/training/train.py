@@ -19,11 +19,19 @@ from gateshift.model.classifier import VideoClassifier
 from gateshift.model.io import load_model
 from gateshift.model.warm_start import network_of
 from gateshift.planning.machine import Machine, takes_size, this_machine, time_network
-from gateshift.planning.plan import BACKBONE, EPOCHS_WITHIN, SMALL_PX, fit_minutes, plan_network, plan_training
+from gateshift.planning.plan import (
+    BACKBONE,
+    EPOCHS_WITHIN,
+    SMALL_PX,
+    fit_minutes,
+    plan_frames,
+    plan_network,
+    plan_training,
+)
 from gateshift.planning.videos import Videos, look_at
 from gateshift.recipes.recipe import load_one_recipe, load_recipe
 from gateshift.recipes.starts import IMAGENET, start_network
-from gateshift.training.inputs import read_lists
+from gateshift.training.inputs import read_lists, read_recording_lists, total_duration_s, with_rate
 from gateshift.training.loop import run_training
 from gateshift.training.reporter import Reporter, Silent
 from gateshift.training.run_folder import RunFolder
@@ -179,7 +187,7 @@ def _fill_open_options(settings: TrainSettings, reporter: Reporter) -> TrainSett
         given = (start_network(start) or network_of(start)) | given
         settings = settings.changed(given)
     if settings.frames.is_dense:
-        return settings
+        return _planned_of_recordings(settings, reporter)
     train_list, val_list = read_lists(settings, Silent())
     classes, machine = train_list.class_names(), this_machine()
     videos = look_at(train_list, val_list, classes, num_segments=settings.model.segments)
@@ -194,6 +202,22 @@ def _fill_open_options(settings: TrainSettings, reporter: Reporter) -> TrainSett
         reporter.log(line)
     probe = not settings.multi_label if settings.probe is None else settings.probe
     return dataclasses.replace(settings.changed(training.options), probe=probe)
+
+
+def _planned_of_recordings(settings: TrainSettings, reporter: Reporter) -> TrainSettings:
+    """The settings with what is open of a training on long recordings."""
+    recordings, given, machine = read_recording_lists(settings, Silent())[0], settings.given(), this_machine()
+    is_small = machine.is_slow and takes_size(given.get("backbone", BACKBONE), SMALL_PX)
+    plan = plan_frames(
+        total_duration_s(recordings),
+        with_rate(settings, recordings).frames.fps or 1.0,
+        machine,
+        given,
+        size_px=SMALL_PX if is_small else None,
+    )
+    for line in (f"plan for {len(recordings)} recordings: {RunFolder(settings.out).recipe}", *plan.reasons):
+        reporter.log(line)
+    return settings.changed(plan.options)
 
 
 def _shortened(

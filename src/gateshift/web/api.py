@@ -72,7 +72,7 @@ def create_app(scorer: Scorer) -> FastAPI:
         config, limits = scorer.model.config, {"max_mb": settings.max_mb, "timeout_s": settings.timeout}
         limits |= {"max_duration_s": settings.max_duration, "max_side_px": settings.max_side}
         names = (config.backbone, config.temporal, __version__)
-        return ModelRecord(settings.model.name, tuple(config.classes), str(scorer.protocol), *names, limits)
+        return ModelRecord(settings.model.name, tuple(config.classes), scorer.how, *names, limits)
 
     # Not async: it waits for decoding in a thread, and other requests go on.
     @app.post("/api/predict", responses=problems)

@@ -18,16 +18,17 @@ from gateshift.data.video.files import VideoFile
 from gateshift.data.video.index import PacketSource
 from gateshift.errors import VideoError
 from gateshift.model.config import ModelConfig
+from gateshift.prediction.spotting import Seen
 from gateshift.prediction.windows import Windows
 from gateshift.web.settings import ServeSettings
 
 
 class Upload(NamedTuple):
-    """A file, and what is wanted of it: one clip, and the windows of a timeline if asked for."""
+    """A file, and what is wanted of it: one clip, and the windows of a timeline if asked for; or every frame."""
 
     path: Path
     timeline: bool
-    protocol: EvalProtocol
+    protocol: EvalProtocol | None  # None of a model that answers for each frame
     config: ModelConfig
     settings: ServeSettings
 
@@ -36,9 +37,10 @@ class Decoded(NamedTuple):
     """What was wanted of a video."""
 
     times_s: Sequence[float]  # when each frame of the video is shown, and when the last one ends: [num_frames + 1]
-    numbers: Sequence[int]  # the clip's frames: [T]
+    numbers: Sequence[int]  # the clip's frames: [T]; of a model that answers for each frame all that it sees
     windows: Sequence[range]  # of the timeline
     clips: NDArray[np.uint8]  # of the video, then of each window: [1 + windows, T, 3, size_px, size_px]
+    seen: Seen | None = None  # of a model that answers for each frame: when these are shown
 
 
 def decode(upload: Upload) -> Decoded:
@@ -79,8 +81,14 @@ def _decode(upload: Upload) -> Decoded:
                 limit = f"lasts {times_s[-1]:.1f} s; the longest is {settings.max_duration:g} s"
             if limit:
                 raise VideoError(f"the video {limit}; send a smaller one, or a part of it")
-            wanted, windows = upload.protocol.frame_indices(video.num_frames), []
-            if upload.timeline:
+            windows: list[range] = []
+            seen = None
+            if upload.protocol is None:
+                seen = Seen.of(video.clock_s(), config)
+                wanted = [seen.frames.tolist()]
+            else:
+                wanted = upload.protocol.frame_indices(video.num_frames)
+            if upload.timeline and upload.protocol is not None:
                 size, hop = (
                     max(round(length_s * (video.rate or 0)), 1) for length_s in (settings.window, settings.hop)
                 )
@@ -94,7 +102,7 @@ def _decode(upload: Upload) -> Decoded:
                 clips[numbers == number] = frame.numpy()
     except MemoryError:
         raise _beyond_limits(settings) from None
-    return Decoded(times_s, wanted[0], windows, clips)
+    return Decoded(times_s, wanted[0], windows, clips, seen)
 
 
 def _limit_this_process(settings: ServeSettings) -> None:

@@ -53,7 +53,7 @@ def build_page(scorer: Scorer) -> gr.Blocks:
     settings, config = scorer.settings, scorer.model.config
     with gr.Blocks(title="gateshift", analytics_enabled=False, delete_cache=(60, KEPT_S)) as page:
         gr.Markdown(
-            f"# gateshift\n{len(config.classes)} classes, {scorer.protocol}. Videos of at most "
+            f"# gateshift\n{len(config.classes)} classes, {scorer.how}. Videos of at most "
             f"{settings.max_duration:g} s, {settings.max_mb:g} MB and {settings.max_side} pixels a side."
         )
         with gr.Row():
@@ -81,8 +81,11 @@ def build_page(scorer: Scorer) -> gr.Blocks:
                 return gr.HTML(text, visible=True), None, None, hidden
             top = {each.class_name: each.probability for each in answer.top}
             events = [
-                (f"{each.start_s:.1f}–{each.end_s:.1f} s ({each.score:.0%})", each.label)
-                for each in answer.timeline or ()
+                *(
+                    (f"{each.start_s:.1f}–{each.end_s:.1f} s ({each.score:.0%})", each.label)
+                    for each in answer.timeline or ()
+                ),
+                *((f"{each.time_s:.2f} s ({each.score:.0%})", each.label) for each in answer.events or ()),
             ]
             nothing = [(f"No class reaches a probability of 0.5 in {answer.duration_s:.1f} s.", None)]
             pictures = "" if explanation is None else render_maps(explanation)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -16,10 +16,29 @@ if TYPE_CHECKING:
 
 def run_demo(settings: DemoSettings) -> None:
     """Verb ``demo``."""
+    options = {name: value for name, value in vars(settings).items() if name != "spot"}
+    (_show_events if settings.spot else _show_clips)(options)
+
+
+def _show_events(options: dict[str, Any]) -> None:
+    from gateshift.demo.demo import NAMES
+    from gateshift.demo.spot_demo import run_spot_demo, suppressed_answers
+
+    found = run_spot_demo(**options, reporter=ConsoleReporter(Console(stderr=True)))
+    table = Table("network", "mAP within 0", "1", "2", "4 frames", "the right one of opposite events")
+    for name, each in found.evaluations.items():
+        precisions = (f"{value:.1%}" for value in suppressed_answers(each)["mAP"].values())
+        table.add_row(NAMES[name], *precisions, f"{found.pairs[name]:.1%}")
+    Console().print(table)
+    print_line(f"picture: {found.picture}; the worst mistakes: {found.picture.parent / 'gsm.html'}")
+    print_line(f"try: gateshift predict {found.model} {found.video} --events events.csv")
+
+
+def _show_clips(options: dict[str, Any]) -> None:
     from gateshift.demo.demo import NAMES
     from gateshift.demo.demo import run_demo as show
 
-    found = show(**vars(settings), reporter=ConsoleReporter(Console(stderr=True)))
+    found = show(**options, reporter=ConsoleReporter(Console(stderr=True)))
     for temporal, name in NAMES.items():
         _print_confusion(found.evaluations[temporal], f"{name}: what each action (row) was called (column)")
     classes = len(found.evaluations["gsm"].scores.classes)
