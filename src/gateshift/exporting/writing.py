@@ -118,6 +118,8 @@ def _convert(program: torch.export.ExportedProgram) -> Any:
 def _write_onnx(program: torch.export.ExportedProgram, path: Path, description: str, *, halve: bool) -> None:
     with _needing_extra(path):
         made = _convert(program)
+    for node in made.model.graph:
+        node.metadata_props.clear()  # from where in which files of this machine each node comes
     made.model.metadata_props[METADATA_KEY] = description
     made.save(path)
     if halve:

@@ -91,7 +91,6 @@ function begin() {
   byId("spans").replaceChildren();
   byId("of").textContent = byId("rate").textContent = "";
   byId("timeline").hidden = true;
-  byId("hint").hidden = true;
   tell();
   return ++current;
 }
@@ -238,6 +237,8 @@ byId("file").addEventListener("change", ({ target }) => {
   if (target.files.length) watchFile(target.files[0]);
   target.value = ""; // the same file may be chosen again
 });
+video.addEventListener("loadeddata", () => (byId("hint").hidden = true));
+video.addEventListener("emptied", () => (byId("hint").hidden = false));
 for (const name of ["dragover", "drop"]) addEventListener(name, (event) => event.preventDefault());
 addEventListener("drop", ({ dataTransfer }) => {
   if (dataTransfer.files.length && !byId("controls").disabled) watchFile(dataTransfer.files[0]);

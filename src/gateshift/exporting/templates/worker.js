@@ -32,12 +32,11 @@ async function open() {
 
 async function openWith(provider) {
   ort = await import(`./runtime/ort.${provider}.min.mjs`);
-  const threads = self.crossOriginIsolated ? Math.min(navigator.hardwareConcurrency, 8) : 1;
   ort.env.wasm.wasmPaths = new URL("runtime/", import.meta.url).href;
-  ort.env.wasm.numThreads = threads;
   const model = new URL("model.onnx", import.meta.url).href;
   session = await ort.InferenceSession.create(model, { executionProviders: [provider] });
   await run(new Uint8Array(shape.reduce((product, side) => product * side))); // the first clip is slow
+  const threads = ort.env.wasm.numThreads; // ONNX Runtime's choice: half of the cores, at most four
   return provider === "webgpu" ? "WebGPU" : `WebAssembly, ${threads} thread${threads > 1 ? "s" : ""}`;
 }
 
