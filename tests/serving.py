@@ -23,11 +23,12 @@ SIZE_PX = 32
 DARK, BRIGHT = 40, 215  # grey levels
 
 
-def write_brightness_model(path: Path) -> None:
+def write_brightness_model(path: Path, *, num_sites: int | None = None) -> None:
     """A model that says whether a clip is dark or bright: its head is set along what tells two such clips apart."""
     torch.manual_seed(0)
     names = ["dark & <b>grim</b>", "bright"]  # a name is shown as it is, whatever characters it has
-    model = gs.create_model("test_resnet", temporal="gsm", classes=names, num_segments=8, size_px=SIZE_PX)
+    options = {"num_segments": 8, "size_px": SIZE_PX, "num_sites": num_sites}
+    model = gs.create_model("test_resnet", temporal="gsm", classes=names, **options)
     model.eval()
     head = [module for module in model.modules() if isinstance(module, nn.Linear)][-1]
     seen: list[torch.Tensor] = []

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.benchmark import Timer
 
 from gateshift.errors import ModelError
-from gateshift.exported.formats import FORMAT_SUFFIXES, Format
+from gateshift.exported.formats import FORMAT_SUFFIXES, FileFormat
 from gateshift.exported.runtime import Runtime
 from gateshift.exporting.settings import ExportPrecision
 from gateshift.exporting.writing import missing_package, write_export
@@ -119,7 +119,7 @@ def inference_programs(
 
 
 def _exported(name: str, model: VideoClassifier, clips: Tensor, folder: Path) -> dict[str, Program]:
-    kinds: tuple[tuple[Format, ExportPrecision, str], ...] = (
+    kinds: tuple[tuple[FileFormat, ExportPrecision, str], ...] = (
         ("onnx", "float32", "ONNX Runtime"),
         ("openvino", "float32", "OpenVINO"),
         ("openvino", "bf16", "OpenVINO, bf16"),
@@ -127,7 +127,9 @@ def _exported(name: str, model: VideoClassifier, clips: Tensor, folder: Path) ->
     return {f"{name}, {label}": _export(model, clips, folder, kind, precision) for kind, precision, label in kinds}
 
 
-def _export(model: VideoClassifier, clips: Tensor, folder: Path, kind: Format, precision: ExportPrecision) -> Program:
+def _export(
+    model: VideoClassifier, clips: Tensor, folder: Path, kind: FileFormat, precision: ExportPrecision
+) -> Program:
     path = Path(tempfile.mkdtemp(dir=folder)) / f"model{FORMAT_SUFFIXES[kind]}"
     pair = clips if len(clips) > 1 else clips.repeat(2, 1, 1, 1, 1)
     write_export(model, path, kind, clips=pair, precision=precision)

@@ -4,5 +4,6 @@ from __future__ import annotations
 
 from typing import Literal
 
-Format = Literal["torch", "onnx", "openvino"]
-FORMAT_SUFFIXES: dict[Format, str] = {"torch": ".pt2", "onnx": ".onnx", "openvino": ".xml"}
+FileFormat = Literal["torch", "onnx", "openvino"]
+Format = Literal["torch", "onnx", "openvino", "web"]  # the last one is a folder, with an .onnx file in it
+FORMAT_SUFFIXES: dict[FileFormat, str] = {"torch": ".pt2", "onnx": ".onnx", "openvino": ".xml"}

@@ -21,8 +21,9 @@ from gateshift.devices import put_on_device
 from gateshift.errors import ModelError, SettingsError
 from gateshift.evaluation.protocol import check_classes, choose_protocol
 from gateshift.evaluation.scoring import score_videos
-from gateshift.exported.formats import FORMAT_SUFFIXES, Format
+from gateshift.exported.formats import FORMAT_SUFFIXES, FileFormat, Format
 from gateshift.exported.loading import ExportedModel, check_open, load_any
+from gateshift.exporting.browser_page import MODEL_FILE, check_page_folder, write_page
 from gateshift.exporting.settings import ExportPrecision
 from gateshift.exporting.writing import files_of, missing_package, write_export
 from gateshift.files import check_writable
@@ -43,7 +44,7 @@ class ExportResult:
     """An exported file, and how it does beside its model.
 
     Attributes:
-        path: The file.
+        path: The file; of a page for browsers the folder.
         error: Difference of its logits from the model's, relative to their size.
         protocol: The views of each video that both were tested on.
         model_metrics: Accuracies of the model.
@@ -92,6 +93,7 @@ def export(
     classes: str | PathLike[str] | None = None,
     root: str | PathLike[str] | None = None,
     workers: int | None = None,
+    runtime: str | PathLike[str] | None = None,
     overwrite: bool = False,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> ExportResult:
@@ -104,17 +106,20 @@ def export(
         model: In eval mode; left as it is. Or the path of a .safetensors model or a released checkpoint.
         videos: Labelled videos to check the file on: a CSV, a videofolder.txt list, or a folder of class folders; of a
             model that answers for each frame recordings with their events or spans.
-        format: "torch" (.pt2), "onnx" (.onnx) or "openvino" (.xml and .bin). A .pt2 file is a program: open only your
-            own.
-        out: The file to write; by default beside the model's, with the suffix of the format.
-        precision: "float32"; "bf16" (torch and openvino) is faster where the machine computes in it; "int8" (openvino)
-            makes the file a quarter as large. Both cost digits.
+        format: "torch" (.pt2), "onnx" (.onnx), "openvino" (.xml and .bin), or "web": a folder for any web server, with
+            a page that classifies cameras and clips in the browser. A .pt2 file is a program: open only your own.
+        out: The file or folder to write; by default beside the model's, with the suffix of the format, or "-web".
+        precision: "float32"; "float16" (onnx and web) keeps weights in half as many bytes and computes in float32;
+            "bf16" (torch and openvino) is faster where the machine computes in it; "int8" (openvino) makes the file a
+            quarter as large. All but the first cost digits.
         calibrate: Videos that int8 is fitted to, without their labels; by default ``videos``, whose accuracy may then
             come out a little too good.
         segments: T, frames per clip, which are fixed in the file; by default as in training.
         classes: A file with names for the class numbers of a released checkpoint and of the list, one a line.
         root: Where relative paths of the list start; its own folder by default.
         workers: Processes that load videos; None for a core for each but one.
+        runtime: Of a page: the .tgz of onnxruntime-web that ``npm pack`` writes, where there is no network. By default
+            it is downloaded, once.
         overwrite: Replace the file if it is there.
         progress: Called with the number of videos tested and of all, those of the model and those of the file.
 
@@ -130,12 +135,16 @@ def export(
     (PosixPath('run/best.xml'), 1.0)
     """
     check_open(model)
-    path = _check_arguments(model, format, precision, out=out, overwrite=overwrite, calibrate=calibrate)
+    path = _check_arguments(
+        model, format, precision, out=out, overwrite=overwrite, calibrate=calibrate, runtime=runtime
+    )
     names = () if classes is None else read_names(Path(classes))
     model = _loaded(model, names)
     config = model.config
     root = None if root is None else Path(root)
     if config.is_dense:
+        if format == "web":
+            raise ModelError(f"`format=web` of a model with `task={config.task}`; its page is for one answer a clip")
         return _export_dense(
             model, path, format, precision, read_recordings(videos, config.task, root=root, fps=config.fps), segments
         )
@@ -148,8 +157,14 @@ def export(
     clips = read_clips(manifest, config, protocol)
     calibration = read_clips(fitted_to, config, protocol, count=CALIBRATION_VIDEOS) if precision == "int8" else None
     on_cpu = model if model.mean.device.type == "cpu" else copy.deepcopy(model).cpu()
-    error = write_export(on_cpu, path, format, clips=clips, precision=precision, calibration=calibration)
-    of_model, of_file, same = _compare(model, load_any(path), manifest, protocol, workers=workers, progress=progress)
+    if format == "web":
+        file = path / MODEL_FILE
+        archive = None if runtime is None else Path(runtime)
+        error = write_page(on_cpu, path, clips=clips, precision=precision, archive=archive)
+    else:
+        file = path
+        error = write_export(on_cpu, path, format, clips=clips, precision=precision, calibration=calibration)
+    of_model, of_file, same = _compare(model, load_any(file), manifest, protocol, workers=workers, progress=progress)
     num_calibration = None if calibration is None else min(CALIBRATION_VIDEOS, len(fitted_to))
     return ExportResult(path, error, protocol, of_model, of_file, same, num_calibration)
 
@@ -157,7 +172,7 @@ def export(
 def _export_dense(
     model: VideoClassifier,
     path: Path,
-    kind: Format,
+    kind: FileFormat,
     precision: ExportPrecision,
     recordings: Sequence[Recording],
     segments: int | None,
@@ -189,16 +204,23 @@ def _check_arguments(
     out: str | PathLike[str] | None,
     overwrite: bool,
     calibrate: str | PathLike[str] | None,
+    runtime: str | PathLike[str] | None,
 ) -> Path:
-    """The file to write; SettingsError, before any work is done, unless it can be written."""
-    if kind not in FORMAT_SUFFIXES:
-        raise SettingsError(f"`format` {kind!r}; choose one of {', '.join(FORMAT_SUFFIXES)}")
+    """The file or folder to write; SettingsError, before any work is done, unless it can be written."""
+    if kind not in get_args(Format):
+        raise SettingsError(f"`format` {kind!r}; choose one of {', '.join(get_args(Format))}")
     if precision not in get_args(ExportPrecision):
         raise SettingsError(f"`precision` {precision!r}; choose one of {', '.join(get_args(ExportPrecision))}")
     if out is None and isinstance(model, VideoClassifier):
         raise SettingsError("`out` is missing, and the model is no file beside which it could lie; give it")
-    path = Path(model).with_suffix(FORMAT_SUFFIXES[kind]) if out is None else Path(out)  # type: ignore[arg-type]
+    if out is not None:
+        path = Path(out)
+    else:
+        source = Path(model)  # type: ignore[arg-type]
+        path = source.with_name(f"{source.stem}-web") if kind == "web" else source.with_suffix(FORMAT_SUFFIXES[kind])
     check_export(path, kind, precision, overwrite=overwrite)
+    if runtime is not None and kind != "web":
+        raise SettingsError(f"`runtime` {runtime} with `format={kind}`; it is for web; leave it out")
     if calibrate is not None and precision != "int8":
         raise SettingsError(
             f"`calibrate` {calibrate} with `precision={precision}`; only int8 is fitted to videos; take "
@@ -209,9 +231,17 @@ def _check_arguments(
 
 def check_export(path: Path, kind: Format, precision: ExportPrecision, *, overwrite: bool) -> None:
     """Raise SettingsError unless a model can be exported there, before any work is done."""
-    check_writable("out", path, overwrite=overwrite, suffixes=[FORMAT_SUFFIXES[kind]], beside=files_of(path))
-    if kind == "onnx" and precision == "bf16":
-        raise SettingsError("`precision=bf16` with `format=onnx`, which has no such kernels on CPUs; take openvino")
+    if kind == "web":
+        check_page_folder(path, overwrite=overwrite)
+    else:
+        check_writable("out", path, overwrite=overwrite, suffixes=[FORMAT_SUFFIXES[kind]], beside=files_of(path))
+    if kind in ("onnx", "web") and precision == "bf16":
+        raise SettingsError(
+            f"`precision=bf16` with `format={kind}`, which has no such kernels on CPUs; take openvino, or "
+            "`precision=float16`"
+        )
+    if kind not in ("onnx", "web") and precision == "float16":
+        raise SettingsError(f"`precision=float16` with `format={kind}`; it is for onnx and web; take bf16")
     if kind != "openvino" and precision == "int8":
         raise SettingsError(f"`precision=int8` with `format={kind}`; int8 is for openvino; take that")
     if precision == "int8" and (missing := missing_package("nncf")) is not None:

@@ -10,7 +10,7 @@ from tyro.conf import Positional, arg
 
 from gateshift.exported.formats import Format
 
-ExportPrecision = Literal["float32", "bf16", "int8"]
+ExportPrecision = Literal["float32", "float16", "bf16", "int8"]
 
 
 @dataclass(frozen=True)
@@ -26,12 +26,14 @@ class ExportSettings:
     videos: Annotated[Positional[Path], arg(metavar="VAL")]
     """Labelled videos to check the file on: a CSV, a videofolder.txt list, or a folder of class folders."""
     format: Format
-    """torch (.pt2, by torch.export), onnx (.onnx) or openvino (.xml and .bin)."""
+    """torch (.pt2, by torch.export), onnx (.onnx), openvino (.xml and .bin), or web: a folder for any web server, with
+    a page that classifies cameras and clips in the browser."""
     out: Annotated[Path | None, arg(metavar="FILE")] = None
-    """File to write; by default beside MODEL, with the suffix of the format."""
+    """File or folder to write; by default beside MODEL, with the suffix of the format, or "-web"."""
     precision: ExportPrecision = "float32"
-    """bf16 is faster where the machine computes in it, and costs digits; int8 (openvino) makes the file a quarter as
-    large, and costs more digits. The accuracies of model and file are printed."""
+    """float16 (onnx and web) keeps weights in half as many bytes, and computes in float32. bf16 (torch and openvino) is
+    faster where the machine computes in it. int8 (openvino) makes the file a quarter as large. All of them cost digits,
+    in this order. The accuracies of model and file are printed."""
     calibrate: Annotated[Path | None, arg(metavar="LIST")] = None
     """Videos that int8 is fitted to, without their labels: 128, spread over the list. By default those of VAL, whose
     accuracy may then come out a little too good: best give the training list."""
@@ -44,5 +46,8 @@ class ExportSettings:
     """Where relative paths of the list start; its own folder by default."""
     workers: int | None = None
     """Processes that load videos; 0 loads in the main process. By default a core for each but one."""
+    runtime: Annotated[Path | None, arg(metavar="TGZ")] = None
+    """Of web, where there is no network: what npm pack onnxruntime-web@1.30.0 writes. By default it is downloaded from
+    the npm registry, once: 33 MB."""
     overwrite: bool = False
     """Replace the file if there is one."""

@@ -31,6 +31,7 @@ def run_export(settings: ExportSettings) -> None:
             classes=settings.classes,
             root=settings.root,
             workers=settings.workers,
+            runtime=settings.runtime,
             overwrite=settings.overwrite,
             progress=progress,
         )
