@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from memory import in_fresh_process
 from safetensors import safe_open
 from safetensors.numpy import load_file
-from streaming_data import moving_scene, offline_features, trained
+from streaming_data import TinyNet, moving_scene, offline_features, trained
 
 import gateshift as gs
 from gateshift.cli.main import main
@@ -259,6 +259,9 @@ def test_what_cannot_be_is_refused_before_anything_is_read(place: Path, tmp_path
     ]:
         with pytest.raises(SettingsError, match=fault):
             gs.extract_features(model, clips, out=tmp_path / "f", **options)
+    own = gs.VideoClassifier.wrap(TinyNet(), 12, num_classes=2, size_px=8, num_segments=4).eval()
+    with pytest.raises(SettingsError, match="`engine=ray` with a network of your own, which workers cannot build"):
+        gs.extract_features(own, clips, out=tmp_path / "f", engine="ray")
     with pytest.raises(ModelError, match=r"call model.eval\(\)"):
         gs.extract_features(model.train(), clips, out=tmp_path / "f", **QUICK)
     with pytest.raises(SystemExit):
