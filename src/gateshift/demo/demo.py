@@ -109,6 +109,7 @@ def training_settings(out: Path, temporal: str, *, seed: int, workers: int) -> T
             optimizer="adamw",
             lr=0.004,
             new_layers_lr=5.0,
+            gates_lr="auto",
             weight_decay=0.02,
             validate_every=EPOCHS,
         ),
