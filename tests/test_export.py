@@ -241,7 +241,7 @@ def test_wrong_arguments_are_one_line_before_the_work(model: VideoClassifier, cl
     val, out = clips / "val.csv", tmp_path / "model.pt2"
     wrong: list[tuple[dict[str, Any], str]] = [
         ({"format": "tensorrt"}, "`format` 'tensorrt'; choose one of torch, onnx, openvino"),
-        ({"format": "onnx", "precision": "fp8"}, "`precision` 'fp8'; choose one of float32, bf16, int8"),
+        ({"format": "onnx", "precision": "fp8"}, "`precision` 'fp8'; choose one of float32, float16, bf16, int8"),
         ({"format": "onnx"}, "`out` is missing, and the model is no file beside which it could lie"),
         ({"format": "torch", "out": out, "calibrate": val}, "`calibrate` .* with `precision=float32`; only int8"),
     ]
