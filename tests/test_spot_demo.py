@@ -53,7 +53,7 @@ def test_the_demo_finds_events_with_gate_shift_and_cannot_tell_opposite_ones_wit
     found = json.loads((out / "spot.json").read_text())
     assert found["none"]["right_of_pairs"] <= 0.65
     assert found["gsm"]["right_of_pairs"] >= 0.9
-    assert found["gsm"]["map_1"] >= found["none"]["map_1"] + 0.3
+    assert found["gsm"]["map_1"] >= found["none"]["map_1"] + 0.2
     assert "the right one of opposite events" in printed
     assert (out / "gsm.html").is_file()
     with Image.open(out / "spot.png") as picture:

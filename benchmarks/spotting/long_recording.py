@@ -105,13 +105,13 @@ def compare(options: argparse.Namespace, path: Path, whole: dict, duration_s: fl
     """Cut the recording, find events in its pieces, and see how far they are from those of the whole."""
     part_s = round(duration_s / PIECES / KEY_S) * KEY_S
     merged: Found = []
-    seconds, peaks = 0.0, []
+    seconds, used_s, peaks = 0.0, 0.0, []
     for number in range(PIECES):
         start_s, end_s = number * part_s, duration_s if number == PIECES - 1 else (number + 1) * part_s
         piece = options.out / f"piece_{number}.mp4"
         first = cut(path, piece, max(start_s - KEY_S, 0), end_s + KEY_S)
         found = run(options, piece)
-        seconds += found["wall_s"]
+        seconds, used_s = seconds + found["wall_s"], used_s + found["cpu_s"]
         peaks.append(found["peak_mb"])
         merged += [
             (frame + first, label, score)
@@ -121,7 +121,7 @@ def compare(options: argparse.Namespace, path: Path, whole: dict, duration_s: fl
         piece.unlink()
     one, other = ({(frame, label): score for frame, label, score in each} for each in (whole["events"], merged))
     common = one.keys() & other.keys()
-    row = figures({"wall_s": seconds, "cpu_s": float("nan"), "peak_mb": max(peaks), "events": merged}, duration_s / 60)
+    row = figures({"wall_s": seconds, "cpu_s": used_s, "peak_mb": max(peaks), "events": merged}, duration_s / 60)
     return {
         "recording": f"{duration_s / 60:g} min in {PIECES} pieces",
         **row,

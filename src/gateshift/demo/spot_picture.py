@@ -33,7 +33,7 @@ def draw_timelines(video: Path, name: str, scores: Mapping[str, EventScores], pa
     grid = figure.add_gridspec(1 + len(scores), len(labels), height_ratios=[1.4, *[2.6] * len(scores)])
     _draw_frames(figure, grid, video, events, labels)
     for row, (title, each) in enumerate(scores.items(), start=1):
-        axes = figure.add_subplot(grid[row, :])
+        axes = figure.add_subplot(grid[row, :], sharex=figure.axes[-1] if row > 1 else None)
         _draw_lanes(axes, events, _answers(each, name), labels)
         axes.set_title(f"{title}: mAP within a frame {each['mAP'][TOLERANCE]:.1%} on all unseen videos", fontsize=10)
     figure.axes[-1].set_xlabel(
