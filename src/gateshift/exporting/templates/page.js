@@ -3,6 +3,7 @@
 import { cropFrame, frameTimes, windowsOf } from "./clips.js";
 
 const [TOP, ENTER, LEAVE] = [5, 0.5, 0.4]; // classes shown; when one begins and ends, as in gateshift predict --timeline
+const SHOWN_MS = 200; // how long a frame may take to be shown
 const HOP_S = 0.5; // from one window of a clip to the next
 const model = JSON.parse(byId("model").textContent);
 const video = byId("video");
@@ -211,10 +212,13 @@ function happened(name) {
   });
 }
 
-function seek(time) {
+/** Show a moment. Its frame may be there after "seeked" only, and is not told of where it was shown already. */
+async function seek(time) {
+  const shown = new Promise((resolve) => video.requestVideoFrameCallback(resolve));
   const done = happened("seeked");
   video.currentTime = time;
-  return done;
+  await done;
+  await Promise.race([shown, new Promise((resolve) => setTimeout(resolve, SHOWN_MS))]);
 }
 
 function windowSeconds() {
