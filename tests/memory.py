@@ -24,6 +24,12 @@ def resident_mb() -> float:
     return int(STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
+def peak_mb() -> float:
+    """The most memory that this process has had. (What ``getrusage`` tells, a process inherits from who started it.)"""
+    status = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) / 1024 for line in status if line.startswith("VmHWM"))
+
+
 def in_fresh_process(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """What a function of a module gives in a new process; skips the test where the system does not tell memory."""
     if not STATM.exists():

@@ -2,7 +2,6 @@
 
 import json
 import multiprocessing
-import resource
 import sys
 from collections.abc import Callable, Iterable
 from contextlib import closing
@@ -15,7 +14,7 @@ import torch
 from conftest import WriteVideo
 from hypothesis import given
 from hypothesis import strategies as st
-from memory import in_fresh_process
+from memory import in_fresh_process, peak_mb
 from safetensors import safe_open
 from safetensors.numpy import load_file
 from streaming_data import TinyNet, moving_scene, offline_features, trained
@@ -323,9 +322,9 @@ def test_a_part_of_a_video_may_take_too_long(place: Path) -> None:
         next(reader.parts("clips/open/1.mp4"))
 
 
-def peak_mb(model: Path, video: Path, out: Path, per: Any) -> float:
+def peak_of(model: Path, video: Path, out: Path, per: Any) -> float:
     gs.extract_features(model, video, out=out, per=per, stride=1.0 if per == "clip" else 0.2, workers=1)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return peak_mb()
 
 
 @pytest.mark.slow
@@ -335,5 +334,5 @@ def test_memory_does_not_grow_with_a_video(per: str, place: Path, tmp_path: Path
     peaks = []
     for seconds in (20, 320):
         video = write_video(tmp_path / f"{seconds}.mp4", np.resize(scene, (seconds * FPS, *scene.shape[1:])), fps=FPS)
-        peaks.append(in_fresh_process(peak_mb, place / "model.safetensors", video, tmp_path / f"f{seconds}", per))
+        peaks.append(in_fresh_process(peak_of, place / "model.safetensors", video, tmp_path / f"f{seconds}", per))
     assert peaks[1] - peaks[0] < 12, peaks
