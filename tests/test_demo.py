@@ -106,7 +106,7 @@ def test_the_demo_learns_order_with_gate_shift_and_cannot_without(
     printed = capsys.readouterr().out
     found = json.loads((out / "demo.json").read_text())
     assert found["none"]["within_pairs"] <= 0.6
-    assert found["gsm"]["within_pairs"] >= 0.95
+    assert found["gsm"]["within_pairs"] >= 0.9
     assert "without gate-shift" in printed
     assert "gateshift predict" in printed
     with Image.open(out / "demo.png") as picture:
