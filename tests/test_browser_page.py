@@ -6,10 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator
-from functools import partial
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -314,14 +311,14 @@ def test_a_mistake_is_one_line(
     saved: Path, listed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "empty"))
-    monkeypatch.setattr(browser_runtime, "ADDRESS", "http://127.0.0.1:9/none.tgz")  # nobody answers there
+    unplug_npm(tmp_path, monkeypatch)
     dense = gs.create_model("test_resnet", classes=["a"], size_px=SIZE_PX, num_segments=4, task="spot", fps=5).eval()
     gs.save_model(dense, tmp_path / "dense.safetensors")
     (tmp_path / "other.tgz").write_bytes(b"something else")
     (tmp_path / "file").write_text("")
     npm = f"npm pack {browser_runtime.PACKAGE}@{browser_runtime.VERSION}"
     for model, options, message in (
-        (saved, [], f"cannot be downloaded: .*refused.*; try again, or where there is a network run {npm}"),
+        (saved, [], f"{npm}: .*; .*, or run it where there is npm and a network, and give the file .* as --runtime"),
         (saved, ["--runtime", str(tmp_path / "none.tgz")], f"--runtime .*none.tgz: no such file; {npm} writes it"),
         (saved, ["--runtime", str(tmp_path / "other.tgz")], f"other.tgz: is not onnxruntime-web .*; {npm} writes it"),
         (saved, ["--out", str(tmp_path / "file")], "--out .*file: is a file; choose a folder"),
@@ -341,35 +338,31 @@ def test_a_mistake_is_one_line(
         export(saved, listed, format="onnx", runtime="a.tgz", out=tmp_path / "model.onnx")
 
 
-def test_the_runtime_is_downloaded_once_and_a_damaged_one_is_refused(
+def unplug_npm(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let npm know nothing yet, and ask where nobody answers."""
+    for name, value in (("registry", "http://127.0.0.1:9"), ("cache", str(folder / "npm")), ("fetch_retries", "0")):
+        monkeypatch.setenv(f"npm_config_{name}", value)
+
+
+def test_the_runtime_is_fetched_once_and_a_damaged_one_is_refused(
     archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
-    served = tmp_path / "served"
-    served.mkdir()
     content = bytearray(archive.read_bytes())
     content[len(content) // 2] ^= 1
-    (served / "damaged.tgz").write_bytes(content)
-    shutil.copy(archive, served / "whole.tgz")
-    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(QuietHandler, directory=str(served)))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    address = f"http://127.0.0.1:{server.server_port}"
-    monkeypatch.setattr(browser_runtime, "ADDRESS", f"{address}/damaged.tgz")
-    with pytest.raises(ModelError, match="the download is not onnxruntime-web .*, or damaged; try again"):
-        browser_runtime.fetch_runtime()
-    monkeypatch.setattr(browser_runtime, "ADDRESS", f"{address}/whole.tgz")
+    (tmp_path / "damaged.tgz").write_bytes(content)
+    with pytest.raises(SettingsError, match=r"damaged.tgz: is not onnxruntime-web"):
+        browser_runtime.fetch_runtime(tmp_path / "damaged.tgz")
     folder = browser_runtime.fetch_runtime()
-    server.shutdown()
-    server.server_close()
+    unplug_npm(tmp_path, monkeypatch)
     assert browser_runtime.fetch_runtime() == folder
     assert sorted(each.name for each in folder.iterdir()) == sorted(browser_runtime.FILES)
     assert b"MIT License" in (folder / browser_runtime.FILES[0]).read_bytes()[:300]
     assert [each.name for each in folder.parent.iterdir()] == [folder.name]
-
-
-class QuietHandler(SimpleHTTPRequestHandler):
-    def log_message(self, *_: object) -> None:
-        pass
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "other cache"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ModelError, match="npm is not installed; install it, or run it where there is npm"):
+        browser_runtime.fetch_runtime()
 
 
 def test_the_help_names_the_version_that_is_taken() -> None:

