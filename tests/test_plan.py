@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from conftest import WriteVideo
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from trainings import SMALL, Log, StopAt, assert_same_run
@@ -16,10 +19,21 @@ from trainings import SMALL, Log, StopAt, assert_same_run
 import gateshift as gs
 from gateshift.cli.main import main
 from gateshift.data.lists.manifest import read_manifest
+from gateshift.demo.reversal_clips import draw_clip
 from gateshift.errors import SettingsError, StoppedError
 from gateshift.planning.machine import Machine, Timing, takes_size, this_machine, time_network
-from gateshift.planning.plan import MOST_EPOCHS, SMALL_PX, fit_minutes, plan_frames, plan_network, plan_training
+from gateshift.planning.plan import (
+    CLEARLY,
+    MOST_EPOCHS,
+    SMALL_PX,
+    fit_minutes,
+    may_start_from_motion,
+    plan_frames,
+    plan_network,
+    plan_training,
+)
 from gateshift.planning.videos import Videos, look_at, movement_outside
+from gateshift.probing.starts import compare_starts
 from gateshift.recipes.options import ModelOptions, OptimOptions
 from gateshift.recipes.recipe import load_recipe
 from gateshift.training.settings import TrainSettings
@@ -69,6 +83,37 @@ def test_a_plan_is_one_that_training_takes(machine: Machine, count: int) -> None
     made.check()
     assert made.optim.batch_size % machine.processes == 0
     assert plan(machine=GPU)["batch_size"] > plan(machine=CPU)["batch_size"]
+
+
+def start_of(known: dict[str, float], **given: Any) -> str:
+    network = plan_network(FEW, CPU, given, size_px=SMALL_PX, known=known)
+    assert all(f"{share:.0%} from {name}" in network.reasons[0] for name, share in known.items())
+    return network.options.get("start", "as given")
+
+
+def test_the_start_is_the_one_that_knows_clearly_more_of_the_videos() -> None:
+    assert start_of({"motion": 0.25, "imagenet": 0.46}) == "imagenet"
+    assert start_of({"motion": 0.95, "imagenet": 0.02}) == "motion"
+    assert start_of({"motion": 0.50, "imagenet": 0.54}) == "motion"  # no more than chance may be
+    assert start_of({}) == "motion"
+    assert start_of({"motion": 0.25, "imagenet": 0.46}, start="motion") == "as given"
+    assert may_start_from_motion({}) and may_start_from_motion({"temporal": "tsm"})
+    for other in ({"backbone": "resnet50"}, {"temporal": "gsf"}, {"weights": None}, {"start": "a"}, {"causal": True}):
+        assert not may_start_from_motion(other)
+
+
+def test_what_only_motion_tells_is_known_from_the_start_that_knows_motion(
+    write_video: WriteVideo, tmp_path: Path
+) -> None:
+    rows = ["path,label"]
+    for number, label in itertools.product(range(8), ("move left", "move right")):
+        clip = draw_clip(label, rng=np.random.default_rng(number), size_px=(112, 84))
+        rows.append(f"{write_video(tmp_path / f'{label} {number}.mp4', clip).name},{label}")
+    (tmp_path / "list.csv").write_text("\n".join(rows) + "\n")
+    options = ModelOptions(backbone="tf_efficientnet_lite0", size=80, whole_frame=True)
+    found = compare_starts(("motion", "imagenet"), read_manifest(tmp_path / "list.csv"), options, workers=0)
+    assert 1 >= found["motion"] > found["imagenet"] + CLEARLY
+    assert found["imagenet"] < 0.75  # of two classes
 
 
 def frames_plan(machine: Machine = CPU, total_s: float = 600.0, **given: Any) -> dict[str, Any]:

@@ -19,7 +19,14 @@ from gateshift.data.lists.manifest import read_manifest
 from gateshift.data.video.files import open_video
 from gateshift.errors import ManifestError, SettingsError, VideoError
 from gateshift.probing.features import clip_features, over_time
-from gateshift.probing.probe import DRAWS, draw_clips, fit_classifier, fit_probe, labelled_features
+from gateshift.probing.probe import (
+    DRAWS,
+    draw_clips,
+    fit_classifier,
+    fit_probe,
+    held_out_accuracy,
+    labelled_features,
+)
 from gateshift.probing.report import load_probe, save_probe
 from gateshift.training.run_folder import RunFolder
 
@@ -171,3 +178,13 @@ def test_lists_that_do_not_agree_are_refused(clips: Path, tmp_path: Path) -> Non
     (tmp_path / "val.csv").write_text(f"path,label\n{clips / 'val' / 'cover' / '0000.mp4'},fly\n")
     with pytest.raises(ManifestError, match="fly"):
         gs.probe(clips / "train.csv", tmp_path / "val.csv", backbone="test_resnet", weights=None)
+
+
+def test_held_out_videos_are_known_where_features_tell_the_classes_apart_and_guessed_where_not() -> None:
+    draw, labels = np.random.default_rng(0), np.arange(60) % 3
+    noise = draw.normal(size=(60, 8)).astype(np.float32)
+    told = noise + 20 * np.eye(3, 8, dtype=np.float32)[labels]
+    assert held_out_accuracy((told, labels)) == 1
+    assert held_out_accuracy((noise, labels)) < 0.6
+    assert held_out_accuracy((noise[:3], labels[:3])) == 0  # each is the only one of its class
+    assert held_out_accuracy((noise[::3], labels[::3])) == 0  # one class

