@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,9 +20,7 @@ BACKBONE = "tf_efficientnet_lite0"  # which the start that knows motion is of; a
 CLEARLY = 0.05  # how much more of the held-out videos another start has to know
 OTHER_GATES = ("num_sites", "ratio", "interleave", "causal")  # than that start has
 
-SMALL_PX = 112  # on a machine without an accelerator, and more where that takes it minutes
-LARGER_PX = (160, 144, 128)
-SLOW_MINUTES = 20.0
+SMALL_PX = 112  # on a machine without an accelerator
 FEW_PER_CLASS = 100
 FEW_UPDATES = 300
 CLIPS_OF_A_SMALL_SET = 4000  # that a training sees in all, each video in another way each time
@@ -102,31 +99,6 @@ def plan_network(
     )
 
 
-def largest_size(
-    videos: Videos, machine: Machine, timing: Timing, given: Mapping[str, Any], *, minutes: float | None = None
-) -> int:
-    """Side of the input for a machine without an accelerator: small, or larger where that costs few minutes.
-
-    No larger than the videos are, as there is nothing more to see.
-
-    Args:
-        videos: What is learned.
-        machine: Where.
-        timing: Of the network there, at ``SMALL_PX``.
-        given: Options of the user.
-        minutes: At most; by default ``SLOW_MINUTES``.
-    """
-    epochs = given.get("epochs") or _epochs_of(videos)
-    num_val = videos.num_val / (given.get("validate_every") or schedule_of(epochs)["validate_every"])
-    for size_px in LARGER_PX:
-        slower = dataclasses.replace(timing, step_s=timing.step_s * (size_px / SMALL_PX) ** 2)
-        epoch_s = slower.epoch_s(machine, num_train=videos.num_train, num_val=num_val, read_s=videos.read_s)
-        fits = epochs * epoch_s <= 60 * MINUTES_KEPT * (SLOW_MINUTES if minutes is None else minutes)
-        if fits and videos.size_px is not None and size_px <= min(videos.size_px):
-            return size_px
-    return SMALL_PX
-
-
 def plan_training(
     videos: Videos, machine: Machine, timing: Timing, given: dict[str, Any], *, minutes: float | None = None
 ) -> Plan:
@@ -156,7 +128,7 @@ def plan_training(
     }
     if given.get("optimizer", "adamw") == "adamw":
         chosen |= {"lr": 5e-4 if pretrained else 2e-3, "new_layers_lr": 2.0, "gates_lr": "auto"}
-    epochs = _epochs_of(videos)
+    epochs = min(max(round(CLIPS_OF_A_SMALL_SET / videos.num_train), FEWEST_EPOCHS), MOST_EPOCHS)
     if minutes is not None:
         every, probed = given.get("validate_every"), given.get("probe") is not False
         epochs = fit_minutes(minutes, videos, machine, timing, at_most=epochs, every=every, probed=probed)
@@ -272,10 +244,6 @@ def fit_minutes(
             "give more, or a smaller `size`"
         )
     return fitting[-1]
-
-
-def _epochs_of(videos: Videos) -> int:
-    return min(max(round(CLIPS_OF_A_SMALL_SET / videos.num_train), FEWEST_EPOCHS), MOST_EPOCHS)
 
 
 def schedule_of(epochs: int) -> dict[str, Any]:

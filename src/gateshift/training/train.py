@@ -20,14 +20,13 @@ from gateshift.evaluation.metrics import Metrics, MultiLabelMetrics
 from gateshift.model.classifier import VideoClassifier
 from gateshift.model.io import load_model
 from gateshift.model.warm_start import network_of
-from gateshift.planning.machine import Machine, Timing, takes_size, this_machine, time_network
+from gateshift.planning.machine import Machine, takes_size, this_machine, time_network
 from gateshift.planning.plan import (
     BACKBONE,
     EPOCHS_WITHIN,
     SMALL_PX,
     Plan,
     fit_minutes,
-    largest_size,
     may_start_from_motion,
     plan_frames,
     plan_network,
@@ -199,8 +198,9 @@ def _fill_open_options(settings: TrainSettings, reporter: Reporter) -> TrainSett
     videos = look_at(train_list, val_list, classes, num_segments=settings.model.segments)
     if settings.recipe is not None and minutes is not None:
         return _shortened(settings, minutes, videos, machine, reporter)
-    network, timing = _plan_network(settings, train_list, videos, machine)
+    network = _plan_network(settings, train_list, videos, machine)
     settings = settings.changed(network.options)
+    timing = time_network(settings.model, num_classes=len(classes), machine=machine, precision=given.get("precision"))
     training = plan_training(videos, machine, timing, given | network.options, minutes=minutes)
     for line in (f"plan for {videos}: {folder.recipe}", *network.reasons, *training.reasons):
         reporter.log(line)
@@ -208,31 +208,19 @@ def _fill_open_options(settings: TrainSettings, reporter: Reporter) -> TrainSett
     return dataclasses.replace(settings.changed(training.options), probe=probe)
 
 
-def _plan_network(
-    settings: TrainSettings, train_list: Manifest, videos: Videos, machine: Machine
-) -> tuple[Plan, Timing]:
-    """The network with its start and size, and how long it takes here."""
-    given, num_classes = settings.given(), len(train_list.class_names())
-    backbone = given.get("backbone", BACKBONE)
-    size_px = SMALL_PX if machine.is_slow and takes_size(backbone, SMALL_PX) else None
-    known: dict[str, float] = {}
-    if may_start_from_motion(given) and not settings.multi_label:
-        first = settings.changed(plan_network(videos, machine, given, size_px=size_px).options)
-        with contextlib.suppress(VideoError):  # the training will say so
-            known = compare_starts((MOTION, IMAGENET), train_list, first.model, workers=settings.workers)
-
-    def timed(size_px: int | None) -> tuple[Plan, Timing]:
-        plan = plan_network(videos, machine, given, size_px=size_px, known=known)
-        options = settings.changed(plan.options).model
-        precision = given.get("precision")
-        return plan, time_network(options, num_classes=num_classes, machine=machine, precision=precision)
-
-    plan, timing = timed(size_px)
-    if size_px is not None and "size" not in given:
-        larger_px = largest_size(videos, machine, timing, given, minutes=settings.minutes)
-        if larger_px > size_px and takes_size(backbone, larger_px):
-            return timed(larger_px)
-    return plan, timing
+def _plan_network(settings: TrainSettings, train_list: Manifest, videos: Videos, machine: Machine) -> Plan:
+    """The network, from the start that knows more of the training videos where that is open."""
+    given = settings.given()
+    is_small = machine.is_slow and takes_size(given.get("backbone", BACKBONE), SMALL_PX)
+    size_px = SMALL_PX if is_small else None
+    plan = plan_network(videos, machine, given, size_px=size_px)
+    if not may_start_from_motion(given) or settings.multi_label:
+        return plan
+    options = settings.changed(plan.options).model
+    with contextlib.suppress(VideoError):  # the training will say so
+        known = compare_starts((MOTION, IMAGENET), train_list, options, workers=settings.workers)
+        return plan_network(videos, machine, given, size_px=size_px, known=known)
+    return plan
 
 
 def _planned_of_recordings(settings: TrainSettings, reporter: Reporter) -> TrainSettings:
