@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from gateshift.data.clips.views import EvalProtocol, crop_frame
 from gateshift.data.processes import in_processes
+from gateshift.data.regions import Region
 from gateshift.data.video.files import VideoFile
 from gateshift.data.video.index import PacketSource
 from gateshift.errors import VideoError
@@ -30,6 +31,7 @@ class Upload(NamedTuple):
     timeline: bool
     protocol: EvalProtocol | None  # None of a model that answers for each frame
     config: ModelConfig
+    box: Region | None
     settings: ServeSettings
 
 
@@ -71,6 +73,7 @@ def _decode(upload: Upload) -> Decoded:
     torch.set_num_threads(1)
     try:
         with closing(VideoFile(upload.path, square_pixels=config.square_pixels)) as video:
+            video.box = upload.box
             with closing(PacketSource(upload.path)) as source:  # before any frame is decoded
                 width, height = source.stream.width, source.stream.height
             times_s = video.ends_s()
