@@ -157,7 +157,7 @@ def _views(
 ) -> Tensor | VideoError:
     """The views of a person, or why there are none."""
     if len(person.frames) < MIN_FRAMES:
-        return VideoError(f"{name}: id {person.id} is seen in one frame alone, and what happens takes {MIN_FRAMES}")
+        return VideoError(f"{name}: id {person.id} is seen in 1 frame, and a clip has at least {MIN_FRAMES}")
     squares = person.squares(*size_px, margin=margin)
     try:
         return scorer.views(TrackedPerson(video, f"{name}, id {person.id}", person.frames, squares))
