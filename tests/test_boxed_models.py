@@ -22,11 +22,12 @@ from gateshift.cli.main import main
 from gateshift.data.lists.manifest import read_manifest
 from gateshift.data.video.files import open_video
 from gateshift.data.video.live import NewestFrames
-from gateshift.errors import SettingsError
+from gateshift.errors import ManifestError, SettingsError
 from gateshift.evaluation.protocol import choose_box, choose_protocol
 from gateshift.exported.loading import load_any
 from gateshift.exporting.browser_page import _described
 from gateshift.model.classifier import VideoClassifier
+from gateshift.prediction.cluster import _Scorer, _Scoring, list_boxes, list_videos, told_boxes
 from gateshift.web.decoding import Upload, decode
 from gateshift.web.settings import ServeSettings
 
@@ -176,6 +177,28 @@ def test_tests_and_features_are_those_of_videos_cut_by_hand(
         gs.extract_features(model, tmp_path / "plain.csv", out=tmp_path / "f1", window=None, workers=0)
 
 
+def test_very_many_videos_have_the_boxes_of_their_list(tmp_path: Path, boxed: VideoClassifier, clip: Path) -> None:
+    gs.save_model(boxed, tmp_path / "boxed.safetensors")
+    other = tmp_path / "other.mp4"
+    other.write_bytes(clip.read_bytes())
+    (tmp_path / "list.csv").write_text(f'path,box\n{clip},"0,0,0.5,1"\nother.mp4,\n')
+    videos, boxes = list_videos([tmp_path / "list.csv"]), list_boxes([tmp_path / "list.csv", tmp_path])
+    assert videos == [str(clip), str(other)] and boxes == {str(clip): (0, 0, 0.5, 1)}
+    scoring = _Scoring(
+        tmp_path / "boxed.safetensors", boxed.classes, choose_protocol(boxed.config), 3, 60.0, boxed.config.box, boxes
+    )
+    answer = _Scorer(scoring, tmp_path, 1)({"part": 0, "videos": json.dumps(videos)})
+    records = [json.loads(line) for line in answer["records"].splitlines()]
+    for record, box in zip(records, ("0,0,0.5,1", None), strict=True):
+        expected = boxed.predict(clip, box=box).top
+        assert [each["class"] for each in record["top"]] == [name for name, _ in expected]
+        assert [each["probability"] for each in record["top"]] == pytest.approx([p for _, p in expected], abs=1e-6)
+    assert told_boxes(None, {}) == "" and told_boxes(None, boxes) != told_boxes(None, {str(clip): (0, 0, 1, 1)})
+    (tmp_path / "twice.csv").write_text(f'path,box\n{clip},"0,0,0.5,1"\n{clip},"0,0,0.5,0.5"\n')
+    with pytest.raises(ManifestError, match="line 3: another box of .*clip.mp4 than before"):
+        list_boxes([tmp_path / "twice.csv"])
+
+
 def test_an_explanation_and_a_server_see_the_box(
     tmp_path: Path, model: VideoClassifier, clip: Path, cut: np.ndarray
 ) -> None:
@@ -186,7 +209,7 @@ def test_an_explanation_and_a_server_see_the_box(
     settings = ServeSettings(Path("model"), box=BOX)
     settings.check()
     config = model.config
-    upload = Upload(clip, False, choose_protocol(config), config, choose_box(config, settings.box), settings)
+    upload = Upload(clip, False, choose_protocol(config), config, settings, choose_box(config, settings.box))
     assert torch.equal(torch.from_numpy(decode(upload).clips[0]), model.transform(cut))
 
 

@@ -162,7 +162,7 @@ TABLES: dict[str, tuple[list[Sequence[object]], str]] = {
     "before the first": ([(-1, 10, 10, 40, 40, "7")], "line 2: frame '-1'; frames are whole numbers from 0"),
     "no id": ([(0, 10, 10, 40, 40, " ")], "line 2: no id"),
     "reversed": ([(0, 40, 10, 10, 40, "7")], "line 2: box .* ends before it begins"),
-    "twice": ([GOOD, GOOD], "line 3: id 7 is in frame 0 twice"),
+    "twice": ([GOOD, GOOD], "tracks.csv: id 7 is in frame 0 twice"),
     "beyond the video": ([GOOD, (24, 10, 10, 40, 40, "7")], "id 7 is in frame 24, and .*hall.mp4 has frames 0 to 23"),
     "outside": ([GOOD, (1, 160, 10, 190, 40, "7")], "id 7 in frame 1: the box 160,10,190,40 is outside of the picture"),
     "shares": ([(0, 0.1, 0.1, 0.4, 0.4, "7")], "id 7 is smaller than 4 px in all of its frames; give boxes in pixels"),

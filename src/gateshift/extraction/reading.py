@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
@@ -192,7 +192,8 @@ class WatchedReader:
     def _tasks(self) -> Iterator[tuple[int, str, Wanted]]:
         while True:
             self._asked.append(self._turn)
-            yield self._turn, self._video, self._wanted
+            own = self._wanted.boxes.get(self._video, self._wanted.box)  # and not those of all videos
+            yield self._turn, self._video, replace(self._wanted, box=own, boxes={})
 
     def parts(self, video: str) -> Iterator[Part]:
         """What the network is shown of a video, as of :func:`read_parts`. No other may be read until this one is done.

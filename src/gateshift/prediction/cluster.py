@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from os import PathLike, fspath
 from pathlib import Path
@@ -60,8 +60,8 @@ class _Scoring:
     protocol: EvalProtocol
     top: int
     timeout_s: float
-    box: Region | None
-    boxes: Mapping[str, Region]
+    box: Region | None = None
+    boxes: Mapping[str, Region] = field(default_factory=dict)
 
 
 def predict_on_ray(
@@ -195,7 +195,11 @@ def list_boxes(sources: Iterable[str | PathLike[str]]) -> dict[str, Region]:
 def told_boxes(box: Region | None, boxes: Mapping[str, Region]) -> str:
     """What tells a job by the regions that its videos are cut to; nothing where they are not."""
     text = "" if box is None else f", box {region_text(box)}"
-    return text if not boxes else f"{text}, boxes of {len(boxes)} videos, {_digest([json.dumps(boxes).encode()])}"
+    return (
+        text
+        if not boxes
+        else f"{text}, boxes of {len(boxes)} videos, {_digest([json.dumps(boxes, sort_keys=True).encode()])}"
+    )
 
 
 class _Scorer:

@@ -31,8 +31,8 @@ class Upload(NamedTuple):
     timeline: bool
     protocol: EvalProtocol | None  # None of a model that answers for each frame
     config: ModelConfig
-    box: Region | None
     settings: ServeSettings
+    box: Region | None = None
 
 
 class Decoded(NamedTuple):

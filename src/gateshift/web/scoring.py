@@ -109,7 +109,7 @@ class Scorer:
         config = self.model.config
         try:
             with self._decoders:
-                decoded = decode(Upload(path, timeline, self.protocol, config, self._box, self.settings))
+                decoded = decode(Upload(path, timeline, self.protocol, config, self.settings, self._box))
             clips = torch.from_numpy(decoded.clips)
             with self._network:
                 if decoded.seen is not None:

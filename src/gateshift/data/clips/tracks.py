@@ -8,6 +8,7 @@ them. The union of all boxes would not move at all; but of somebody who walks th
 from __future__ import annotations
 
 import math
+from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -118,7 +119,7 @@ def read_tracks(source: str | PathLike[str]) -> list[Track]:
         ManifestError: If it is no such table, has no row, or one of them is no box in a frame.
     """
     source = Path(source)
-    rows: dict[str, dict[int, tuple[float, ...]]] = {}
+    rows: dict[str, array[float]] = {}  # of each person frame and box, one after the other
     advice = "frames count from 0, and boxes are in pixels"
     for where, row in read_table(source, TRACK_COLUMNS, advice=advice):
         name = row["id"].strip()
@@ -129,16 +130,20 @@ def read_tracks(source: str | PathLike[str]) -> list[Track]:
             raise ManifestError(f"{where}: frame {row['frame']!r}; frames are whole numbers from 0; correct it")
         if box[0] >= box[2] or box[1] >= box[3]:
             raise ManifestError(f"{where}: box {box} ends before it begins: x0 must be below x1, and y0 below y1")
-        own = rows.setdefault(name, {})
-        if int(frame) in own:
-            raise ManifestError(f"{where}: id {name} is in frame {int(frame)} twice; keep one of its boxes")
-        own[int(frame)] = tuple(box)
+        rows.setdefault(name, array("d")).extend((frame, *box))
     if not rows:
         raise ManifestError(f"{source}: no boxes in it; give those of a tracker: {','.join(TRACK_COLUMNS)}")
-    return [
-        Track(name, np.array(sorted(own)), np.array([own[frame] for frame in sorted(own)]))
-        for name, own in rows.items()
-    ]
+    return [_track(source, name, np.array(own).reshape(-1, 5)) for name, own in rows.items()]
+
+
+def _track(source: Path, name: str, rows: NDArray[np.float64]) -> Track:
+    """A person of rows frame, x0, y0, x1, y1 in any order."""
+    rows = rows[rows[:, 0].argsort(kind="stable")]
+    frames = rows[:, 0].astype(np.int64)
+    twice = frames[1:][frames[1:] == frames[:-1]]
+    if len(twice):
+        raise ManifestError(f"{source}: id {name} is in frame {twice[0]} twice; keep one of its boxes")
+    return Track(name, frames, rows[:, 1:])
 
 
 def _number(text: str, column: str, where: str) -> float:
