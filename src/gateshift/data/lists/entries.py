@@ -59,8 +59,10 @@ class Entries(Sequence[Entry]):
         self._parts = _Texts()
         self._times_s = array("d")  # start and end of each, NaN for None
         self._num_frames = array("i")  # 0 for None
-        self._boxes: dict[int, Region] = {}  # of the entries that have one of their own, by their place
-        self._box: Region | None = None  # of the others
+        self._boxes: list[Region | None] = [None]  # every region that occurs, once, as few cameras have few
+        self._box_code_of: dict[Region | None, int] = {None: 0}
+        self._box_codes = array("i")  # which region each has of its own
+        self._box: Region | None = None  # of those that have none
 
     def add(
         self,
@@ -84,8 +86,6 @@ class Entries(Sequence[Entry]):
             num_frames: As in ``Entry``; at least 1.
             box: As in ``Entry``.
         """
-        if box is not None:
-            self._boxes[len(self)] = box
         code = self._code_of.setdefault(label, len(self.labels))
         if code == len(self.labels):
             self.labels.append(label)
@@ -94,6 +94,10 @@ class Entries(Sequence[Entry]):
         self._parts.append(part)
         self._times_s.extend(math.nan if time is None else time for time in (start_s, end_s))
         self._num_frames.append(num_frames or 0)
+        code = self._box_code_of.setdefault(box, len(self._boxes))
+        if code == len(self._boxes):
+            self._boxes.append(box)
+        self._box_codes.append(code)
 
     def __len__(self) -> int:
         return len(self._codes)
@@ -117,8 +121,11 @@ class Entries(Sequence[Entry]):
             start_s=None if math.isnan(start_s) else start_s,
             end_s=None if math.isnan(end_s) else end_s,
             num_frames=self._num_frames[place] or None,
-            box=self._boxes.get(place, self._box),
+            box=self._own_box(place) or self._box,
         )
+
+    def _own_box(self, place: int) -> Region | None:
+        return self._boxes[self._box_codes[place]]
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Entries):
@@ -165,7 +172,7 @@ class Entries(Sequence[Entry]):
                     start_s=entry.start_s,
                     end_s=entry.end_s,
                     num_frames=entry.num_frames,
-                    box=self._boxes.get(place),
+                    box=self._own_box(place),
                 )
         return kept
 
