@@ -29,6 +29,9 @@ export function boxOf(box, width, height) {
   }
   const [left, right] = [x0, x1].map((edge) => Math.floor((edge / across) * width + 0.5));
   const [top, bottom] = [y0, y1].map((edge) => Math.floor((edge / down) * height + 0.5));
+  if (Math.min(right - left, bottom - top) < Math.min(4, width, height)) {
+    throw new Error(`The box ${box} of this model is too small in a picture of ${width} x ${height} pixels`);
+  }
   return { left, top, width: right - left, height: bottom - top };
 }
 
