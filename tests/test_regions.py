@@ -26,6 +26,7 @@ from gateshift.data.lists.entries import Entry
 from gateshift.data.lists.manifest import Manifest, read_manifest
 from gateshift.data.regions import MIN_SIDE_PX, cut_region, parse_region, region_text
 from gateshift.data.video.files import open_video
+from gateshift.data.video.packed import PackedFiles
 from gateshift.errors import ManifestError, ModelError, SettingsError, VideoError
 from gateshift.model.io import load_model
 
@@ -150,6 +151,25 @@ def test_a_list_cuts_each_video_to_its_box(tmp_path: Path, clip: Path, decoded: 
         (10, 5, 40, 45),
         (0, 0, 8, 8),
     ]
+
+
+@pytest.mark.parametrize("kind", ["folder", "jpeg folder", "packed", "bytes"])
+def test_images_and_copies_are_cut_too(
+    kind: str, tmp_path: Path, clip: Path, frames: np.ndarray, write_folder: Callable[..., Path]
+) -> None:
+    pattern = "{:05d}.png" if kind == "folder" else "{:05d}.jpg"  # JPEGs are decoded into memory that waits for them
+    source: Any = write_folder(tmp_path / "frames", frames, pattern=pattern)
+    if kind == "packed":
+        images = [image.read_bytes() for image in sorted(source.iterdir())]
+        source = tmp_path / "frames.zip"
+        PackedFiles(256).write(source, images)
+    elif kind == "bytes":
+        source = clip.read_bytes()
+    with open_video(source) as video:
+        whole = video.read([4, 1, 4, 9])
+    for box, (rows, columns) in {**BOXES, "0,0,1,1": BOXES[""]}.items():
+        with open_video(source, box=parse_region(box) if box else None) as video:
+            assert torch.equal(video.read([4, 1, 4, 9]), whole[..., rows, columns])
 
 
 def test_parts_keep_their_times(tmp_path: Path, clip: Path, decoded: torch.Tensor) -> None:
