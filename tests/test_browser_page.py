@@ -20,6 +20,7 @@ import gateshift as gs
 from gateshift.cli.main import main
 from gateshift.data.clips.transforms import _resizes_bytes
 from gateshift.data.clips.views import crop_frame
+from gateshift.data.regions import cut_region
 from gateshift.errors import ModelError, SettingsError
 from gateshift.exported.loading import load_any
 from gateshift.exporting import browser_runtime
@@ -194,6 +195,43 @@ def test_frames_are_cropped_as_in_python(visit: Visit) -> None:
             apart = (torch.tensor(found).view(3, SIZE_PX, SIZE_PX) - expected.int()).abs()
             # Where torch has no code for bytes it computes in float32, and rounds once instead of twice.
             assert int(apart.max()) <= (0 if _resizes_bytes("cpu") else 1), (width, height, resize)
+
+
+def test_boxes_are_cut_as_in_python(visit: Visit) -> None:
+    rng = np.random.default_rng(0)
+    shares = (rng.random((200, 4)) * 0.49 + [0, 0, 0.5, 0.5]).tolist()
+    boxes = [*shares, [16, 12, 48, 36], [0, 0, 1, 1]]
+    script = (
+        "async boxes => { const {boxOf} = await import('./clips.js'); return boxes.map(box => boxOf(box, 641, 479)) }"
+    )
+    for box, found in zip(boxes, visit.page.evaluate(script, boxes), strict=True):
+        rows, columns = cut_region(tuple(box), 641, 479)
+        assert (found["left"], found["top"]) == (columns.start, rows.start)
+        assert (found["width"], found["height"]) == (columns.stop - columns.start, rows.stop - rows.start)
+
+
+def test_a_model_with_a_box_sees_that_part_of_a_clip(
+    browser: Any, page_folder: Path, tmp_path: Path, write_video: WriteVideo
+) -> None:
+    halves = grey_frames([DARK] * 10)
+    halves[:, :, 24:] = BRIGHT
+    clip = write_video(tmp_path / "halves.mp4", halves)
+    for number, (box, answer) in enumerate((("0, 0, 0.5, 1", "dark & <b>grim</b>"), ("24, 0, 48, 36", "bright"))):
+        folder = tmp_path / str(number)
+        shutil.copytree(page_folder, folder)
+        page = (folder / "index.html").read_text("utf-8")
+        assert '"box": null' in page
+        (folder / "index.html").write_text(page.replace('"box": null', f'"box": [{box}]'), "utf-8")
+        host = Host(folder)
+        visit = Visit(browser, host.url)
+        visit.choose(clip)
+        assert visit.likeliest() == answer
+        visit.page.set_input_files("#file", write_video(tmp_path / "small.mp4", grey_frames([DARK] * 3, width=32)))
+        visit.page.wait_for_selector("#of:text('whole clip'), #message:not([hidden])", timeout=WAIT_MS)
+        told = visit.page.inner_text("#message") if visit.page.is_visible("#message") else ""
+        assert ("reaches beyond a picture of 32 x 36 pixels" in told) == (number == 1)
+        visit.context.close()
+        host.stop()
 
 
 def test_a_clip_is_answered_as_in_python(

@@ -73,7 +73,7 @@ def test_help_of_a_verb_reads_as_documentation(verb: str, capsys: pytest.Capture
         ("xyz", "gateshift: xyz: no such command; gateshift --help lists all\n"),
         ("train a b --out r --epoch 3", "gateshift: train has no option --epoch; did you mean --epochs?\n"),
         ("ensemble a.npz --scroes=c.npz", "gateshift: ensemble has no option --scroes; did you mean --scores?\n"),
-        ("test a b --xyz", "gateshift: test has no option --xyz; gateshift test --help lists them\n"),
+        ("test a b --qqqq", "gateshift: test has no option --qqqq; gateshift test --help lists them\n"),
         ("train a b --out r --optimizer adam", "gateshift: --optimizer adam; choose one of sgd, adamw\n"),
         ("export m v --format=onxx", "gateshift: --format onxx; choose one of torch, onnx, openvino, web\n"),
         ("train a b --out r --epochs three", "gateshift: --epochs three; it must be a whole number\n"),

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateshift.data.lists.manifest import Entry, read_manifest
+from gateshift.data.regions import region_text
 from gateshift.errors import ManifestError
 
 
@@ -23,24 +24,28 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 texts = st.text(st.characters(exclude_categories=("Cc", "Cs", "Zl", "Zp", "Zs")), min_size=1, max_size=12)
 times = st.none() | st.integers(0, 50).map(lambda number: number / 4)
+boxes = st.sampled_from([None, (0, 0, 40, 30), (0.0, 0.25, 1.0, 0.5)])
 
 
-@given(st.lists(st.tuples(texts, texts, times, times), min_size=1, max_size=8))
+@given(st.lists(st.tuples(texts, texts, times, times, boxes), min_size=1, max_size=8))
 @settings(max_examples=100, deadline=None, derandomize=True, database=None)
 def test_a_list_read_into_columns_gives_the_entries_of_its_rows(scratch: Path, rows: list[tuple]) -> None:
     rows = [row for row in rows if row[2] is None or row[3] is None or row[2] < row[3]]
     source = scratch / "list.csv"
     with source.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([("path", "label", "start", "end"), *rows])
+        csv.writer(file).writerows(
+            [("path", "label", "start", "end", "box"), *((*row[:4], row[4] and region_text(row[4])) for row in rows)]
+        )
     if not rows:
         with pytest.raises(ManifestError, match="lists no videos"):
             read_manifest(source)
         return
     expected = []
-    for path, label, start_s, end_s in rows:
+    for path, label, start_s, end_s, box in rows:
         start, end = ("" if time is None else time for time in (start_s, end_s))
         part = "" if start_s is None and end_s is None else f"#{start}-{end}"
-        expected.append(Entry(path + part, scratch / path, label, start_s, end_s))
+        part = part if box is None else f"{part or '#'}@{region_text(box)}"
+        expected.append(Entry(path + part, scratch / path, label, start_s, end_s, box=box))
     manifest = read_manifest(source)
     assert len(manifest) == len(expected)
     assert list(manifest.entries) == expected

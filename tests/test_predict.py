@@ -40,6 +40,7 @@ from gateshift.prediction.settings import PredictSettings
 from gateshift.prediction.spotting import spot_events
 from gateshift.prediction.timeline import find_events
 from gateshift.prediction.video_stream import stream_video
+from gateshift.tracking.predict import predict_tracks
 
 SIZE_PX = 32
 
@@ -205,11 +206,11 @@ def test_videos_are_read_ahead_by_so_many_and_no_more_and_rows_come_in_order(
 ) -> None:
     release, read = threading.Event(), []
 
-    def open_slowly(video: np.ndarray, *, square_pixels: bool) -> Any:
+    def open_slowly(video: np.ndarray, **options: Any) -> Any:
         if len(video) == 1:
             assert release.wait(60)
         read.append(len(video))
-        return open_input(video, square_pixels=square_pixels)
+        return open_input(video, **options)
 
     monkeypatch.setattr("gateshift.prediction.scoring.open_input", open_slowly)
     taken: list[int] = []
@@ -377,7 +378,7 @@ def options_of(settings: type[Any]) -> dict[str, Any]:
     [
         (
             PredictSettings,
-            (predict, stream_video, find_events, spot_events, predict_on_ray),
+            (predict, stream_video, find_events, spot_events, predict_on_ray, predict_tracks),
             {"json", "stream", "timeline", "events", "engine"},
         ),
         (ExportSettings, (export,), set()),

@@ -270,5 +270,5 @@ def test_what_the_document_says_runs(capsys: pytest.CaptureFixture[str]) -> None
         exec(compile(block, "streaming.md", "exec"), {})
     assert capsys.readouterr().out.startswith("0 32 ")
     lines = re.findall(r"^gateshift (.*?)(?:  +#.*)?$", text, re.MULTILINE)
-    assert len(lines) == 4
+    assert len(lines) == 5
     assert all(isinstance(parse(line.split()), PredictSettings) for line in lines)

@@ -52,6 +52,9 @@ def predict(model: gs.VideoClassifier, paths: list[Path], frames: Tensor) -> str
     for each in model.predict(paths, batch_size=8, workers=2):
         name: str | None = each.label or each.error
         assert name or each.top
+    boxed: gs.Prediction = model.predict("clip.mp4", box=(0.1, 0.2, 0.6, 0.9))
+    persons: list[gs.TrackPrediction] = gs.predict_tracks(model, "hall.mp4", "tracks.csv")
+    assert boxed.video and [person.label for person in persons]
     events = gs.find_events(model, paths[0], out="events.srt")
     assert also.video and clip.shape and [event.label for event in events]
     model.reset_classifier(classes=["a", "b"])

@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from gateshift.published.download import download
     from gateshift.recipes.recipe import Recipe, list_recipes
     from gateshift.spotting.evaluate import FrameEvaluation, evaluate_frames
+    from gateshift.tracking.predict import TrackPrediction, predict_tracks
     from gateshift.training.train import TrainResult, train
     from gateshift.web.app import Server, serve
 
@@ -96,6 +97,7 @@ _MODULES = {
     "gateshift.published.download": ("download",),
     "gateshift.recipes.recipe": ("Recipe", "list_recipes"),
     "gateshift.spotting.evaluate": ("FrameEvaluation", "evaluate_frames"),
+    "gateshift.tracking.predict": ("TrackPrediction", "predict_tracks"),
     "gateshift.training.train": ("TrainResult", "train"),
     "gateshift.web.app": ("Server", "serve"),
 }
@@ -133,6 +135,7 @@ __all__ = [
     "SpotDemoResult",
     "Stream",
     "TemporalShift",
+    "TrackPrediction",
     "TrainResult",
     "VideoClassifier",
     "benchmark",
@@ -156,6 +159,7 @@ __all__ = [
     "list_recipes",
     "load_model",
     "predict",
+    "predict_tracks",
     "prepare",
     "probe",
     "read_events",

@@ -14,6 +14,7 @@ from torch import nn
 from gateshift.data.choices import ShortVideos
 from gateshift.data.clips.views import EvalProtocol
 from gateshift.data.lists.manifest import Manifest, read_manifest, read_names
+from gateshift.data.regions import AnyRegion, Region, region_of
 from gateshift.devices import AnyPrecision, create_accelerator, num_processes, put_on_device
 from gateshift.errors import ModelError, ScoresError, SettingsError
 from gateshift.evaluation.confidence import ConfidenceThreshold, check_accuracy, measure_threshold
@@ -54,6 +55,7 @@ def evaluate(
     skip_bad: int = 0,
     overwrite: bool = False,
     root: AnyPath | None = None,
+    box: AnyRegion | None = None,
     short_videos: ShortVideos = "spread",
     batch_size: int = 4,
     precision: AnyPrecision = "no",
@@ -82,6 +84,8 @@ def evaluate(
         skip_bad: Skip up to so many unreadable videos, and list them.
         overwrite: Replace the files that are written.
         root: Where relative paths of the list start; None for its own folder.
+        box: The region of the picture of videos for which the list has none in a column ``box``, as of
+            :func:`gateshift.predict`; None for the model's own.
         short_videos: Frames of videos with fewer than ``segments``: see ``EvalProtocol``.
         batch_size: Videos of one batch, over all processes.
         precision: "no" is float32; "bf16" costs digits and is faster where the machine multiplies in it; "fp16" needs a
@@ -105,6 +109,7 @@ def evaluate(
     test = _Test(
         videos=videos,
         root=None if root is None else Path(root),
+        box=region_of(box),
         names=read_names(Path(classes)) if isinstance(classes, str | PathLike) else list(classes or ()),
         protocol={"segments": segments, "clips": clips, "crops": crops},
         short_videos=short_videos,
@@ -173,6 +178,7 @@ class _Test:
 
     videos: AnyPath | Manifest
     root: Path | None
+    box: Region | None
     names: Sequence[str]
     protocol: Mapping[str, int | None]
     short_videos: ShortVideos
@@ -204,6 +210,7 @@ class _Test:
         manifest = self.videos
         if not isinstance(manifest, Manifest):
             manifest = read_manifest(Path(manifest), root=self.root, names=self.names, multi_label=config.multi_label)
+        manifest = manifest.with_box(self.box or config.box)
         manifest.check_files()
         if self.other is not None:
             # Videos that one of the tests has skipped cannot be in both.

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from gateshift.data.choices import ShortVideos
 from gateshift.data.clips.views import EvalProtocol, merge_views
 from gateshift.data.lists.manifest import Manifest
+from gateshift.data.regions import AnyRegion, Region, region_of
 from gateshift.errors import ModelError, SettingsError
 from gateshift.model.config import ModelConfig
 
@@ -39,6 +40,15 @@ def choose_protocol(
     if config.whole_frame and crops != 1:
         raise SettingsError(f"`crops` {crops}; this model sees whole frames, each of which is one crop; take `crops=1`")
     return EvalProtocol(segments, clips, crops, short_videos)
+
+
+def choose_box(config: ModelConfig, box: AnyRegion | None) -> Region | None:
+    """The region of the picture that a model sees: as asked, and else as the model says; None for all of it.
+
+    Raises:
+        SettingsError: If it is no region.
+    """
+    return config.box if box is None else region_of(box)
 
 
 def check_classes(config: ModelConfig, manifest: Manifest) -> None:

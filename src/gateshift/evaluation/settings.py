@@ -18,7 +18,8 @@ from gateshift.devices import AnyPrecision
 @dataclass(frozen=True)
 class FrameTestOptions:
     """Models that answer for each frame (train --task): VAL are recordings with their events or spans. Besides these
-    options they take --classes, --scores (the answers, .csv or .json), --report, --skip-bad, --overwrite and --root."""
+    options they take --classes, --scores (the answers, .csv or .json), --report, --skip-bad, --overwrite, --root and
+    --box."""
 
     tolerances: tuple[float, ...] = (0, 1, 2, 4)
     """Of events, in frames: how far an answer may be from its event."""
@@ -76,6 +77,9 @@ class EvaluationSettings:
     """Replace files that exist: the scores, the report, and that of --out."""
     root: Path | None = None
     """Where relative paths of the list start; its own folder by default."""
+    box: Annotated[str | None, arg(metavar="X0,Y0,X1,Y1")] = None
+    """Region of the picture, of a fixed camera: shares of it, as 0.1,0.2,0.6,0.9, or pixels, as 120,80,520,460; 0,0,1,1
+    for all of it. A column box of VAL wins. By default the model's own."""
     short_videos: ShortVideos = "spread"
     """Videos with at most SEGMENTS frames: spread the segments over them, or repeat the first frame (first-frame), as
     the released code validates by mistake."""

@@ -12,11 +12,12 @@ from torch import Tensor
 from gateshift.data.clips.dataset import ViewDataset, read_views
 from gateshift.data.clips.loader import make_loader, read_batches
 from gateshift.data.lists.manifest import Manifest, read_videos
+from gateshift.data.regions import AnyRegion, Region
 from gateshift.data.video.files import open_video
 from gateshift.devices import put_on_device
 from gateshift.drawing.html_page import Section, render_page
 from gateshift.errors import SettingsError, VideoError
-from gateshift.evaluation.protocol import choose_protocol
+from gateshift.evaluation.protocol import choose_box, choose_protocol
 from gateshift.explanation.gate_maps import gate_directions, gate_openness
 from gateshift.explanation.output import Explanation, explain_clip, write_explanation, write_openness
 from gateshift.exported.loading import check_open, load_open
@@ -55,6 +56,7 @@ def explain(
     classes: AnyPath | None = None,
     segments: int | None = None,
     root: AnyPath | None = None,
+    box: AnyRegion | None = None,
     workers: int | None = None,
     overwrite: bool = False,
     progress: Callable[[int, int], None] | None = None,
@@ -73,6 +75,7 @@ def explain(
         classes: A file of names, one a line, for the class numbers of a released checkpoint.
         segments: Frames per clip (T); None for as many as in training.
         root: Where relative paths of a list start; None for its own folder.
+        box: The region of the picture, as of :func:`gateshift.predict`; that of a list's column ``box`` wins.
         workers: Processes that load the list's videos; 0 loads in this one; None for one fewer than there are cores.
         overwrite: Write into ``out`` if it exists, and replace files of these names.
         progress: Called with the number of the list's videos that are done, and of all, after each batch.
@@ -89,12 +92,13 @@ def explain(
     name = "model" if isinstance(model, VideoClassifier) else Path(model).name
     if not isinstance(model, VideoClassifier):
         model = put_on_device(load_open(Path(model), classes=None if classes is None else Path(classes)))
+    region = choose_box(model.config, box)
     # What can be wrong with what was given is found before the folder is made.
     found = openness = None
     if video is not None:
-        clip, numbers = _read_clip(model, Path(video), segments)
+        clip, numbers = _read_clip(model, Path(video), segments, region)
         found = explain_clip(model, clip, numbers, class_name=class_name, layer=layer)
-    listed = None if videos is None else _read_list(videos, root)
+    listed = None if videos is None else _read_list(videos, root).with_box(region)
     if listed is not None:
         openness = gate_openness(model, _clips(model, listed, segments, workers, progress or (lambda *_: None)))
     out.mkdir(parents=True, exist_ok=True)
@@ -136,11 +140,13 @@ def _read_list(videos: AnyPath | Manifest, root: AnyPath | None) -> Manifest:
     return read_videos(Path(videos), root=None if root is None else Path(root))
 
 
-def _read_clip(model: VideoClassifier, path: Path, segments: int | None) -> tuple[Tensor, list[int]]:
+def _read_clip(
+    model: VideoClassifier, path: Path, segments: int | None, box: Region | None
+) -> tuple[Tensor, list[int]]:
     """The clip of a video, uint8 [T, 3, size, size], and which frames it consists of."""
     config = model.config
     protocol = choose_protocol(config, segments=segments, clips=1, crops=1)
-    with open_video(path, square_pixels=config.square_pixels) as video:
+    with open_video(path, square_pixels=config.square_pixels, box=box) as video:
         clip = read_views(video, protocol, size_px=config.size_px, resize_px=config.resize_px)[0]
         return clip, protocol.frame_indices(video.num_frames)[0]
 

@@ -40,6 +40,9 @@ class ExplainSettings:
     """Frames per clip; by default as in training. Released checkpoints do not say: give it."""
     root: Path | None = None
     """Where relative paths of the list start; its own folder by default."""
+    box: Annotated[str | None, arg(metavar="X0,Y0,X1,Y1")] = None
+    """Region of the picture, of a fixed camera: shares of it, as 0.1,0.2,0.6,0.9, or pixels, as 120,80,520,460; 0,0,1,1
+    for all of it. A column box of LIST wins. By default the model's own."""
     workers: int | None = None
     """Processes that load the list's videos; 0 loads in the main process. By default one fewer than there are cores,
     at most 8."""

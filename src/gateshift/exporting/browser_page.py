@@ -80,6 +80,7 @@ def _described(model: VideoClassifier, num_frames: int) -> dict[str, object]:
         "frames": num_frames,
         "size": config.size_px,
         "resize": config.resize_px,
+        "box": config.box,
         "multi_label": config.multi_label,
         "abstain_below": config.abstain_below,
     }

@@ -145,11 +145,10 @@ def export(
     if config.is_dense:
         if format == "web":
             raise ModelError(f"`format=web` of a model with `task={config.task}`; its page is for one answer a clip")
-        return _export_dense(
-            model, path, format, precision, read_recordings(videos, config.task, root=root, fps=config.fps), segments
-        )
-    manifest = read_manifest(Path(videos), root=root, names=names, multi_label=config.multi_label)
-    fitted_to = manifest if calibrate is None else read_videos(Path(calibrate), root=root)
+        recordings = read_recordings(videos, config.task, root=root, fps=config.fps, box=config.box)
+        return _export_dense(model, path, format, precision, recordings, segments)
+    manifest = read_manifest(Path(videos), root=root, names=names, multi_label=config.multi_label).with_box(config.box)
+    fitted_to = manifest if calibrate is None else read_videos(Path(calibrate), root=root).with_box(config.box)
     for each in (manifest, fitted_to):
         each.check_files()
     check_classes(config, manifest)

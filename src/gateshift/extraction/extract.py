@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import os
@@ -14,6 +15,7 @@ from typing import Any, Literal
 
 from gateshift.data.clips.loader import default_workers
 from gateshift.data.on_ray import check_cluster, check_ray, map_on_ray
+from gateshift.data.regions import AnyRegion, region_of
 from gateshift.devices import put_on_device
 from gateshift.errors import GateShiftError, SettingsError, VideoError, check_whole, explain_system_error
 from gateshift.evaluation.protocol import choose_protocol
@@ -25,6 +27,7 @@ from gateshift.extraction.settings import FORMATS, TIMEOUT_S, Per
 from gateshift.model.classifier import VideoClassifier
 from gateshift.model.config import OWN, ModelConfig
 from gateshift.model.io import load_model, save_model
+from gateshift.prediction.cluster import list_boxes
 from gateshift.prediction.job_folder import begin_job
 from gateshift.prediction.windows import check_positive
 
@@ -112,6 +115,7 @@ def extract_features(
     stride: float | None = None,
     segments: int | None = None,
     fps: float | None = None,
+    box: AnyRegion | None = None,
     format: Literal["npy", "safetensors"] = "npy",
     batch_size: int = 4,
     workers: int | None = None,
@@ -141,6 +145,7 @@ def extract_features(
             network sees: all, or those of the rate that it was trained on.
         segments: T, frames of a clip; by default as in training.
         fps: Frames a second of images, which have no clock; of a file, where they are not those that it says.
+        box: The region of the picture, as of :func:`gateshift.predict`; that of a list's column ``box`` wins.
         format: "npy" or "safetensors".
         batch_size: Windows that go through the network at once.
         workers: Threads that decode the next videos while the network runs; 0 decodes between its runs, None is one
@@ -166,10 +171,15 @@ def extract_features(
         check_positive(name, value)
     check_whole("batch_size", batch_size, least=1, advice="it must be at least 1; raise it")
     _check_engine(engine, workers, timeout)
-    named = name_videos([videos] if isinstance(videos, str | os.PathLike) else list(videos))
+    sources = [videos] if isinstance(videos, str | os.PathLike) else list(videos)
+    named = name_videos(sources)
     network = model if isinstance(model, VideoClassifier) else load_open(Path(model), classes=None).eval()
     per = ("frame" if network.config.is_dense else "clip") if per is None else per
-    wanted = _wanted(network.config, per, window, stride, segments, fps, batch_size)
+    wanted = dataclasses.replace(
+        _wanted(network.config, per, window, stride, segments, fps, batch_size),
+        box=region_of(box),
+        boxes=list_boxes(sources),
+    )
     if engine == "ray" and network.config.backbone.startswith(OWN):
         raise SettingsError("`engine=ray` with a network of your own, which workers cannot build; leave it out")
     job = _Job(wanted, Path(out).absolute(), FORMATS[format], digest_of(network), timeout)

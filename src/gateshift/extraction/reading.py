@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import chain, repeat
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,12 @@ from torch import Tensor
 from gateshift.data.clips.recordings import frame_times, seen_frames
 from gateshift.data.clips.remote import local_video
 from gateshift.data.processes import in_processes
+from gateshift.data.regions import Region
 from gateshift.data.video.files import Video, VideoFile, open_video
 from gateshift.errors import VideoError
+from gateshift.evaluation.protocol import choose_box
 from gateshift.model.config import ModelConfig
+from gateshift.prediction.cluster import told_boxes
 from gateshift.prediction.frames import STREAMED_AT_ONCE, frame_crops
 from gateshift.prediction.windows import Windows, frames_in, in_batches, window_clips
 
@@ -40,6 +43,8 @@ class Wanted:
         fps: Frames a second of images, and of files that say another rate.
         batch_size: Windows that go through the network at once.
         base: Where relative paths start.
+        box: The region of the picture; None for the model's own.
+        boxes: That of videos whose list has one.
     """
 
     config: ModelConfig
@@ -50,8 +55,13 @@ class Wanted:
     fps: float | None
     batch_size: int
     base: Path
+    box: Region | None = None
+    boxes: Mapping[str, Region] = field(default_factory=dict)
 
     def __str__(self) -> str:
+        return self._rows() + told_boxes(self.box, self.boxes)
+
+    def _rows(self) -> str:
         rate = "" if self.fps is None else f", at {self.fps:g} frames a second"
         if not self.per_clip:
             every_s = self.stride_s or (None if self.config.fps is None else 1 / self.config.fps)
@@ -98,11 +108,11 @@ def read_parts(video: str, wanted: Wanted) -> Iterator[Part]:
     Raises:
         VideoError: If the video cannot be read, or nothing says when its frames are shown.
     """
-    path = wanted.base / video
+    path, box = wanted.base / video, wanted.boxes.get(video, choose_box(wanted.config, wanted.box))
     try:
         with (
             local_video(video, wanted.base, None) as path,
-            open_video(path, square_pixels=wanted.config.square_pixels) as opened,
+            open_video(path, square_pixels=wanted.config.square_pixels, box=box) as opened,
         ):
             outline, frames, at_once = (_clips if wanted.per_clip else _frames)(opened, video, wanted)
             parts = (torch.stack(part).movedim(1, -1).contiguous().numpy() for part in in_batches(frames, at_once))
@@ -182,7 +192,8 @@ class WatchedReader:
     def _tasks(self) -> Iterator[tuple[int, str, Wanted]]:
         while True:
             self._asked.append(self._turn)
-            yield self._turn, self._video, self._wanted
+            own = self._wanted.boxes.get(self._video, self._wanted.box)  # and not those of all videos
+            yield self._turn, self._video, replace(self._wanted, box=own, boxes={})
 
     def parts(self, video: str) -> Iterator[Part]:
         """What the network is shown of a video, as of :func:`read_parts`. No other may be read until this one is done.

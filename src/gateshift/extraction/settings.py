@@ -42,6 +42,9 @@ class FeatureSettings:
     """Per clip, its frames; by default as in training, and 8 with --backbone."""
     fps: float | None = None
     """Frames a second of images, which have no clock; of a file, where they are not those that it says."""
+    box: Annotated[str | None, arg(metavar="X0,Y0,X1,Y1")] = None
+    """Region of the picture, of a fixed camera: shares of it, as 0.1,0.2,0.6,0.9, or pixels, as 120,80,520,460; 0,0,1,1
+    for all of it. A column box of LIST wins. By default the model's own."""
     format: Literal["npy", "safetensors"] = "npy"
     """npy with a .times.json beside it, or safetensors with the same in its metadata."""
     backbone: str | None = None

@@ -90,6 +90,7 @@ class VideoClassifier(ClipClassifier):
         multi_label: bool = False,
         whole_frame: bool = False,
         square_pixels: bool = False,
+        box: Sequence[float] | None = None,
     ) -> VideoClassifier:
         """Build a video classifier around a network of your own; what is not said here is as of :func:`create_model`.
 
@@ -116,6 +117,7 @@ class VideoClassifier(ClipClassifier):
             multi_label: Whether a video may be of several classes at once, or of none.
             whole_frame: Whether the square is the whole frame.
             square_pixels: Whether pixels that are not square are made so.
+            box: The region of the picture that the model sees.
 
         Raises:
             ModelError: If something is out of range, or the net's features are others than ``num_features``.
@@ -131,6 +133,7 @@ class VideoClassifier(ClipClassifier):
             multi_label=multi_label,
             whole_frame=whole_frame,
             square_pixels=square_pixels,
+            box=None if box is None else tuple(box),
             size_px=size_px,
             mean=tuple(mean),
             std=tuple(std),
@@ -294,6 +297,7 @@ def create_model(
     multi_label: bool = False,
     whole_frame: bool = False,
     square_pixels: bool = False,
+    box: Sequence[float] | None = None,
     task: Literal["clip", "spot", "segment"] = "clip",
     head: Literal["gru", "gru-forward", "tcn", "none"] | None = None,
     fps: float | None = None,
@@ -328,6 +332,8 @@ def create_model(
         multi_label: Whether a video may be of several classes at once, or of none.
         whole_frame: Whether the square is the whole frame, its sides resized apart, and not cut out of it.
         square_pixels: Whether frames whose pixels are not square are resized first, so that they are.
+        box: x0, y0, x1, y1 of the region of the picture that the model sees, of a fixed camera: shares of it if all are
+            up to 1, else whole pixels; all of it where left out.
         task: What has an answer: "clip", or each frame of it: "spot" for events, which have a time, "segment" for what
             goes on from a time to another.
         head: Of the last two, what goes from frame to frame behind the backbone: "gru" (as E2E-Spot, the default),
@@ -353,6 +359,7 @@ def create_model(
         multi_label=multi_label,
         whole_frame=whole_frame,
         square_pixels=square_pixels,
+        box=None if box is None else tuple(box),
         task=task,
         head=head or ("none" if task == "clip" else "gru"),
         fps=fps,

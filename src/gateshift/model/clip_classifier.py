@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from os import PathLike
 from typing import IO, TYPE_CHECKING, Any, overload
 
@@ -35,6 +35,7 @@ class PredictsVideos:
         clips: int | None = None,
         crops: int | None = None,
         precision: AnyPrecision = "no",
+        box: str | Sequence[float] | None = None,
     ) -> Prediction: ...
 
     @overload
@@ -49,6 +50,7 @@ class PredictsVideos:
         clips: int | None = None,
         crops: int | None = None,
         precision: AnyPrecision = "no",
+        box: str | Sequence[float] | None = None,
     ) -> Iterator[Prediction]: ...
 
     def predict(
@@ -62,6 +64,7 @@ class PredictsVideos:
         clips: int | None = None,
         crops: int | None = None,
         precision: AnyPrecision = "no",
+        box: str | Sequence[float] | None = None,
     ) -> Prediction | Iterator[Prediction]:
         """Classify videos; see :func:`gateshift.prediction.predict.predict_with`.
 
@@ -75,6 +78,7 @@ class PredictsVideos:
             clips: Clips of each video, whose answers are averaged.
             crops: Crops of each clip, whose answers are averaged: 1, 3, 5 or 10.
             precision: "no", "bf16", "fp16" or "auto".
+            box: The region of the picture, x0, y0, x1, y1 as shares of it or in pixels.
 
         Returns:
             The prediction of one video, or an iterator with that of each.
@@ -92,6 +96,7 @@ class PredictsVideos:
             clips=clips,
             crops=crops,
             precision=precision,
+            box=box,
         )
 
 
@@ -176,6 +181,7 @@ class ClipClassifier(PredictsVideos, nn.Module):
             raise ModelError("this model does not say how many frames a clip has; give a number, such as `segments=8`")
         config = self.config
         with FramesInMemory(frames) as video:
+            video.box = config.box
             views = read_views(
                 video, EvalProtocol(num_segments), size_px=config.size_px, resize_px=config.resize_px
             )  # [1, T, 3, size_px, size_px]

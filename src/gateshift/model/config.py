@@ -60,6 +60,8 @@ class ModelConfig:
         fps: Frames a second that such a network sees, whatever the rate of a video; None where nothing says.
         look_ahead: Frames after its own that an answer of the head "tcn" depends on.
         displacement: How many frames around an event are trained to say how far it is; 0 where none says that.
+        box: The region of the picture that the model was trained on, and sees where nothing else is said: left, upper,
+            right and lower edge, as shares of the picture if all are up to 1, else in whole pixels. None for all of it.
 
     Raises:
         ModelError: If a field has another type, or is out of range.
@@ -92,6 +94,7 @@ class ModelConfig:
     fps: float | None = None
     look_ahead: int = 0
     displacement: int = 0
+    box: tuple[float, float, float, float] | None = None
 
     def __post_init__(self) -> None:
         check_fields(**vars(self))
@@ -147,7 +150,10 @@ class ModelConfig:
 
     def to_json(self) -> str:
         """The text kept in a model file's metadata."""
-        return json.dumps({"format": FORMAT_VERSION, **dataclasses.asdict(self)})
+        fields = dataclasses.asdict(self)
+        if self.box is None:  # as files are of before there was one
+            del fields["box"]
+        return json.dumps({"format": FORMAT_VERSION, **fields})
 
     @classmethod
     def from_json(cls, text: str) -> ModelConfig:
@@ -231,6 +237,14 @@ def _are_colors(value: Any) -> bool:
     return isinstance(value, tuple) and len(value) == 3 and all(map(_is_number, value))
 
 
+def _is_box(value: Any) -> bool:
+    if not isinstance(value, tuple) or len(value) != 4 or not all(map(_is_number, value)):
+        return False
+    left, top, right, bottom = value
+    is_known = right <= 1 >= bottom or all(float(edge).is_integer() for edge in value)
+    return is_known and 0 <= left < right and 0 <= top < bottom
+
+
 def _count(largest: int, *, optional: bool = False) -> Rule:
     accepted = f"a whole number from 1 to {largest}{', or None' if optional else ''}"
     return lambda value: (type(value) is int and 0 < value <= largest) or (optional and value is None), accepted
@@ -267,6 +281,7 @@ _RULES: dict[str, Rule] = {
     "fps": (lambda value: value is None or (_is_number(value) and 0 < value <= LARGEST), "above 0, or None"),
     "look_ahead": _up_to(MAX_LOOK_AHEAD),
     "displacement": _up_to(LARGEST),
+    "box": (lambda value: value is None or _is_box(value), "four shares up to 1 or whole pixels x0,y0,x1,y1, or None"),
     **dict.fromkeys(("interleave", "bgr", "named", "causal", "multi_label", "whole_frame", "square_pixels"), _FLAG),
 }
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cached_property
 from os import PathLike, fspath
 from pathlib import Path
@@ -21,12 +21,13 @@ import torch
 from gateshift.data.clips.remote import WantedViews, check_address, read_in_subprocesses
 from gateshift.data.clips.views import EvalProtocol
 from gateshift.data.lists.manifest import read_names
-from gateshift.data.lists.tables import listed_path, open_text, read_table
+from gateshift.data.lists.tables import listed_path, open_text, read_boxes, read_table
 from gateshift.data.on_ray import check_cluster, check_ray, map_on_ray
+from gateshift.data.regions import AnyRegion, Region, region_text
 from gateshift.data.video.sources import is_address
 from gateshift.devices import put_on_device
 from gateshift.errors import ManifestError, ModelError, SettingsError, VideoError
-from gateshift.evaluation.protocol import choose_protocol
+from gateshift.evaluation.protocol import choose_box, choose_protocol
 from gateshift.exported.loading import load_any
 from gateshift.prediction.inputs import collect_videos
 from gateshift.prediction.job_folder import FINISHED, JobFolder
@@ -59,6 +60,8 @@ class _Scoring:
     protocol: EvalProtocol
     top: int
     timeout_s: float
+    box: Region | None = None
+    boxes: Mapping[str, Region] = field(default_factory=dict)
 
 
 def predict_on_ray(
@@ -72,6 +75,7 @@ def predict_on_ray(
     clips: int | None = None,
     crops: int | None = None,
     timeout: float = 300.0,
+    box: AnyRegion | None = None,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> RayJob:
     """Classify very many videos on the Ray cluster at RAY_ADDRESS, or on this machine if there is none.
@@ -87,6 +91,7 @@ def predict_on_ray(
         classes: A file with names for the class numbers of a released checkpoint, one a line.
         top: How many classes to name; this, ``segments``, ``clips`` and ``crops`` are as in ``predict_with``.
         timeout: How long fetching and decoding one video may take, in seconds.
+        box: As of :func:`gateshift.predict`; that of a list's column ``box`` wins.
         progress: Called with the number of videos that are done and of all; first with those of before.
 
     Raises:
@@ -101,9 +106,11 @@ def predict_on_ray(
         raise SettingsError(f"`timeout` {timeout:g}; it must be above 0 seconds; correct it")
     model, base = Path(model), Path.cwd()
     config = load_any(model, names=() if classes is None else read_names(Path(classes))).config
-    listed = list_videos([videos] if isinstance(videos, str | PathLike) else videos)
+    sources = [videos] if isinstance(videos, str | PathLike) else list(videos)
+    listed = list_videos(sources)
     protocol = choose_protocol(config, segments=segments, clips=clips, crops=crops)
-    scoring = _Scoring(model, config.classes, protocol, top, timeout)
+    region = choose_box(config, box)
+    scoring = _Scoring(model, config.classes, protocol, top, timeout, region, list_boxes(sources))
     if not (Path(out) / FINISHED).exists():
         check_cluster()
     job = JobFolder(Path(out), listed, _about(scoring, listed, base))
@@ -170,6 +177,31 @@ def _lines(path: Path) -> Iterator[str]:
         yield video
 
 
+def list_boxes(sources: Iterable[str | PathLike[str]]) -> dict[str, Region]:
+    """The regions of videos whose list has a column ``box``, by the videos as :func:`list_videos` gives them.
+
+    Raises:
+        ManifestError: If one is no region, or a video has several.
+    """
+    found: dict[str, Region] = {}
+    for path in map(Path, sources):
+        for name, box in read_boxes(path).items():
+            video = name if is_address(name) else str(path.parent / name)
+            if found.setdefault(video, box) != box:
+                raise ManifestError(f"{path}: another box of {video} than in a list before; give it the same")
+    return found
+
+
+def told_boxes(box: Region | None, boxes: Mapping[str, Region]) -> str:
+    """What tells a job by the regions that its videos are cut to; nothing where they are not."""
+    text = "" if box is None else f", box {region_text(box)}"
+    return (
+        text
+        if not boxes
+        else f"{text}, boxes of {len(boxes)} videos, {_digest([json.dumps(boxes, sort_keys=True).encode()])}"
+    )
+
+
 class _Scorer:
     """What a worker does: a row with a part of the list in, its records out."""
 
@@ -212,6 +244,7 @@ class _Scorer:
                     config.resize_px,
                     config.square_pixels,
                     Path(folder),
+                    scoring.boxes.get(video, scoring.box),
                 )
                 for video in videos
             ]
@@ -231,7 +264,7 @@ def _about(scoring: _Scoring, videos: Sequence[str], base: Path) -> dict[str, st
         "list": f"{len(videos)} videos, {_digest([json.dumps(places).encode()])}",
         "model": f"{scoring.model.name}, {_digest([file.read_bytes() for file in files])}",
         "classes": _digest([json.dumps(scoring.names).encode()]),
-        "protocol": str(scoring.protocol),
+        "protocol": str(scoring.protocol) + told_boxes(scoring.box, scoring.boxes),
         "top": str(scoring.top),
     }
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gateshift.data.regions import Region
 from gateshift.data.video.files import open_video
 from gateshift.data.video.folders import FolderSearch
 from gateshift.data.video.protocol import Video
@@ -35,19 +36,22 @@ def name_of_input(video: VideoInput) -> str:
     return name_of(video)
 
 
-def open_input(video: VideoInput, *, square_pixels: bool) -> Video:
+def open_input(video: VideoInput, *, square_pixels: bool, box: Region | None = None) -> Video:
     """Open a video, or take its frames as one.
 
     Args:
         video: See :func:`gateshift.prediction.predict.predict_with`.
         square_pixels: As for ``open_video``; frames in memory have square pixels.
+        box: As for ``open_video``.
 
     Raises:
         VideoError: If it cannot be opened, or is no such array.
     """
     if isinstance(video, np.ndarray | Tensor):
-        return FramesInMemory(video)
-    return open_video(video, square_pixels=square_pixels)
+        frames = FramesInMemory(video)
+        frames.box = box
+        return frames
+    return open_video(video, square_pixels=square_pixels, box=box)
 
 
 class FramesInMemory(Video):

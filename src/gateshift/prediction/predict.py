@@ -13,6 +13,7 @@ from typing import Any, cast, overload
 from torch import Tensor
 
 from gateshift.data.clips.loader import default_workers
+from gateshift.data.regions import AnyRegion
 from gateshift.data.video.folders import FolderSearch
 from gateshift.data.video.live import is_live
 from gateshift.data.video.sources import is_file_address, is_web_address
@@ -37,6 +38,7 @@ def predict_with(  # type: ignore[overload-overlap]  # bytes, arrays and files c
     clips: int | None = ...,
     crops: int | None = ...,
     precision: AnyPrecision = ...,
+    box: AnyRegion | None = ...,
 ) -> Prediction: ...
 
 
@@ -52,6 +54,7 @@ def predict_with(
     clips: int | None = ...,
     crops: int | None = ...,
     precision: AnyPrecision = ...,
+    box: AnyRegion | None = ...,
 ) -> Iterator[Prediction]: ...
 
 
@@ -66,6 +69,7 @@ def predict_with(
     clips: int | None = None,
     crops: int | None = None,
     precision: AnyPrecision = "no",
+    box: AnyRegion | None = None,
 ) -> Prediction | Iterator[Prediction]:
     """Classify a video, or each of several.
 
@@ -86,6 +90,8 @@ def predict_with(
         crops: Crops per clip, 1, 3, 5 or 10; by default as the model says.
         precision: "no" is float32; "bf16" is faster where the machine multiplies in it; "fp16" needs a GPU; "auto" is
             bf16 where that is faster here and gives the first 16 clips the classes of float32.
+        box: The region of the picture that the model sees, x0, y0, x1, y1 as shares of it or in pixels: a text such as
+            "0.1,0.2,0.6,0.9", or four numbers; "0,0,1,1" for all of it. By default the model's own.
 
     Returns:
         The prediction of one video. Of several an iterator, in their order, each as soon as its batch is done; one that
@@ -108,7 +114,7 @@ def predict_with(
             f"`source` of type {type(source).__name__}; give a path, an address, bytes, a file object or frames "
             "[T, H, W, 3], or a list of these"
         )
-    scorer = VideoScorer(model, top=top, segments=segments, clips=clips, crops=crops, precision=precision)
+    scorer = VideoScorer(model, top=top, segments=segments, clips=clips, crops=crops, precision=precision, box=box)
     if is_video_input(source):
         return scorer.predict([(name_of_input(source), scorer.read(source))])[0]
     return _predict_each(scorer, cast("Iterable[VideoInput]", source), batch_size, workers)
@@ -124,6 +130,7 @@ def predict(
     clips: int | None = None,
     crops: int | None = None,
     precision: AnyPrecision = "no",
+    box: AnyRegion | None = None,
     batch_size: int = 4,
     workers: int | None = None,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
@@ -142,6 +149,7 @@ def predict(
         clips: Clips per video; by default as the model says.
         crops: Crops per clip, 1, 3, 5 or 10; by default as the model says.
         precision: As for ``predict_with``.
+        box: As for ``predict_with``.
         batch_size: Videos of one forward pass.
         workers: Threads that decode the next videos while the network runs; 0 decodes between its runs, None is one
             less than there are cores, at most 8.
@@ -172,6 +180,7 @@ def predict(
         clips=clips,
         crops=crops,
         precision=precision,
+        box=box,
     )
     return _counted(predictions, len(found), progress)
 

@@ -12,10 +12,12 @@ from torch import Tensor
 from gateshift.data.clips.dataset import read_views
 from gateshift.data.clips.views import EvalProtocol
 from gateshift.data.lists.class_pairs import mirror_map
+from gateshift.data.regions import AnyRegion
+from gateshift.data.video.protocol import Video
 from gateshift.devices import AnyPrecision
 from gateshift.errors import VideoError, check_whole
 from gateshift.evaluation.fast_form import Autocast, ChosenPrecision, device_of, fast_form
-from gateshift.evaluation.protocol import choose_protocol, score_views
+from gateshift.evaluation.protocol import choose_box, choose_protocol, score_views
 from gateshift.exported.loading import ExportedModel, config_of
 from gateshift.model.classifier import ClipClassifier
 from gateshift.model.config import ModelConfig
@@ -82,11 +84,13 @@ class VideoScorer:
         clips: int | None = None,
         crops: int | None = None,
         precision: AnyPrecision = "no",
+        box: AnyRegion | None = None,
     ) -> None:
         check_top(top)
         self.config: ModelConfig = config_of(model)
         self.protocol: EvalProtocol = choose_protocol(self.config, segments=segments, clips=clips, crops=crops)
         self._top = top
+        self._box = choose_box(self.config, box)
         self._model = fast_form(model, precision)
         self._device = device_of(model)
         self._swap = mirror_map(self.config.classes, self.config.mirror_pairs).to(self._device)
@@ -97,9 +101,16 @@ class VideoScorer:
         Raises:
             VideoError: If it cannot be read.
         """
-        config = self.config
-        with open_input(video, square_pixels=config.square_pixels) as opened:
-            return read_views(opened, self.protocol, size_px=config.size_px, resize_px=config.resize_px)
+        with open_input(video, square_pixels=self.config.square_pixels, box=self._box) as opened:
+            return self.views(opened)
+
+    def views(self, video: Video) -> Tensor:
+        """The views of an open video, uint8 [V, T, 3, size_px, size_px].
+
+        Raises:
+            VideoError: If it cannot be read.
+        """
+        return read_views(video, self.protocol, size_px=self.config.size_px, resize_px=self.config.resize_px)
 
     def predict(self, videos: Sequence[tuple[str, Tensor | VideoError]]) -> list[Prediction]:
         """Predictions of videos, in one forward pass.

@@ -52,10 +52,10 @@ class StreamOptions:
     fps: float | None = None
     """Frames a second of a source that does not say, such as a folder of images."""
     overwrite: bool = False
-    """Replace the timeline if there is one."""
+    """Replace the file that is written, if there is one."""
 
-    def check(self) -> None:
-        """Raise SettingsError if these contradict each other."""
+    def check(self, *, has_tracks: bool) -> None:
+        """Raise SettingsError if these contradict each other, or do not go with tracks."""
         if self.stream and (self.timeline or self.events) is not None:
             name, what = ("events", "they are") if self.timeline is None else ("timeline", "a timeline is")
             raise SettingsError(f"`stream=True` and `{name}` exclude each other; {what} of a file; leave one out")
@@ -64,6 +64,10 @@ class StreamOptions:
         if self.exact and not self.stream:
             raise SettingsError("`exact=True` was given without `stream=True`; it is a kind of stream; add that")
         given = [option.name for option in fields(self) if getattr(self, option.name) != option.default]
+        if has_tracks:
+            for name in (name for name in given if name != "overwrite"):
+                raise SettingsError(f"`{name}` with `tracks`, each of which has one answer; leave one out")
+            return
         if given and not self.stream and (self.timeline or self.events) is None:
             raise SettingsError(
                 f"`{given[0]}` was given without `stream=True`, `timeline` or `events`; add one, or leave it out"
@@ -83,19 +87,48 @@ class ClusterOptions:
     """Where videos are classified: here, or by Ray on all cores and GPUs, or on the cluster at RAY_ADDRESS. A job that
     was stopped goes on, given the same again. With Ray, VIDEO may also be a list (a .txt with a video a line, a .csv
     with a column path) or an address (s3://, http://, file:// and others of fsspec)."""
-    out: Annotated[Path | None, arg(metavar="FOLDER")] = None
-    """With Ray, the job's folder: what is done, and in the end predictions.jsonl, with the records of --json."""
+    out: Annotated[Path | None, arg(metavar="FOLDER|FILE")] = None
+    """With Ray, the job's folder: what is done, and in the end predictions.jsonl, with the records of --json. With
+    --tracks, a .csv or .json to write."""
     timeout: Annotated[float, arg(metavar="SECONDS")] = _TIMEOUT_S
     """With Ray, how long fetching and decoding one video may take."""
 
-    def check(self) -> None:
-        """Raise SettingsError if these contradict each other."""
+    def check(self, *, has_tracks: bool) -> None:
+        """Raise SettingsError if these contradict each other; ``out`` may be a file of tracks, too."""
+        if self.engine == "ray" and has_tracks:
+            raise SettingsError("`tracks` with `engine=ray`, which takes very many whole videos; leave one out")
         if self.engine == "ray" and self.out is None:
             raise SettingsError("`engine=ray` was given without `out`; it needs a folder for the records; add that")
-        if self.engine == "here" and self.out is not None:
-            raise SettingsError(f"`out` {self.out} was given without `engine=ray`; add it, or use `json=True` > FILE")
+        if self.engine == "here" and self.out is not None and not has_tracks:
+            raise SettingsError(
+                f"`out` {self.out} was given without `engine=ray` or `tracks`; add one, or use `json=True` > FILE"
+            )
         if self.engine == "here" and self.timeout != _TIMEOUT_S:
             raise SettingsError(f"`timeout` {self.timeout:g} was given without `engine=ray`; leave it out")
+
+
+@dataclass(frozen=True)
+class TrackOptions:
+    """Several persons in one video, whom a tracker of yours has followed: an answer for each."""
+
+    tracks: Annotated[Path | None, arg(metavar="FILE.csv")] = None
+    """Boxes of persons, frame,x0,y0,x1,y1,id: frames count from 0, boxes are in pixels. Of each id the network sees a
+    square that goes with the person, in the frames in which it is seen."""
+    margin: float = 0.25
+    """With --tracks, how much longer the side of a square is than the longest side of the person's boxes."""
+
+    def check(self, settings: PredictSettings) -> None:
+        """Raise SettingsError if options do not go with tracks, or are of tracks and there are none."""
+        if self.tracks is None:
+            if self.margin != TrackOptions.margin:
+                raise SettingsError(f"`margin` {self.margin:g} was given without `tracks`; add them, or leave it out")
+            return
+        if len(settings.videos) != 1:
+            raise SettingsError(f"{len(settings.videos)} videos were named; `tracks` are of one; run it for each")
+        for name in ("box", "workers"):
+            if getattr(settings, name) is not None:
+                why = "each person has a square" if name == "box" else "a video is decoded as its persons are seen"
+                raise SettingsError(f"`{name}` {getattr(settings, name)} with `tracks`, where {why}; leave it out")
 
 
 @dataclass(frozen=True)
@@ -104,7 +137,8 @@ class PredictSettings:
 
     Prints a table, or with --json one JSON record a line, as soon as it is known: {"video", "label", "top": [{"class",
     "probability"}], "error"}, where "label" is null if the model is unsure; with --stream also "start_s", "end_s",
-    "start_frame" and "end_frame", and "label" is null while nothing happens.
+    "start_frame" and "end_frame", and "label" is null while nothing happens; with --tracks "id", "first_frame",
+    "last_frame", "num_frames", "start_s" and "end_s".
     A video that cannot be read gets a record with its error, and the exit code is then 2.
     """
 
@@ -128,18 +162,24 @@ class PredictSettings:
     precision: AnyPrecision = "no"
     """no is float32. bf16 costs digits and is faster where the machine multiplies in it; fp16 needs a GPU. auto is bf16
     where that is faster here, and gives the first 16 clips the classes of float32."""
+    box: Annotated[str | None, arg(metavar="X0,Y0,X1,Y1")] = None
+    """Region of the picture, of a fixed camera: shares of it, as 0.1,0.2,0.6,0.9, or pixels, as 120,80,520,460; 0,0,1,1
+    for all of it. By default the model's own."""
     batch_size: int = 4
     """Videos of one forward pass, each with all of its clips and crops."""
     workers: int | None = None
     """Threads that decode the next videos while the network runs; 0 decodes between its runs. By default one fewer than
     there are cores, at most 8."""
+    people: TrackOptions = field(default_factory=TrackOptions)
     live: StreamOptions = field(default_factory=StreamOptions)
     cluster: ClusterOptions = field(default_factory=ClusterOptions)
 
     def check(self) -> None:
         """Raise SettingsError if options contradict each other."""
-        self.live.check()
-        self.cluster.check()
+        has_tracks = self.people.tracks is not None
+        self.people.check(self)
+        self.live.check(has_tracks=has_tracks)
+        self.cluster.check(has_tracks=has_tracks)
         if self.cluster.engine == "ray":
             given_too = {"stream": self.live.stream, "timeline": self.live.timeline is not None, "json": self.json}
             given_too["events"] = self.live.events is not None

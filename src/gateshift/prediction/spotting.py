@@ -19,11 +19,13 @@ from gateshift.data.events.files import EVENT_SUFFIXES, write_events
 from gateshift.data.events.suppression import MIN_SCORE, Suppression, suppress_scores
 from gateshift.data.labelling.programs import Program
 from gateshift.data.labelling.writing import check_program, write_labels
+from gateshift.data.regions import AnyRegion
 from gateshift.data.video.files import open_video
 from gateshift.data.video.sources import Source, name_of
 from gateshift.devices import AnyPrecision
 from gateshift.errors import ModelError, SettingsError
 from gateshift.evaluation.fast_form import fast_form
+from gateshift.evaluation.protocol import choose_box
 from gateshift.files import check_writable
 from gateshift.model.config import ModelConfig
 from gateshift.prediction.frames import score_frames
@@ -46,6 +48,7 @@ def spot_events(
     format: Program | None = None,
     overwrite: bool = False,
     precision: AnyPrecision = "no",
+    box: AnyRegion | None = None,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> list[Event]:
     """The events of a recording of any length, each at a frame; memory does not grow with the recording.
@@ -62,6 +65,7 @@ def spot_events(
         format: The labelling program in which a person is to correct ``out``; see :func:`gateshift.write_labels`.
         overwrite: Replace ``out`` if it is there.
         precision: As of :func:`gateshift.predict`.
+        box: As of :func:`gateshift.predict`.
         progress: Called with the number of frames that are done and of all.
 
     Returns:
@@ -82,8 +86,8 @@ def spot_events(
         check_out(Path(out), format, overwrite=overwrite, suffixes=EVENT_SUFFIXES)
     model = fast_form(ready_model(model, classes=classes), precision)
     check_task(model.config, "spot")
-    name = name_of(video)
-    with closing(open_video(video, square_pixels=model.config.square_pixels)) as opened:
+    name, region = name_of(video), choose_box(model.config, box)
+    with closing(open_video(video, square_pixels=model.config.square_pixels, box=region)) as opened:
         seen = Seen.of(frame_times(opened, name, fps), model.config)
         rows = score_frames(model, opened, seen.frames, progress=progress)
         moments = find_moments(rows, model.config, threshold=min(threshold, MIN_SCORE))

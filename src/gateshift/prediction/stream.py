@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from gateshift.data.clips.views import crop_frame
+from gateshift.data.regions import AnyRegion
+from gateshift.data.video.pixels import cut_frame
 from gateshift.errors import ModelError, SettingsError
 from gateshift.evaluation.fast_form import device_of
-from gateshift.evaluation.protocol import choose_protocol
+from gateshift.evaluation.protocol import choose_box, choose_protocol
 from gateshift.model.classifier import ClipClassifier
 from gateshift.model.streaming.network import ExactStream, FrameFeatures
 from gateshift.prediction.scoring import AnyModel
@@ -65,6 +67,7 @@ class Stream:
         leave: It ends when its probability falls below this.
         suppress: See above.
         stride: Of a model that answers for each frame: it sees one of so many frames, those between have no answer.
+        box: The region of the frames that the model sees, as for :func:`gateshift.predict`; by default the model's own.
 
     Attributes:
         delay: How many frames after a frame, or after the last one of a window, its answer comes.
@@ -87,12 +90,14 @@ class Stream:
         leave: float = 0.4,
         suppress: int = 5,
         stride: int = 1,
+        box: AnyRegion | None = None,
     ) -> None:
         if exact and not isinstance(model, ClipClassifier):
             raise ModelError("an exported file has no exact stream; give the .safetensors model that it was made of")
         if isinstance(model, ClipClassifier) and model.training:
             raise ModelError("the model is in training mode, where answers are random; call model.eval()")
         self._model = model
+        self._box = choose_box(model.config, box)
         self._device = device_of(model)
         self._smoothing, self._thresholds = Smoothing(smooth), Thresholds(enter, leave)
         self._state: int | None = None
@@ -178,6 +183,8 @@ class Stream:
                 "convert it"
             )
         config = self._model.config
+        if self._box is not None:
+            frame = cut_frame(frame, self._box)
         single = torch.from_numpy(frame).permute(2, 0, 1).unsqueeze(0)  # [1, 3, H, W]
         return crop_frame(single, size_px=config.size_px, resize_px=config.resize_px)
 

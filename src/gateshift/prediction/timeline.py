@@ -15,12 +15,13 @@ from torch import Tensor
 from gateshift.data.events.events import Span
 from gateshift.data.labelling.programs import Program
 from gateshift.data.labelling.writing import write_labels
+from gateshift.data.regions import AnyRegion, Region
 from gateshift.data.video.files import Video, VideoFile, open_video
 from gateshift.data.video.sources import Source, name_of
 from gateshift.devices import AnyPrecision
 from gateshift.errors import SettingsError, VideoError
 from gateshift.evaluation.fast_form import device_of, fast_form
-from gateshift.evaluation.protocol import choose_protocol
+from gateshift.evaluation.protocol import choose_box, choose_protocol
 from gateshift.prediction.frames import score_frames
 from gateshift.prediction.predict import check_not_live, ready_model
 from gateshift.prediction.scoring import AnyModel
@@ -50,6 +51,7 @@ def find_events(
     leave: float = 0.4,
     fps: float | None = None,
     precision: AnyPrecision = "no",
+    box: AnyRegion | None = None,
     out: str | PathLike[str] | None = None,
     format: Program | None = None,
     overwrite: bool = False,
@@ -71,6 +73,7 @@ def find_events(
         leave: It ends when its probability falls below this, in 0..1.
         fps: Frames a second, where they are not those that the file says; window and hop are counted in frames.
         precision: As for ``predict_with``.
+        box: As for ``predict_with``.
         out: A file to write: .json, .csv, or subtitles as .srt or .vtt; with ``format`` that program's.
         format: The labelling program in which a person is to correct ``out``; see :func:`gateshift.write_labels`.
         overwrite: Replace ``out`` if it is there.
@@ -93,14 +96,15 @@ def find_events(
         check_out(Path(out), format, overwrite=overwrite, suffixes=TIMELINE_SUFFIXES)
     model = fast_form(ready_model(model, classes=classes), precision)
     config = model.config
+    region = choose_box(config, box)
     if config.task == "segment":
-        with closing(open_recording(video, square_pixels=config.square_pixels)) as recording:
+        with closing(open_recording(video, square_pixels=config.square_pixels, box=region)) as recording:
             seen = Seen.of(recording.clock_s(), config)
             events = find_spans(score_frames(model, recording, seen.frames, progress=progress), config, seen)
         _write(events, out, format, name_of(video), overwrite=overwrite)
         return events
     num_segments = choose_protocol(config, segments=segments).num_segments
-    with closing(open_recording(video, square_pixels=config.square_pixels)) as recording:
+    with closing(open_recording(video, square_pixels=config.square_pixels, box=region)) as recording:
         rate = fps or recording.rate
         windows = Windows(frames_in("window", window, rate), frames_in("hop", hop, rate), num_segments)
         found = score_windows(model, recording, windows, progress=progress)
@@ -120,13 +124,13 @@ def _write(
         write_timeline(events, out, video=name)
 
 
-def open_recording(source: Source, *, square_pixels: bool = False) -> VideoFile:
+def open_recording(source: Source, *, square_pixels: bool = False, box: Region | None = None) -> VideoFile:
     """Open a video file for a timeline.
 
     Raises:
         VideoError: If it cannot be opened, or has no clock, as images have none.
     """
-    video = open_video(source, square_pixels=square_pixels)
+    video = open_video(source, square_pixels=square_pixels, box=box)
     if not isinstance(video, VideoFile):
         video.close()
         raise VideoError(

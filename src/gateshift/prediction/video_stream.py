@@ -8,10 +8,12 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from os import PathLike, fspath
 
+from gateshift.data.regions import WHOLE, AnyRegion
 from gateshift.data.video.files import VideoFile
 from gateshift.data.video.live import FileFrames, LiveFrame, NewestFrames, is_live
 from gateshift.errors import SettingsError, VideoError
 from gateshift.evaluation.fast_form import fast_form
+from gateshift.evaluation.protocol import choose_box
 from gateshift.model.config import ModelConfig
 from gateshift.prediction.predict import ready_model
 from gateshift.prediction.scoring import AnyModel
@@ -69,6 +71,7 @@ def stream_video(
     leave: float = 0.4,
     suppress: float = 0.2,
     fps: float | None = None,
+    box: AnyRegion | None = None,
     report: StreamReport | None = None,
 ) -> Iterator[Answer]:
     """Classify a stream; see :class:`gateshift.Stream` for frames of your own.
@@ -88,6 +91,7 @@ def stream_video(
         leave: It ends when its probability falls below this, in 0..1.
         suppress: Of a model of events: an event is likelier than all within so many seconds.
         fps: Frames a second of a source that does not say, such as a folder of images.
+        box: As for :func:`gateshift.predict`.
         report: Is filled in while the stream goes.
 
     Yields:
@@ -103,7 +107,9 @@ def stream_video(
     model = fast_form(ready_model(model, classes=classes))
     address = fspath(source)
     opened: FileFrames | NewestFrames
-    opened = (NewestFrames if is_live(address) else FileFrames)(address, square_pixels=model.config.square_pixels)
+    opened = (NewestFrames if is_live(address) else FileFrames)(
+        address, square_pixels=model.config.square_pixels, box=choose_box(model.config, box)
+    )
     with closing(opened):
         rate = fps or opened.rate
         stride = choose_stride(model.config, rate)
@@ -121,6 +127,7 @@ def stream_video(
             leave=leave,
             suppress=round(suppress * (rate or 0) / stride),
             stride=stride,
+            box=WHOLE,  # what the source gives is cut already
         )
         report.delay = stream.delay
         clock = _clock(opened, fps)

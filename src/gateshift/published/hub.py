@@ -11,6 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
+from gateshift.data.regions import region_text
 from gateshift.errors import ModelError
 from gateshift.model.classifier import VideoClassifier
 from gateshift.model.config import OWN, ModelConfig
@@ -46,7 +47,7 @@ print(model.predict("clip.mp4").top)
 | temporal modules | {sites} |
 | test protocol | {protocol} |
 | labels of a video | {labels} |
-{threshold}| licence | {license} |
+{box}{threshold}| licence | {license} |
 
 {metrics}{mistakes}## Classes
 
@@ -162,6 +163,7 @@ def write_card(
         backbone=_plain(config.backbone),
         size_px=config.size_px,
         view="the whole frame made square" if config.whole_frame else "cut out of the frame",
+        box="" if config.box is None else f"| box | {region_text(config.box)} of the picture |\n",
         sites=f"{report.title}: {sites}" if sites else "none",
         protocol=_protocol(config),
         labels="any number" if config.multi_label else "one",

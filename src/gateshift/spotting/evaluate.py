@@ -15,10 +15,12 @@ from gateshift.data.events.event_tables import write_spans
 from gateshift.data.events.events import Event, EventList, Span, VideoInfo
 from gateshift.data.events.files import write_events
 from gateshift.data.events.suppression import Suppression
+from gateshift.data.regions import AnyRegion
 from gateshift.errors import ManifestError, ModelError, SettingsError, VideoError
 from gateshift.evaluation.events.event_scores import EventScores, score_events
 from gateshift.evaluation.events.span_scores import SpanScores, score_spans
 from gateshift.evaluation.fast_form import fast_form
+from gateshift.evaluation.protocol import choose_box
 from gateshift.files import check_writable
 from gateshift.prediction.frames import score_frames
 from gateshift.prediction.predict import ready_model
@@ -191,6 +193,7 @@ def evaluate_frames(
     skip_bad: int = 0,
     overwrite: bool = False,
     root: str | PathLike[str] | None = None,
+    box: AnyRegion | None = None,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> FrameEvaluation:
     """Test a model that answers for each frame on labelled recordings.
@@ -209,6 +212,7 @@ def evaluate_frames(
         skip_bad: Skip up to so many unreadable recordings, and list them.
         overwrite: Replace the files that are written.
         root: Where names of videos start; the list's own folder by default.
+        box: As of :func:`gateshift.evaluate`.
         progress: Called with the number of recordings that are done and of all.
 
     Raises:
@@ -227,7 +231,7 @@ def evaluate_frames(
         raise ModelError("this model answers for clips (`task=clip`), and not for frames; test it by gs.evaluate")
     if report is not None and config.task == "segment":
         raise SettingsError("`report` of spans; a page is of events; leave it out")
-    recordings = read_recordings(videos, config.task, root=root, fps=config.fps)
+    recordings = read_recordings(videos, config.task, root=root, fps=config.fps, box=choose_box(config, box))
     check_labels(recordings, config.classes, videos)
     found = score_recordings(
         model,

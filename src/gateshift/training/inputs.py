@@ -16,6 +16,7 @@ from gateshift.data.clips.recordings import Recording, as_manifest, lists_events
 from gateshift.data.lists.class_pairs import Pairs, may_mirror, mirror_map, parse_pairs, reversal_map
 from gateshift.data.lists.manifest import REVERSAL_FILE, Manifest, read_manifest
 from gateshift.data.lists.tables import read_paths
+from gateshift.data.regions import region_of
 from gateshift.data.video.files import VideoFile, open_video
 from gateshift.errors import ManifestError, SettingsError, VideoError
 from gateshift.model.config import ModelConfig
@@ -34,7 +35,7 @@ def read_lists(settings: TrainSettings, reporter: Reporter) -> tuple[Manifest, M
         if lists_events(source):
             raise ManifestError(f"{source}: lists events with their times; add `task=spot` to find such ones")
     train_list, val_list = (
-        read_manifest(path, root=settings.root, multi_label=settings.multi_label)
+        read_manifest(path, root=settings.root, multi_label=settings.multi_label).with_box(region_of(settings.box))
         for path in (settings.train, settings.val)
     )
     if settings.exclude is not None:
@@ -64,7 +65,8 @@ def read_recording_lists(
     excluded = read_paths(settings.exclude) if settings.exclude is not None else frozenset()
     found = []
     for source in (settings.train, settings.val):
-        listed = read_recordings(source, settings.frames.task, root=settings.root, fps=settings.frames.fps)
+        frames, box = settings.frames, region_of(settings.box)
+        listed = read_recordings(source, frames.task, root=settings.root, fps=frames.fps, box=box)
         found.append([each for each in listed if each.name not in excluded])
         if len(found[-1]) < len(listed):
             reporter.log(f"{settings.exclude} excludes {len(listed) - len(found[-1])} of {len(listed)} of {source}")

@@ -17,6 +17,7 @@ import tyro
 from tyro.conf import Positional, arg
 
 from gateshift.data.choices import CROP_SCALES, MAX_MAGNITUDE, ShortVideos
+from gateshift.data.regions import box_text, region_of
 from gateshift.devices import Tracker, check_tracker
 from gateshift.errors import SettingsError
 from gateshift.recipes.options import (
@@ -105,6 +106,9 @@ class TrainSettings:
     an independent probability."""
     root: Path | None = None
     """Folder that relative paths in the lists start from; default: the folder of each list."""
+    box: Annotated[str | None, arg(metavar="X0,Y0,X1,Y1")] = None
+    """Region of the picture, of a fixed camera: shares of it, as 0.1,0.2,0.6,0.9, or pixels, as 120,80,520,460. A
+    column box of TRAIN and VAL wins. The model keeps it, and sees it by default."""
     exclude: Path | None = None
     """CSV with a column path: videos to leave out of TRAIN and VAL."""
     skip_bad: int = 0
@@ -163,6 +167,8 @@ class TrainSettings:
             SettingsError: If there is no such option, or its value is of another type.
         """
         options = rename_old(options)
+        if "box" in options:
+            options["box"] = box_text(options["box"])
         tables: dict[str, Any] = {}
         for table, kind in TABLES.items():
             tables[table] = kind(**{name: options.pop(name) for name in option_types(kind) if name in options})
@@ -215,6 +221,7 @@ class TrainSettings:
 
     def check_given(self) -> None:
         """Raise SettingsError if a number is out of its range, or options contradict each other, planned or not."""
+        region_of(self.box)
         values = self.options()
         for names, (fits, rule) in _RANGES.items():
             for name in names.split():

@@ -21,6 +21,7 @@ from gateshift.data.clips.recordings import Recording
 from gateshift.data.lists.class_pairs import Pairs, parse_pairs
 from gateshift.data.lists.labels import check_agreement, check_several
 from gateshift.data.lists.manifest import Manifest
+from gateshift.data.regions import region_of
 from gateshift.devices import create_accelerator
 from gateshift.errors import SettingsError, VideoError
 from gateshift.model.classifier import VideoClassifier, create_model
@@ -301,6 +302,7 @@ def _create(settings: TrainSettings, learned: Manifest, classes: list[str]) -> V
         multi_label=settings.multi_label,
         whole_frame=options.whole_frame,
         square_pixels=not options.keep_squashed,
+        box=region_of(settings.box),
         task=frames.task,
         head=frames.head if frames.is_dense else None,
         fps=fps,

@@ -13,6 +13,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gateshift.data.regions import AnyRegion, box_text
 from gateshift.errors import SettingsError
 from gateshift.web.settings import ServeSettings
 
@@ -58,6 +59,7 @@ def serve(
     examples: str | os.PathLike[str] | None = None,
     classes: str | os.PathLike[str] | None = None,
     segments: int | None = None,
+    box: AnyRegion | None = None,
     window: float = 2.0,
     hop: float = 0.5,
     max_mb: float = 50.0,
@@ -79,6 +81,7 @@ def serve(
         examples: A folder of clips to try on the page.
         classes: A file with names for the class numbers of a released checkpoint, one a line.
         segments: Frames per clip (T); None for as many as in training.
+        box: The region of the picture, as of :func:`gateshift.predict`; None for the model's own.
         window: Length of a window of the timeline, in seconds.
         hop: Time from one window to the next, in seconds.
         max_mb: Size of an upload.
@@ -98,6 +101,7 @@ def serve(
         ModelError: If the model cannot be read, or is an exported file.
     """
     examples, classes = (None if path is None else Path(path) for path in (examples, classes))
+    box = box_text(box)
     options: dict[str, Any] = {name: value for name, value in locals().items() if name not in ("model", "block")}
     name = Path(model) if isinstance(model, (str, os.PathLike)) else Path(type(model).__name__)
     settings = ServeSettings(name, **options)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from gateshift.data.clips.views import EvalProtocol, crop_frame
 from gateshift.data.processes import in_processes
+from gateshift.data.regions import Region
 from gateshift.data.video.files import VideoFile
 from gateshift.data.video.index import PacketSource
 from gateshift.errors import VideoError
@@ -31,6 +32,7 @@ class Upload(NamedTuple):
     protocol: EvalProtocol | None  # None of a model that answers for each frame
     config: ModelConfig
     settings: ServeSettings
+    box: Region | None = None
 
 
 class Decoded(NamedTuple):
@@ -71,6 +73,7 @@ def _decode(upload: Upload) -> Decoded:
     torch.set_num_threads(1)
     try:
         with closing(VideoFile(upload.path, square_pixels=config.square_pixels)) as video:
+            video.box = upload.box
             with closing(PacketSource(upload.path)) as source:  # before any frame is decoded
                 width, height = source.stream.width, source.stream.height
             times_s = video.ends_s()

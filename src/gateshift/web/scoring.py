@@ -16,7 +16,7 @@ from torch import Tensor
 from gateshift.data.events.events import Span
 from gateshift.errors import GateShiftError, VideoError
 from gateshift.evaluation.fast_form import fast_form
-from gateshift.evaluation.protocol import choose_protocol
+from gateshift.evaluation.protocol import choose_box, choose_protocol
 from gateshift.explanation.output import Explanation, explain_clip
 from gateshift.model.classifier import VideoClassifier
 from gateshift.prediction.frames import score_crops
@@ -76,6 +76,7 @@ class Scorer:
     def __init__(self, model: VideoClassifier, settings: ServeSettings) -> None:
         self.model, self.settings = model, settings
         self._fast = fast_form(model)
+        self._box = choose_box(model.config, settings.box)
         # One center crop of one clip: the one that gate maps are drawn of.
         self.protocol = (
             None
@@ -108,7 +109,7 @@ class Scorer:
         config = self.model.config
         try:
             with self._decoders:
-                decoded = decode(Upload(path, timeline, self.protocol, config, self.settings))
+                decoded = decode(Upload(path, timeline, self.protocol, config, self.settings, self._box))
             clips = torch.from_numpy(decoded.clips)
             with self._network:
                 if decoded.seen is not None:

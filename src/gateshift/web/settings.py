@@ -13,6 +13,7 @@ from typing import Annotated
 
 from tyro.conf import Positional, arg
 
+from gateshift.data.regions import region_of
 from gateshift.errors import SettingsError
 
 
@@ -38,6 +39,9 @@ class ServeSettings:
     """Names for the class numbers of a released checkpoint, one a line: the release's category.txt."""
     segments: int | None = None
     """Frames per clip; by default as in training. Released checkpoints do not say: give it."""
+    box: Annotated[str | None, arg(metavar="X0,Y0,X1,Y1")] = None
+    """Region of the picture, of a fixed camera: shares of it, as 0.1,0.2,0.6,0.9, or pixels, as 120,80,520,460; 0,0,1,1
+    for all of it. By default the model's own."""
     window: Annotated[float, arg(metavar="SECONDS")] = 2.0
     """Length of a window of the timeline."""
     hop: Annotated[float, arg(metavar="SECONDS")] = 0.5
@@ -64,6 +68,7 @@ class ServeSettings:
 
     def check(self) -> None:
         """Raise SettingsError if one is out of range."""
+        region_of(self.box)
         for name in ("window", "hop", "max_mb", "max_duration", "timeout"):
             if not 0 < getattr(self, name) < math.inf:
                 raise SettingsError(f"`{name}` {getattr(self, name)}; it must be a number above 0; correct it")

@@ -54,7 +54,7 @@ def run_features(settings: FeatureSettings) -> None:
             size_px=settings.size,
             num_segments=BACKBONE_SEGMENTS,
         ).eval()
-    names = ("out", "per", "window", "stride", "segments", "fps", "format", "batch_size", "workers", "engine")
+    names = ("out", "per", "window", "stride", "segments", "fps", "box", "format", "batch_size", "workers", "engine")
     options = {name: getattr(settings, name) for name in (*names, "timeout")}
     # Ray tells of dead workers on standard output, which is for the answer.
     with redirect_stdout(sys.stderr), count_bar("extracting", "videos") as progress:

@@ -9,6 +9,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
@@ -32,7 +33,9 @@ HEADINGS = {"start_s": "start, s", "end_s": "end, s", "time_s": "time, s", "labe
 def run_predict(settings: PredictSettings) -> None:
     """Verb ``predict``. Exits with 2 if a video could not be read, after the others."""
     settings.check()
-    if settings.cluster.out is not None:
+    if settings.people.tracks is not None:
+        num_failed = _tracks(settings, settings.people.tracks)
+    elif settings.cluster.out is not None:
         num_failed = _predict_on_ray(settings, settings.cluster.out)
     elif settings.live.stream:
         num_failed = _stream(settings)
@@ -63,6 +66,7 @@ def _predict_videos(settings: PredictSettings) -> int:
             model,
             settings.videos,
             **views,
+            box=settings.box,
             top=settings.top,
             batch_size=settings.batch_size,
             workers=settings.workers,
@@ -100,6 +104,7 @@ def _predict_on_ray(settings: PredictSettings, out: Path) -> int:
             clips=settings.clips,
             crops=settings.crops,
             timeout=settings.cluster.timeout,
+            box=settings.box,
             progress=progress,
         )
     print_line(f"{job.path}: {job.num_videos} videos, of which {job.num_failed} could not be read")
@@ -196,6 +201,7 @@ def _events(settings: PredictSettings, out: Path) -> int:
                 classes=settings.classes,
                 out=out,
                 precision=settings.precision,
+                box=settings.box,
                 progress=progress,
                 **{name: getattr(settings.live, name) for name in names},
             )
@@ -203,6 +209,36 @@ def _events(settings: PredictSettings, out: Path) -> int:
         return _tell_failure(settings, error)
     _print_events(settings, out, {"time_s": ".3f", "frame": "d", "label": "", "score": ".3f"}, events)
     return 0
+
+
+def _tracks(settings: PredictSettings, tracks: Path) -> int:
+    """``predict --tracks``: an answer for each person, written and printed."""
+    from gateshift.tracking.predict import predict_tracks
+
+    names = ("classes", "top", "segments", "clips", "crops", "precision", "batch_size")
+    try:
+        with _bar("predicting", "persons") as progress:
+            found = predict_tracks(
+                settings.model,
+                settings.videos[0],
+                tracks,
+                margin=settings.people.margin,
+                out=settings.cluster.out,
+                overwrite=settings.live.overwrite,
+                progress=progress,
+                **{name: getattr(settings, name) for name in names},
+            )
+    except VideoError as error:
+        return _tell_failure(settings, error)
+    for each in found:
+        if settings.json:
+            _print_record(each.to_dict(), sys.stdout)
+        else:
+            place = f"id {each.id}, frames {each.first_frame}-{each.last_frame}"
+            print_line(_row(replace(each.prediction, video=f"{each.prediction.video}, {place}")))
+        if each.prediction.error is not None:
+            print_note(each.prediction.error)
+    return sum(each.prediction.error is not None for each in found)
 
 
 def _print_events(settings: PredictSettings, out: Path, fields: dict[str, str], events: Sequence[Any]) -> None:
@@ -221,7 +257,8 @@ def _print_events(settings: PredictSettings, out: Path, fields: dict[str, str], 
 def _window_options(settings: PredictSettings) -> dict[str, Any]:
     """What a stream and a timeline take alike."""
     names = ("window", "hop", "smooth", "enter", "leave", "fps")
-    return {"segments": settings.segments, **{name: getattr(settings.live, name) for name in names}}
+    own = {"segments": settings.segments, "box": settings.box}
+    return {**own, **{name: getattr(settings.live, name) for name in names}}
 
 
 @contextmanager

@@ -67,7 +67,7 @@ def _test_frames(settings: EvaluationSettings, options: dict[str, Any]) -> None:
     from gateshift.evaluation.events.event_scores import EventScores
     from gateshift.spotting.evaluate import evaluate_frames
 
-    taken = {"model", "videos", "classes", "scores", "report", "skip_bad", "overwrite", "root"}
+    taken = {"model", "videos", "classes", "scores", "report", "skip_bad", "overwrite", "root", "box"}
     defaults = {each.name: each.default for each in fields(EvaluationSettings)}
     for name in (name for name, value in options.items() if name not in taken and value != defaults[name]):
         raise SettingsError(

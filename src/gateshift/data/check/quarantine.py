@@ -35,6 +35,7 @@ Fault = Literal[
     "truncated",
     "unreadable",
     "wrong-length",
+    "wrong-box",
     "duplicate",
     "listed-twice",
     HarmlessFault,
@@ -52,7 +53,7 @@ class FaultyVideo:
         path: The video.
         problem: What kind of fault it is.
         detail: The fault in words, in one line.
-        part: ``#`` and the times, as in the ids of a list, for a fault of one part alone; else empty.
+        part: ``#`` and the times and the box, as in the ids of a list, for a fault of one part alone; else empty.
     """
 
     path: Path

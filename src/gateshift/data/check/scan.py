@@ -143,9 +143,9 @@ def _check_all(listed: Listed, timeout_s: float, workers: int, progress: Callabl
 
 
 def _part(entry: Entry) -> Part:
-    is_part = entry.start_s is not None or entry.end_s is not None
+    is_part = entry.start_s is not None or entry.end_s is not None or entry.box is not None
     name = f"#{entry.video_id.rpartition('#')[2]}" if is_part else ""
-    return Part(name, entry.start_s, entry.end_s, entry.num_frames, str(entry.label))
+    return Part(name, entry.start_s, entry.end_s, entry.num_frames, str(entry.label), entry.box)
 
 
 def _check(task: tuple[Path, list[Part]]) -> Finding:

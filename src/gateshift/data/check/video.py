@@ -14,6 +14,7 @@ from typing import NamedTuple
 from gateshift.data.check.headers import durations_s, missing_bytes
 from gateshift.data.check.quarantine import Fault, FaultyVideo
 from gateshift.data.path_hints import hint_for
+from gateshift.data.regions import Region
 from gateshift.data.video.decode import frames_between
 from gateshift.data.video.files import LATE_S, VideoFile, open_video
 from gateshift.data.video.protocol import Video
@@ -25,13 +26,14 @@ _UNEVEN = 0.5  # of the usual time from one frame to the next: more or less than
 
 
 class Part(NamedTuple):
-    """What a list says of a video: where a part of it is, its frames and its label; None where it does not say."""
+    """What a list says of a video: where a part of it is, its frames, label and region; None where it does not say."""
 
     name: str = ""
     start_s: float | None = None
     end_s: float | None = None
     num_frames: int | None = None
     label: str | None = None
+    box: Region | None = None
 
 
 @dataclass(frozen=True)
@@ -172,6 +174,8 @@ def _faults_of_parts(path: Path, video: Video, parts: Sequence[Part]) -> Iterato
                 detail = f"its list names a part in which no frame is, as there are {there}"
                 yield FaultyVideo(path, "wrong-length", detail, part.name)
                 continue
+        if part.box is not None and (fault := video.fault_of_box(part.box)) is not None:
+            yield FaultyVideo(path, "wrong-box", fault, part.name)
         if part.num_frames is not None and part.num_frames > num_frames:
             detail = f"its list says {part.num_frames} frames, but there are {num_frames}; correct the list"
             yield FaultyVideo(path, "wrong-length", detail, part.name)

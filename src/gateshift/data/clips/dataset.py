@@ -189,6 +189,7 @@ def open_entry(entry: Entry, *, square_pixels: bool = False, index_folder: Path 
         start_s=entry.start_s,
         end_s=entry.end_s,
         num_frames=entry.num_frames,
+        box=entry.box,
         square_pixels=square_pixels,
         index_folder=index_folder,
     )

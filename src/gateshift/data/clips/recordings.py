@@ -7,7 +7,7 @@ nearest to it. So a second is as many frames of the network for a file of any ra
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 
@@ -20,6 +20,8 @@ from gateshift.data.events.files import read_events
 from gateshift.data.events.videos import find_named
 from gateshift.data.lists.entries import Entries
 from gateshift.data.lists.manifest import Manifest
+from gateshift.data.lists.tables import read_boxes
+from gateshift.data.regions import Region
 from gateshift.data.video.files import Video, VideoFile, open_video
 from gateshift.errors import ManifestError, VideoError
 
@@ -37,6 +39,7 @@ class Recording:
         events: What happens at one moment.
         spans: What goes on from a time to another.
         fps: Frames a second of images, which have no clock of their own; None if the list does not say.
+        box: The region of its frames that is used; None for whole frames.
     """
 
     name: str
@@ -44,6 +47,7 @@ class Recording:
     events: tuple[Event, ...] = ()
     spans: tuple[Span, ...] = ()
     fps: float | None = None
+    box: Region | None = None
 
     def labels(self) -> set[str]:
         """The classes that occur."""
@@ -55,7 +59,7 @@ class Recording:
         Raises:
             VideoError: If it cannot be opened, or nothing says when its frames are shown.
         """
-        video = open_video(self.path, square_pixels=square_pixels)
+        video = open_video(self.path, square_pixels=square_pixels, box=self.box)
         try:
             return video, frame_times(video, self.name, self.fps)
         except BaseException:
@@ -146,6 +150,7 @@ def read_recordings(
     *,
     root: str | PathLike[str] | None = None,
     fps: float | None = None,
+    box: Region | None = None,
 ) -> list[Recording]:
     """The recordings of a list, with their events (``task`` "spot") or spans ("segment").
 
@@ -154,6 +159,7 @@ def read_recordings(
         task: "spot" or "segment".
         root: Folder where names of videos start; the list's own by default.
         fps: Frames a second of images of which the list does not say it.
+        box: The region of the recordings for which the list has none in a column ``box``; None for whole frames.
 
     Raises:
         ManifestError: If the list cannot be read, has nothing in it, or a video is not there.
@@ -173,7 +179,8 @@ def read_recordings(
         ]
     if not found:
         raise ManifestError(f"{source}: lists no videos; add some")
-    return found
+    boxes = read_boxes(source)
+    return [replace(each, box=boxes.get(each.name, box)) for each in found]
 
 
 def as_manifest(recordings: Sequence[Recording], source: Path) -> Manifest:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from gateshift.data.clips.dataset import read_views
 from gateshift.data.clips.views import EvalProtocol
 from gateshift.data.processes import in_processes
+from gateshift.data.regions import Region
 from gateshift.data.video.files import open_video
 from gateshift.data.video.sources import is_address, is_web_address, local_copy
 from gateshift.errors import SettingsError, VideoError
@@ -33,6 +34,7 @@ class WantedViews:
         resize_px: Short side that frames are resized to first; None to resize whole frames to a square.
         square_pixels: As for ``open_video``.
         folder: Folder for a video from an address while it is decoded.
+        box: As for ``open_video``.
     """
 
     video: str
@@ -42,6 +44,7 @@ class WantedViews:
     resize_px: int | None
     square_pixels: bool
     folder: Path
+    box: Region | None = None
 
 
 def check_address(address: str) -> None:
@@ -98,7 +101,7 @@ def _read(wanted: WantedViews) -> Views | VideoError:
     try:
         with (
             local_video(wanted.video, wanted.base, wanted.folder) as path,
-            open_video(path, square_pixels=wanted.square_pixels) as video,
+            open_video(path, square_pixels=wanted.square_pixels, box=wanted.box) as video,
         ):
             views = read_views(video, wanted.protocol, size_px=wanted.size_px, resize_px=wanted.resize_px)
     except VideoError as error:

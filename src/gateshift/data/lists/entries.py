@@ -7,6 +7,7 @@ numbers, which stay shared.
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 from array import array
@@ -14,6 +15,8 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import overload
+
+from gateshift.data.regions import Region
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,7 @@ class Entry:
         start_s: Start of the part in seconds; None for the video's start.
         end_s: End of the part in seconds, not included; None for the video's end.
         num_frames: Length that the list states; later frames are not used. None if it states none.
+        box: The region of its frames that is used; None for whole frames.
     """
 
     video_id: str
@@ -35,6 +39,7 @@ class Entry:
     start_s: float | None = None
     end_s: float | None = None
     num_frames: int | None = None
+    box: Region | None = None
 
 
 class Entries(Sequence[Entry]):
@@ -54,6 +59,10 @@ class Entries(Sequence[Entry]):
         self._parts = _Texts()
         self._times_s = array("d")  # start and end of each, NaN for None
         self._num_frames = array("i")  # 0 for None
+        self._boxes: list[Region | None] = [None]  # every region that occurs, once, as few cameras have few
+        self._box_code_of: dict[Region | None, int] = {None: 0}
+        self._box_codes = array("i")  # which region each has of its own
+        self._box: Region | None = None  # of those that have none
 
     def add(
         self,
@@ -64,6 +73,7 @@ class Entries(Sequence[Entry]):
         start_s: float | None = None,
         end_s: float | None = None,
         num_frames: int | None = None,
+        box: Region | None = None,
     ) -> None:
         """Add an entry.
 
@@ -74,6 +84,7 @@ class Entries(Sequence[Entry]):
             start_s: As in ``Entry``.
             end_s: As in ``Entry``.
             num_frames: As in ``Entry``; at least 1.
+            box: As in ``Entry``.
         """
         code = self._code_of.setdefault(label, len(self.labels))
         if code == len(self.labels):
@@ -83,6 +94,10 @@ class Entries(Sequence[Entry]):
         self._parts.append(part)
         self._times_s.extend(math.nan if time is None else time for time in (start_s, end_s))
         self._num_frames.append(num_frames or 0)
+        code = self._box_code_of.setdefault(box, len(self._boxes))
+        if code == len(self._boxes):
+            self._boxes.append(box)
+        self._box_codes.append(code)
 
     def __len__(self) -> int:
         return len(self._codes)
@@ -106,7 +121,11 @@ class Entries(Sequence[Entry]):
             start_s=None if math.isnan(start_s) else start_s,
             end_s=None if math.isnan(end_s) else end_s,
             num_frames=self._num_frames[place] or None,
+            box=self._own_box(place) or self._box,
         )
+
+    def _own_box(self, place: int) -> Region | None:
+        return self._boxes[self._box_codes[place]]
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Entries):
@@ -129,19 +148,32 @@ class Entries(Sequence[Entry]):
             path = os.path.abspath(self._base / self._paths[place])  # noqa: PTH100 - links stay as they are
             yield path + self._parts[place]
 
+    def with_box(self, box: Region | None) -> Entries:
+        """The same entries, with this region for those that have none of their own."""
+        entries = copy.copy(self)
+        entries._box = box
+        return entries
+
     def without(self, names: Collection[str]) -> Entries:
         """The entries without those that one of ``names`` means; ``labels`` stay.
 
         A name is an id, a path as listed, or a whole or absolute path, with the part or without.
         """
         kept = Entries(self._base)
-        kept.labels, kept._code_of = self.labels, self._code_of
+        kept.labels, kept._code_of, kept._box = self.labels, self._code_of, self._box
         for place, entry in enumerate(self):
             path, absolute = self._paths[place], os.path.abspath(entry.path)  # noqa: PTH100 - links stay as they are
             own = {entry.video_id, path, str(entry.path), absolute, absolute + self._parts[place]}
             if not own.intersection(names):
-                part, start_s, end_s = self._parts[place], entry.start_s, entry.end_s
-                kept.add(path, entry.label, part=part, start_s=start_s, end_s=end_s, num_frames=entry.num_frames)
+                kept.add(
+                    path,
+                    entry.label,
+                    part=self._parts[place],
+                    start_s=entry.start_s,
+                    end_s=entry.end_s,
+                    num_frames=entry.num_frames,
+                    box=self._own_box(place),
+                )
         return kept
 
     def map_labels(self, index_of: Sequence[int]) -> list[int]:

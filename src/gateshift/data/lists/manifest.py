@@ -1,7 +1,8 @@
 """Lists of labeled videos in their three forms, and the files that may lie beside one.
 
-- a CSV with the columns ``path,label`` and optionally ``start,end`` in seconds (other columns are ignored); of a
-  multi-label list, a label is the names of all classes with semicolons between, or nothing;
+- a CSV with the columns ``path,label`` and optionally ``start,end`` in seconds and ``box``, the region of the picture
+  that is used (other columns are ignored); of a multi-label list, a label is the names of all classes with semicolons
+  between, or nothing;
 - a ``videofolder.txt`` list of the original code: ``path frames label`` per line, labels as numbers from 0;
 - a folder with one sub-folder of videos (or frame folders) for each class.
 
@@ -38,8 +39,9 @@ from gateshift.data.lists.labels import (
     unknown_label,
 )
 from gateshift.data.lists.splits import folders_of
-from gateshift.data.lists.tables import listed_path, open_text, read_pairs, read_table, read_text
+from gateshift.data.lists.tables import box_in, listed_path, open_text, read_pairs, read_table, read_text
 from gateshift.data.path_hints import hint_for
+from gateshift.data.regions import Region, region_text
 from gateshift.data.video.folders import FolderSearch, folders_in
 from gateshift.errors import ManifestError
 
@@ -119,6 +121,10 @@ class Manifest:
     def without(self, names: Collection[str]) -> Manifest:
         """The list without the videos that have one of these paths or ids; its classes stay."""
         return dataclasses.replace(self, entries=self.entries.without(names))
+
+    def with_box(self, box: Region | None) -> Manifest:
+        """The list with this region for the videos that have none of their own; None for whole pictures."""
+        return dataclasses.replace(self, entries=self.entries.with_box(box))
 
     def _beside(self, name: str) -> Path:
         return (self.source if self.source.is_dir() else self.source.parent) / name
@@ -290,7 +296,10 @@ def _add_row(entries: Entries, row: dict[str, str], base: Path, where: str, *, m
     if start_s is not None and end_s is not None and end_s <= start_s:
         raise ManifestError(f"{where}: start {start_s} is not before end {end_s}; both are seconds; correct them")
     part = "" if start_s is None and end_s is None else f"#{row.get('start') or ''}-{row.get('end') or ''}"
-    entries.add(path, label, part=part, start_s=start_s, end_s=end_s)
+    box = box_in(row, where)
+    if box is not None:  # two persons in one video are two entries
+        part = f"{part or '#'}@{region_text(box)}"
+    entries.add(path, label, part=part, start_s=start_s, end_s=end_s, box=box)
 
 
 def _is_number(text: str) -> bool:

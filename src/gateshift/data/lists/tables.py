@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
+from gateshift.data.regions import Region, parse_region
 from gateshift.errors import ManifestError
 
 
@@ -89,6 +90,38 @@ def read_table(
                 yield where, {name: field or "" for name, field in row.items()}
         except csv.Error as error:
             raise ManifestError(f"{path}, line {rows.line_num}: {error}; correct the line") from None
+
+
+def box_in(row: Mapping[str, str], where: str) -> Region | None:
+    """The column ``box`` of a row: a region of the picture; None where the row has none.
+
+    Raises:
+        ManifestError: If it is none.
+    """
+    text = row.get("box", "").strip()
+    try:
+        return parse_region(text) if text else None
+    except ValueError as error:
+        raise ManifestError(f"{where}: box {error}") from None
+
+
+def read_boxes(path: Path) -> dict[str, Region]:
+    """The regions of the videos of a CSV with the columns ``path`` and ``box``, by their paths as listed.
+
+    A video may be in several rows, of its events or parts; all of them say the same region, or none. A file that is no
+    such table says none.
+
+    Raises:
+        ManifestError: If a box is no region, or the rows of a video differ.
+    """
+    if path.suffix.lower() != ".csv" or not path.is_file():
+        return {}
+    found: dict[str, Region | None] = {}
+    for where, row in read_table(path, ["path"], errors="surrogateescape"):
+        name, box = listed_path(row["path"], path.parent), box_in(row, where)
+        if found.setdefault(name, box) != box:
+            raise ManifestError(f"{where}: another box of {name} than before; give all of its rows the same")
+    return {name: box for name, box in found.items() if box is not None}
 
 
 def read_pairs(

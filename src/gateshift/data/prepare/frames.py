@@ -11,6 +11,7 @@ import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
 from typing import TypeVar
@@ -18,6 +19,7 @@ from typing import TypeVar
 from PIL import Image
 
 from gateshift.data.clips.transforms import resize_short_side
+from gateshift.data.regions import Region
 from gateshift.data.video.decode import FrameDecoder, frames_between
 from gateshift.data.video.files import open_video
 from gateshift.data.video.images import IMAGE_SUFFIXES
@@ -96,13 +98,14 @@ def _check_images(folder: Path) -> None:
         raise VideoError(f"{folder}: {len(empty)} of its images are empty, such as {empty[0]}; write them again")
 
 
+@dataclass(frozen=True)
 class FrameFolders:
-    """Frames stored as the images of a folder, at their own size."""
+    """Frames stored as the images of a folder, at their own size; see :class:`PackedFiles`."""
 
-    folder = "frames"
-    suffix = ""
+    folder: str = "frames"
+    suffix: str = ""
     short_side_px: int | None = None
-    jpeg_quality = 95
+    jpeg_quality: int = 95
 
     def is_whole(self, target: Path, num_frames: int) -> bool:
         """Whether the folder exists with this many files."""
@@ -126,6 +129,7 @@ def extract_frames(
     store: FrameStore = FRAME_FOLDERS,
     *,
     square_pixels: bool = True,
+    box: Region | None = None,
 ) -> list[bool | VideoError]:
     """Write frames of a video as JPEG images, each clip of it to a folder or file of its own.
 
@@ -137,6 +141,7 @@ def extract_frames(
         stop: Ends the work between two frames, once it is set.
         store: Whether folders or files are written.
         square_pixels: As for ``open_video``, as images do not store the shape of their pixels.
+        box: As for ``open_video``.
 
     Returns:
         For each clip, True if it was written, False if it existed already or the work was stopped, or the error if
@@ -148,7 +153,7 @@ def extract_frames(
     written: list[bool | VideoError] = [False] * len(clips)
     missing = [number for number, (target, frames) in enumerate(clips) if not store.is_whole(target, len(frames))]
     if missing:
-        with open_video(path, square_pixels=square_pixels) as video:
+        with open_video(path, square_pixels=square_pixels, box=box) as video:
             for number in missing:
                 target, frames = clips[number]
                 try:

@@ -15,6 +15,7 @@ from gateshift.data.lists.index_folder import INDEX_FOLDER
 from gateshift.data.lists.manifest import CLASSES_FILE, MIRROR_COLUMNS, MIRROR_FILE
 from gateshift.data.lists.splits import Split
 from gateshift.data.prepare.videos import FoundVideo, UnusableVideo, unusable
+from gateshift.data.regions import Region, region_text
 from gateshift.errors import ManifestError
 from gateshift.files import atomic_write
 
@@ -77,7 +78,9 @@ def check_sources_stay(out: Path, sources: Iterable[Path]) -> None:
             raise ManifestError(f"{out}: holds {source.name} of the data set itself; set `out` to another folder")
 
 
-def write_lists(out: Path, classes: Sequence[str], videos: Sequence[FoundVideo], *, timed: bool) -> tuple[Path, ...]:
+def write_lists(
+    out: Path, classes: Sequence[str], videos: Sequence[FoundVideo], *, timed: bool, box: Region | None = None
+) -> tuple[Path, ...]:
     """Write the lists of a data set, all or none of them.
 
     Args:
@@ -85,17 +88,20 @@ def write_lists(out: Path, classes: Sequence[str], videos: Sequence[FoundVideo],
         classes: All class names, in the order of their numbers.
         videos: All videos; those with a problem are written to ``missing.csv``.
         timed: Whether parts of videos are listed with their times.
+        box: The column ``box`` of all of them; None for none.
 
     Returns:
         The files that were written; the list of training videos is first, that of validation videos second.
     """
     usable = [(video, video.path) for video in videos if not video.problem and video.path is not None]
     timed = timed and any(video.item.start_s is not None for video, _ in usable)
-    columns = ["path", "label", *(["start", "end"] if timed else []), "frames"]
+    columns = ["path", "label", *(["start", "end"] if timed else []), *(["box"] if box else []), "frames"]
+    boxes = [region_text(box)] if box else []
     tables: dict[str, list[Sequence[object]]] = {TRAIN_FILE: [columns], VAL_FILE: [columns]}
     for video, path in usable:
         item = video.item
-        row = [path_in_list(path, out), item.label, *([item.start_s, item.end_s] if timed else []), len(video.frames)]
+        times = [item.start_s, item.end_s] if timed else []
+        row = [path_in_list(path, out), item.label, *times, *boxes, len(video.frames)]
         tables[TRAIN_FILE if item.split == "train" else VAL_FILE].append(row)
     texts = {name: _csv_text(rows) for name, rows in tables.items()}
     texts[CLASSES_FILE] = "".join(f"{name}\n" for name in classes)

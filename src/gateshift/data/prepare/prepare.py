@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing
@@ -11,11 +12,12 @@ from typing import TypeVar
 
 from gateshift.data.lists.index_folder import INDEX_FOLDER
 from gateshift.data.prepare.formats import read_annotations
-from gateshift.data.prepare.frames import FRAME_FOLDERS, WHOLE, FrameStore, extract_frames, find_frames, in_threads
+from gateshift.data.prepare.frames import WHOLE, FrameFolders, FrameStore, extract_frames, find_frames, in_threads
 from gateshift.data.prepare.output import Prepared, check_out, check_sources_stay, write_lists
 from gateshift.data.prepare.recordings import list_recordings
 from gateshift.data.prepare.settings import DatasetName, Edition, Kind, PrepareSettings, Task
 from gateshift.data.prepare.videos import FoundVideo, UnusableVideo, exclude_videos, locate_videos, unusable
+from gateshift.data.regions import AnyRegion, box_text, region_of
 from gateshift.data.video.packed import PackedFiles
 from gateshift.errors import GateShiftError, ManifestError, SettingsError, VideoError
 from gateshift.files import fitting_name
@@ -56,6 +58,7 @@ def prepare(
     exclude: str | os.PathLike[str] | None = None,
     extract_frames: bool = False,
     pack: int | None = None,
+    box: AnyRegion | None = None,
     keep_squashed: bool = False,
     overwrite: bool = False,
     workers: int | None = None,
@@ -91,6 +94,8 @@ def prepare(
         extract_frames: Write every frame as JPEG to ``out/frames``, and list these folders. A stopped run resumes.
         pack: Pack the frames of each video into one file in ``out/packed``, their short side at most this many
             pixels, and list these files. A stopped run resumes.
+        box: The region of the picture of all videos, of a fixed camera: x0, y0, x1, y1 as shares of it or in pixels. It
+            is the column ``box`` of the lists; frames that are packed or extracted are cut to it, at its full size.
         keep_squashed: Store frames with non-square pixels as they are, instead of resizing them.
         overwrite: Replace lists in ``out``.
         workers: Videos processed at a time; by default the number of CPU cores.
@@ -125,6 +130,7 @@ def prepare(
         exclude=None if exclude is None else Path(exclude),
         extract_frames=extract_frames,
         pack=pack,
+        box=box_text(box),
         keep_squashed=keep_squashed,
         overwrite=overwrite,
         workers=workers,
@@ -142,9 +148,7 @@ def prepare(
 
 
 def _prepare(settings: PrepareSettings, progress: Progress) -> Prepared:
-    store: FrameStore | None = FRAME_FOLDERS if settings.extract_frames else None
-    if settings.pack is not None:
-        store = PackedFiles(settings.pack)
+    store, box = _store(settings), region_of(settings.box)
     workers = settings.workers or os.cpu_count() or 1
     check_out(settings.out, overwrite=settings.overwrite, begun=None if store is None else store.folder)
     listing = read_annotations(settings)
@@ -163,7 +167,8 @@ def _prepare(settings: PrepareSettings, progress: Progress) -> Prepared:
     num_written = 0 if store is None else _write_frames(videos, store, workers, settings, progress)
     _check_usable(videos, settings)
     usable = [video for video in videos if not video.problem]
-    train, val, *others = write_lists(settings.out, listing.classes, videos, timed=store is None)
+    listed_box = box if store is None else None  # frames that are stored are cut already
+    train, val, *others = write_lists(settings.out, listing.classes, videos, timed=store is None, box=listed_box)
     return Prepared(
         train=train,
         val=val,
@@ -175,6 +180,16 @@ def _prepare(settings: PrepareSettings, progress: Progress) -> Prepared:
         num_reused=0 if store is None else len(usable) - num_written,
         notes=notes,
     )
+
+
+def _store(settings: PrepareSettings) -> FrameStore | None:
+    """Where frames are stored, if they are; those of another box lie elsewhere, so that none is taken for another."""
+    store: FrameStore | None = FrameFolders() if settings.extract_frames else None
+    if settings.pack is not None:
+        store = PackedFiles(settings.pack)
+    if store is None or settings.box is None:
+        return store
+    return dataclasses.replace(store, folder=f"{store.folder}-{settings.box.replace(',', '-')}")
 
 
 def _check_no_folders(videos: Iterable[FoundVideo]) -> None:
@@ -228,7 +243,8 @@ def _write_frames(
     def write(path: Path, members: Sequence[FoundVideo], stop: Event) -> Sequence[bool | Exception]:
         try:
             wanted = [(target(video), video.frames) for video in members]
-            return extract_frames(path, wanted, stop, store, square_pixels=not settings.keep_squashed)
+            squared, box = not settings.keep_squashed, region_of(settings.box)
+            return extract_frames(path, wanted, stop, store, square_pixels=squared, box=box)
         except VideoError as error:
             return [error] * len(members)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -43,7 +45,9 @@ def list_recordings(settings: PrepareSettings, program: Program) -> Prepared:
     in_val, notes = _split(found, settings)
     listed = {name: path_in_list(Path(name), settings.out) for name in found}
     texts = {
-        file: _text({listed[name]: own for name, own in found.items() if (name in in_val) == (file == VAL_FILE)})
+        file: _text(
+            {listed[name]: own for name, own in found.items() if (name in in_val) == (file == VAL_FILE)}, settings.box
+        )
         for file in (TRAIN_FILE, VAL_FILE)
     }
     texts[CLASSES_FILE] = "".join(f"{name}\n" for name in classes)
@@ -96,10 +100,16 @@ def _split(found: Marks, settings: PrepareSettings) -> tuple[set[str], list[str]
     return in_val, [f"class {label!r} is in train alone, as recordings stay whole" for label in absent]
 
 
-def _text(found: Marks) -> str:
-    """A table of spans or events; a recording in which nothing happens has a row too."""
+def _text(found: Marks, box: str | None) -> str:
+    """A table of spans or events; a recording in which nothing happens has a row too. A box is a column of all rows."""
     events = [replace(mark, video=name) for name, own in found.items() for mark in own if isinstance(mark, Event)]
     spans = {name: [mark for mark in own if isinstance(mark, Span)] for name, own in found.items()}
-    if events:
-        return event_table(EventList(tuple(events), {name: VideoInfo() for name in found}))
-    return span_table(spans)
+    table = (
+        event_table(EventList(tuple(events), {name: VideoInfo() for name in found})) if events else span_table(spans)
+    )
+    if box is None:
+        return table
+    text = io.StringIO(newline="")
+    header, *rows = csv.reader(io.StringIO(table, newline=""))
+    csv.writer(text, lineterminator="\n").writerows([[*header, "box"], *([*row, box] for row in rows)])
+    return text.getvalue()

@@ -80,6 +80,9 @@ class PrepareSettings:
     """Pack the frames of each video into one file, DIR/packed/ID.zip, and list these files. The short side of a frame
     is at most PX pixels (256 suits most networks). Training reads them several times faster than videos. A stopped run
     resumes."""
+    box: Annotated[str | None, arg(metavar="X0,Y0,X1,Y1")] = None
+    """Region of the picture, of a fixed camera: shares of it, as 0.1,0.2,0.6,0.9, or pixels, as 120,80,520,460. Lists
+    get it as their column box; with --pack or --extract-frames, it is cut out, at its full size."""
     keep_squashed: bool = False
     """With --pack or --extract-frames: store frames with non-square pixels as they are. By default they are resized to
     the shape that players show."""

@@ -22,13 +22,14 @@ from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from gateshift.data.path_hints import hint_for
+from gateshift.data.regions import Region
 from gateshift.data.video.decode import FrameDecoder, frames_between
 from gateshift.data.video.folders import VIDEO_SUFFIXES as VIDEO_SUFFIXES
 from gateshift.data.video.folders import find_videos as find_videos
 from gateshift.data.video.folders import frames_in
 from gateshift.data.video.images import IMAGE_SUFFIXES, read_image
 from gateshift.data.video.packed import PACKED_SUFFIX, PackedFrames
-from gateshift.data.video.pixels import is_mirrored, square_size, to_pixels
+from gateshift.data.video.pixels import is_mirrored, shown_size, square_size, to_pixels
 from gateshift.data.video.protocol import Video as Video
 from gateshift.data.video.protocol import count_kept
 from gateshift.data.video.sources import Source, is_address, is_path, open_copied
@@ -44,6 +45,7 @@ def open_video(
     end_s: float | None = None,
     num_frames: int | None = None,
     square_pixels: bool = False,
+    box: Region | None = None,
     index_folder: str | PathLike[str] | None = None,
 ) -> Video:
     """Open a video file, or images as a video.
@@ -57,6 +59,8 @@ def open_video(
         num_frames: Of the frames left by then, keep only the first ones, this many.
         square_pixels: Resize frames whose pixels are not square, as of DVDs and camcorders, so that they are. Otherwise
             they are given as they are stored, and look squashed.
+        box: Read this region of each frame, and nothing of what is around it; see
+            :func:`gateshift.data.regions.parse_region`. A picture that lacks it is an error when it is read.
         index_folder: A folder in which the indices of long recordings are kept for other processes, such as the workers
             of a loader; by default, each process indexes each file once. Indices of files that have changed since are
             not used. It is created if need be; where it cannot be written to, nothing is kept.
@@ -70,13 +74,26 @@ def open_video(
     """
     if not is_path(path):
         options: dict[str, Any] = {"start_s": start_s, "end_s": end_s, "num_frames": num_frames}
-        return open_copied(path, partial(open_video, square_pixels=square_pixels, **options))
+        return open_copied(path, partial(open_video, square_pixels=square_pixels, box=box, **options))
     if isinstance(path, str) and is_address(path) and not os.path.lexists(path):
         raise VideoError(
             f"{path}: videos are read from files and from http and https addresses; copy it to a file, or give a live "
             "stream to stream_video"
         )
-    path = Path(path)
+    video = _open_path(Path(path), start_s, end_s, num_frames, index_folder, square_pixels=square_pixels)
+    video.box = box
+    return video
+
+
+def _open_path(
+    path: Path,
+    start_s: float | None,
+    end_s: float | None,
+    num_frames: int | None,
+    index_folder: str | PathLike[str] | None,
+    *,
+    square_pixels: bool,
+) -> Video:
     # Unlike Path.is_dir, it says no where permission is denied.
     is_folder, is_packed = os.path.isdir(path), path.suffix.lower() == PACKED_SUFFIX  # noqa: PTH112
     if not is_folder and not is_packed:
@@ -226,6 +243,7 @@ class VideoFile(Video):
                 self._stored_size = self._first_size()  # headers may say another than the frames have
                 self.changes_size = (frame.width, frame.height) != self._stored_size
             self.rotation_deg, self.is_mirrored = frame.rotation, is_mirrored(frame)
+            self._shown_px = shown_size(frame, square_size(*self._stored_size, self.pixel_aspect))
             yield to_pixels(frame, self._to_rgb, square_size(*self._stored_size, self._aspect))
 
     def _first_size(self) -> tuple[int, int]:

@@ -24,9 +24,10 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
+from gateshift.data.regions import WHOLE, Region
 from gateshift.data.video.files import VideoFile, open_video
 from gateshift.data.video.index import demux
-from gateshift.data.video.pixels import square_size, to_pixels
+from gateshift.data.video.pixels import cut_frame, shown_size, square_size, to_pixels
 from gateshift.errors import VideoError
 
 OPEN_TIMEOUT_S = 10.0
@@ -71,13 +72,13 @@ class FileFrames:
 
     dropped = 0
 
-    def __init__(self, path: str, *, square_pixels: bool = False) -> None:
+    def __init__(self, path: str, *, square_pixels: bool = False, box: Region | None = None) -> None:
         """Open a video; see ``open_video``.
 
         Raises:
             VideoError: If it cannot be opened.
         """
-        self.video = open_video(Path(path), square_pixels=square_pixels)
+        self.video = open_video(Path(path), square_pixels=square_pixels, box=box)
         self.rate = self.video.rate if isinstance(self.video, VideoFile) else None
 
     def __iter__(self) -> Iterator[list[LiveFrame]]:
@@ -103,11 +104,12 @@ class NewestFrames:
         dropped: How many frames were dropped so far, as more came than were taken.
     """
 
-    def __init__(self, address: str, *, square_pixels: bool = False) -> None:
+    def __init__(self, address: str, *, square_pixels: bool = False, box: Region | None = None) -> None:
         """Open a source.
 
         Args:
             square_pixels: As for ``open_video``.
+            box: As for ``open_video``.
             address: /dev/video0 or another camera (Linux), or an address that FFmpeg reads, such as rtsp or http.
 
         Raises:
@@ -123,8 +125,13 @@ class NewestFrames:
         self.rate = float(rate) if rate else None
         self.dropped = 0
         self._stream = stream
-        aspect = stream.sample_aspect_ratio if square_pixels else None
-        self._upright = partial(_upright, pixel_aspect=aspect)
+        self._upright = partial(
+            _upright,
+            pixel_aspect=stream.sample_aspect_ratio,
+            square_pixels=square_pixels,
+            box=box or WHOLE,
+            name=address,
+        )
         self._waiting: deque[tuple[int, VideoFrame, float]] = deque()
         self._changed = Condition()
         self._ended = self._closed = False
@@ -223,6 +230,9 @@ def _unreadable(address: str, error: Exception, *, silent_s: float | None = None
     )
 
 
-def _upright(frame: VideoFrame, *, pixel_aspect: Fraction | None) -> NDArray[np.uint8]:
-    size_px = square_size(frame.width, frame.height, pixel_aspect)
-    return np.ascontiguousarray(to_pixels(frame, VideoReformatter(), size_px))
+def _upright(
+    frame: VideoFrame, *, pixel_aspect: Fraction | None, square_pixels: bool, box: Region, name: str
+) -> NDArray[np.uint8]:
+    square_px = square_size(frame.width, frame.height, pixel_aspect)
+    pixels = to_pixels(frame, VideoReformatter(), square_px if square_pixels else None)
+    return np.ascontiguousarray(cut_frame(pixels, box, shown_px=shown_size(frame, square_px), name=name))

@@ -12,6 +12,9 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
+from gateshift.data.regions import Region, cut_region
+from gateshift.errors import VideoError
+
 
 def to_pixels(
     frame: VideoFrame, reformatter: VideoReformatter, size_px: tuple[int, int] | None = None
@@ -52,10 +55,37 @@ def is_mirrored(frame: VideoFrame) -> bool:
     return a * d - b * c < 0
 
 
+def cut_frame(
+    frame: NDArray[np.uint8], region: Region, *, shown_px: tuple[int, int] | None = None, name: str = "a frame"
+) -> NDArray[np.uint8]:
+    """The region of a frame [H, W, 3], as a view of it; ``shown_px`` is as of :func:`cut_region`.
+
+    Raises:
+        VideoError: If the region is beyond the frame, or too small; ``name`` says whose frame it is.
+    """
+    height, width = frame.shape[:2]
+    try:
+        rows, columns = cut_region(region, width, height, shown_px=shown_px)
+    except ValueError as error:
+        raise VideoError(f"{name}: {error}") from None
+    return frame[rows, columns]
+
+
+def shown_size(frame: VideoFrame, size_px: tuple[int, int]) -> tuple[int, int]:
+    """Width and height of a frame of this size once it is upright."""
+    a, b, c, d = display_matrix(frame) or (1, 0, 0, 1)
+    return size_px[::-1] if _lies(a, b, c, d) else size_px
+
+
+def _lies(a: int, b: int, c: int, d: int) -> bool:
+    """Whether a matrix turns what is stored as a row into a column."""
+    return abs(b) + abs(c) > abs(a) + abs(d)
+
+
 def _apply(matrix: tuple[int, int, int, int], pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Turn and mirror pixels [H, W, 3], by the nearest multiple of 90 degrees."""
     a, b, c, d = matrix
-    if abs(b) + abs(c) > abs(a) + abs(d):
+    if _lies(a, b, c, d):
         a, d, pixels = c, b, pixels.swapaxes(0, 1)
     rows, columns = (slice(None, None, -1 if each < 0 else 1) for each in (d, a))
     return pixels[rows, columns]

@@ -15,6 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from gateshift.data.regions import Region, cut_region
+from gateshift.data.video.pixels import cut_frame
 from gateshift.errors import VideoError
 
 
@@ -23,13 +25,16 @@ class Video(ABC):
 
     Attributes:
         num_frames: How many frames there are, at least 1.
+        box: The region of each frame that is read; None for whole frames.
     """
 
     num_frames: int
+    box: Region | None = None
 
     def __init__(self, path: str | PathLike[str]) -> None:
         self._path = Path(path)
         self._size: tuple[int, ...] | None = None  # of all frames, known once one was read
+        self._shown_px: tuple[int, int] | None = None  # width and height that players show, where these are others
         self._spare: NDArray[np.uint8] | None = None  # where the next frame may be written, if it has this shape
         self._copy = ExitStack()  # of what was no path, removed when the video is closed
         self._name: str | None = None  # what such a video is called
@@ -49,7 +54,7 @@ class Video(ABC):
 
         Raises:
             ValueError: If ``frame_indices`` is empty or has a number outside 0..num_frames - 1.
-            VideoError: If a wanted frame cannot be decoded, or frames differ in size.
+            VideoError: If a wanted frame cannot be decoded, frames differ in size, or the box is not in them.
         """
         with renamed(self._path, self._name):
             return self._read(frame_indices)
@@ -71,8 +76,9 @@ class Video(ABC):
         frames = np.empty((0, 0, 0, 3), np.uint8)
         numbers = sorted(slots)  # forward, so that nothing is decoded twice
         self._spare = None
-        for number, pixels, following in zip(numbers, self._pixels(numbers), [*numbers[1:], None], strict=True):
-            self._check_size(number, pixels.shape)
+        for number, whole, following in zip(numbers, self._pixels(numbers), [*numbers[1:], None], strict=True):
+            self._check_size(number, whole.shape)
+            pixels = self._cut(whole)
             if not frames.size:
                 frames = np.empty((len(wanted), *pixels.shape), np.uint8)
             for slot in slots[number]:
@@ -80,6 +86,20 @@ class Video(ABC):
                     frames[slot] = pixels
             self._spare = None if following is None else frames[slots[following][0]]
         return torch.from_numpy(frames).permute(0, 3, 1, 2)  # [n, 3, H, W]
+
+    def fault_of_box(self, box: Region) -> str | None:
+        """What is wrong with a region of these frames, of which one was read; None if nothing is."""
+        assert self._size is not None
+        try:
+            cut_region(box, self._size[1], self._size[0], shown_px=self._shown_px)
+        except ValueError as error:
+            return str(error)
+        return None
+
+    def _cut(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        if self.box is None:
+            return pixels
+        return cut_frame(pixels, self.box, shown_px=self._shown_px, name=str(self._path))
 
     def _check_size(self, number: int, size: tuple[int, ...]) -> None:
         self._size = self._size or size

@@ -18,6 +18,24 @@ export function windowsOf(duration, size, hop) {
 }
 
 /**
+ * The region of a picture that the network was trained on: x0, y0, x1, y1 as shares of it if all are up to 1, else in
+ * pixels; without one all of the picture.
+ */
+export function boxOf(box, width, height) {
+  const [x0, y0, x1, y1] = box ?? [0, 0, 1, 1];
+  const [across, down] = Math.max(x0, y0, x1, y1) <= 1 ? [1, 1] : [width, height];
+  if (x1 > across || y1 > down) {
+    throw new Error(`The box ${box} of this model reaches beyond a picture of ${width} x ${height} pixels`);
+  }
+  const [left, right] = [x0, x1].map((edge) => Math.floor((edge / across) * width + 0.5));
+  const [top, bottom] = [y0, y1].map((edge) => Math.floor((edge / down) * height + 0.5));
+  if (Math.min(right - left, bottom - top) < Math.min(4, width, height)) {
+    throw new Error(`The box ${box} of this model is too small in a picture of ${width} x ${height} pixels`);
+  }
+  return { left, top, width: right - left, height: bottom - top };
+}
+
+/**
  * The center crop of a frame: RGBA bytes {data, width, height} -> RGB planes [3, size, size].
  * The short side is resized to `resize` pixels first; without that, the whole frame becomes the square.
  */

@@ -1,6 +1,6 @@
 // The page: a camera or a clip in, its classes out. Frames are taken here; worker.js runs the network on them.
 
-import { cropFrame, frameTimes, windowsOf } from "./clips.js";
+import { boxOf, cropFrame, frameTimes, windowsOf } from "./clips.js";
 
 const [TOP, ENTER, LEAVE] = [5, 0.5, 0.4]; // classes shown; when one begins and ends, as in gateshift predict --timeline
 const SHOWN_MS = 200; // how long a frame may take to be shown
@@ -75,9 +75,10 @@ const percent = (share) => `${(100 * share).toFixed(1)} %`;
 
 /** The frame that is shown now, as the network sees it. */
 function grab() {
-  [canvas.width, canvas.height] = [video.videoWidth, video.videoHeight];
-  context.drawImage(video, 0, 0, canvas.width, canvas.height);
-  return cropFrame(context.getImageData(0, 0, canvas.width, canvas.height), model.size, model.resize);
+  const { left, top, width, height } = boxOf(model.box, video.videoWidth, video.videoHeight);
+  [canvas.width, canvas.height] = [width, height];
+  context.drawImage(video, left, top, width, height, 0, 0, width, height);
+  return cropFrame(context.getImageData(0, 0, width, height), model.size, model.resize);
 }
 
 /** End what is watched and begin something else: its number. */
@@ -107,6 +108,12 @@ async function watchCamera() {
     await video.play();
   } catch (error) {
     return own === current && tell(`No camera: ${error.message}; allow it for this page, or choose a clip`);
+  }
+  try {
+    grab();
+  } catch (error) {
+    begin();
+    return tell(error.message);
   }
   byId("of").textContent = `Looking at the first ${seconds} seconds`;
   const step = (1000 * seconds) / model.frames;
