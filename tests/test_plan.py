@@ -67,7 +67,8 @@ def test_what_is_given_is_not_planned_and_the_rest_is_planned_around_it() -> Non
     assert plan(weights=None)["lr"] > plan()["lr"]  # from random weights there is more to learn
     assert {"lr", "new_layers_lr", "gates_lr"}.isdisjoint(plan(optimizer="sgd"))
     assert plan()["fit_classifier"] and plan()["frozen_bn"]
-    assert not plan(multi_label=True)["fit_classifier"] and not plan(weights="a.pth")["fit_classifier"]
+    assert not plan(multi_label=True)["fit_classifier"] and not plan(start="imagenet")["fit_classifier"]
+    assert not plan(frozen_bn=False)["fit_classifier"] and not plan(weights="a.pth")["fit_classifier"]
     assert not plan(temporal="none")["frozen_bn"] and not plan(partial_bn=True)["frozen_bn"]
     assert not plan(dataclasses.replace(FEW, per_class=100))["frozen_bn"]
     assert plan(epochs=3)["warmup_epochs"] == 1

@@ -112,7 +112,8 @@ def plan_training(
         minutes: At most; None for as long as the videos are worth.
     """
     pretrained = given.get("start") or given.get("weights")
-    few, partial = videos.per_class < FEW_PER_CLASS, given.get("partial_bn", False)
+    few, knows_motion = videos.per_class < FEW_PER_CLASS, pretrained == MOTION and given.get("temporal", "gsm") == "gsm"
+    keeps_statistics = given.get("frozen_bn", few and knows_motion and not given.get("partial_bn", False))
     chosen: dict[str, Any] = {
         "schedule": "cosine-step",
         "batch_size": (8 if machine.is_slow else 16) * machine.processes,
@@ -121,10 +122,11 @@ def plan_training(
         "color_jitter": 0.3,
         "label_smoothing": 0.1 if few else 0.0,
         "precision": timing.precision,
-        # A random classifier's first gradients would undo what the start knows.
-        "fit_classifier": pretrained in (MOTION, IMAGENET) and not given.get("multi_label"),
         # Those of a batch of a few clips are other ones from batch to batch, and than the start's.
-        "frozen_bn": few and pretrained == MOTION and given.get("temporal", "gsm") == "gsm" and not partial,
+        "frozen_bn": keeps_statistics,
+        # A random classifier's first gradients would undo what the start knows of motion; one that was fitted to other
+        # statistics would too.
+        "fit_classifier": knows_motion and keeps_statistics and not given.get("multi_label", False),
     }
     if given.get("optimizer", "adamw") == "adamw":
         chosen |= {"lr": 5e-4 if pretrained else 2e-3, "new_layers_lr": 2.0, "gates_lr": "auto"}
