@@ -22,7 +22,8 @@ from gateshift.evaluation.scores import load_scores
 from gateshift.exported.formats import FORMAT_SUFFIXES
 from gateshift.exported.loading import ExportedModel, load_any
 from gateshift.exported.runtime import Runtime
-from gateshift.exporting.export import check_export, export
+from gateshift.exporting.arguments import check_export
+from gateshift.exporting.export import export
 from gateshift.exporting.writing import write_export
 from gateshift.model.classifier import VideoClassifier
 from gateshift.prediction.predict import predict_with

@@ -75,17 +75,23 @@ def write_export(
         else:
             fitted_to = (clips if calibration is None else calibration) if precision == "int8" else None
             _write_openvino(program, partial, description, calibration=fitted_to)
-        error = _relative_error(ExportedModel(partial)(clips), model(clips))
-        if not error <= TOLERANCES[precision]:
-            raise ModelError(
-                f"{path}: the exported logits are off by {error:.1e} of their size, more than "
-                f"{TOLERANCES[precision]:.0e}; nothing was kept; try another `format`"
-            )
+        error = check_error(path, ExportedModel(partial)(clips), model(clips), precision)
         for made in reversed(files_of(partial)):  # the weights before what reads them
             made.replace(path.with_suffix(made.suffix))
     finally:
         for made in files_of(partial):
             made.unlink(missing_ok=True)
+    return error
+
+
+def check_error(path: Path, found: Tensor, expected: Tensor, precision: ExportPrecision) -> float:
+    """The relative error of a file's logits; ModelError if it is more than a precision costs."""
+    error = _relative_error(found, expected)
+    if not error <= TOLERANCES[precision]:
+        raise ModelError(
+            f"{path}: the exported logits are off by {error:.1e} of their size, more than "
+            f"{TOLERANCES[precision]:.0e}; nothing was kept; try another `format`"
+        )
     return error
 
 
@@ -95,10 +101,10 @@ def _write_program(program: torch.export.ExportedProgram, path: Path, descriptio
         torch.export.save(program, path, extra_files={METADATA_KEY: description})
 
 
-def missing_package(*names: str) -> str | None:
-    """The first of these packages of the extra that is not installed, in words with what to do; None if all are."""
+def missing_package(*names: str, extra: str = "export") -> str | None:
+    """The first of these packages of an extra that is not installed, in words with what to do; None if all are."""
     missing = next((name for name in names if find_spec(name) is None), None)
-    return None if missing is None else f"{missing} is not installed; pip install 'gateshift[export]'"
+    return None if missing is None else f"{missing} is not installed; pip install 'gateshift[{extra}]'"
 
 
 @contextmanager
