@@ -67,8 +67,7 @@ def test_the_network_of_one_clip_answers_as_its_model_in_four_axes(
     model = trained(gs.create_model("test_resnet", temporal, num_classes=3, size_px=32, num_sites=2, causal=causal))
     some = some_clips(count=1)
     network = OneClipNetwork(model.deploy(), channels_last=channels_last)
-    frames = some[0].float()
-    frames = frames.permute(0, 2, 3, 1).contiguous() if channels_last else frames
+    frames = (some[0].permute(0, 2, 3, 1) if channels_last else some[0]).float().contiguous()
     with torch.no_grad():
         assert relative_error(network(frames), model(some)) <= 1e-5
     for node in torch.export.export(network, (frames,)).run_decompositions({}).graph.nodes:
@@ -158,7 +157,7 @@ def test_a_core_ml_package_is_checked_in_structure_and_said_not_to_be_run(
     assert [each.name for each in tmp_path.iterdir()] == [out.name]
     spec = coremltools.utils.load_spec(str(out))
     described = json.loads(spec.description.metadata.userDefined["gateshift"])
-    assert described["model"]["num_segments"] == SEGMENTS and described["precision"] == precision
+    assert json.loads(described["model"])["num_segments"] == SEGMENTS and described["precision"] == precision
     with pytest.raises(ModelError, match="Core ML runs on Apple devices"):
         load_any(out)
 

@@ -59,8 +59,7 @@ def write_device_export(
     partial = partial_path(path)
     remove(partial)  # of a process that was killed
     network = OneClipNetwork(model.deploy(), channels_last=kind == "litert")
-    frames = clips[0].float()
-    frames = frames.permute(0, 2, 3, 1).contiguous() if kind == "litert" else frames
+    frames = (clips[0].permute(0, 2, 3, 1) if kind == "litert" else clips[0]).float().contiguous()
     expected = model(clips)
     description = describe_export(dataclasses.replace(model.config, num_segments=clips.shape[1]), precision=precision)
     error = structure = None

@@ -127,9 +127,26 @@ def _write_onnx(program: torch.export.ExportedProgram, path: Path, description: 
     for node in made.model.graph:
         node.metadata_props.clear()  # from where in which files of this machine each node comes
     made.model.metadata_props[METADATA_KEY] = description
+    _cast_clips_first(made.model.graph)
     made.save(path)
     if halve:
         _halve_weights(path)
+
+
+def _cast_clips_first(graph: Any) -> None:
+    """Let nothing take the bytes of the clips but a cast: TensorRT's parser knows uint8 there alone."""
+    import onnx_ir
+
+    (clips,) = graph.inputs
+    users = list(clips.uses())
+    cast = onnx_ir.node("Cast", [clips], {"to": onnx_ir.DataType.FLOAT.value})
+    numbers = cast.outputs[0]
+    numbers.name, numbers.shape, numbers.dtype = "clips_as_float", clips.shape, onnx_ir.DataType.FLOAT
+    for value in (value for node in graph for value in node.outputs if value.dtype == clips.dtype):
+        value.dtype = onnx_ir.DataType.FLOAT  # views of the clips, up to the cast that was
+    graph.insert_before(graph[0], cast)
+    for user, place in users:
+        user.replace_input_with(place, numbers)
 
 
 def _halve_weights(path: Path) -> None:
