@@ -22,9 +22,9 @@ from gateshift.exported.formats import DEVICE_SUFFIXES
 from gateshift.exported.loading import load_any
 from gateshift.exporting.arguments import check_export
 from gateshift.exporting.device_export import CONVERTERS, write_device_export
+from gateshift.exporting.one_clip_network import OneClipNetwork
 from gateshift.exporting.quiet import quietly
 from gateshift.model.classifier import VideoClassifier
-from gateshift.model.deploy.one_clip import OneClipNetwork
 
 SEGMENTS = 4
 

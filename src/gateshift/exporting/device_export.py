@@ -21,12 +21,12 @@ from gateshift.exported.runtime import describe_export
 from gateshift.exporting.coreml_file import describe_coreml, write_coreml
 from gateshift.exporting.executorch_file import write_executorch
 from gateshift.exporting.litert_file import write_litert
+from gateshift.exporting.one_clip_network import OneClipNetwork
 from gateshift.exporting.quiet import quietly
 from gateshift.exporting.settings import ExportPrecision
 from gateshift.exporting.writing import check_error
 from gateshift.files import partial_path, remove
 from gateshift.model.classifier import VideoClassifier
-from gateshift.model.deploy.one_clip import OneClipNetwork
 
 MAX_AXES = 4  # of a tensor, for the accelerators of phones
 # What each format is written and run by.

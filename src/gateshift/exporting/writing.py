@@ -135,15 +135,15 @@ def _write_onnx(program: torch.export.ExportedProgram, path: Path, description: 
 
 def _cast_clips_first(graph: Any) -> None:
     """Let nothing take the bytes of the clips but a cast: TensorRT's parser knows uint8 there alone."""
-    import onnx_ir
+    from onnxscript import ir
 
     (clips,) = graph.inputs
     users = list(clips.uses())
-    cast = onnx_ir.node("Cast", [clips], {"to": onnx_ir.DataType.FLOAT.value})
+    cast = ir.node("Cast", [clips], {"to": ir.DataType.FLOAT.value})
     numbers = cast.outputs[0]
-    numbers.name, numbers.shape, numbers.dtype = "clips_as_float", clips.shape, onnx_ir.DataType.FLOAT
+    numbers.name, numbers.shape, numbers.dtype = "clips_as_float", clips.shape, ir.DataType.FLOAT
     for value in (value for node in graph for value in node.outputs if value.dtype == clips.dtype):
-        value.dtype = onnx_ir.DataType.FLOAT  # views of the clips, up to the cast that was
+        value.dtype = ir.DataType.FLOAT  # views of the clips, up to the cast that was
     graph.insert_before(graph[0], cast)
     for user, place in users:
         user.replace_input_with(place, numbers)

@@ -1,4 +1,4 @@
-"""A deployed network for one clip, in tensors of four axes at most: what the accelerators of phones take.
+"""Temporal modules for one clip, in tensors of four axes at most: what the accelerators of phones take.
 
 The frames of the clip are the batch, and moving features in time is moving them along it: with one clip there is
 nothing to tell apart in a fifth axis.
@@ -6,52 +6,21 @@ nothing to tell apart in a fifth axis.
 
 from __future__ import annotations
 
-import copy
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gateshift.model.classifier import DeployedClassifier
 from gateshift.model.deploy.folded_gate import FoldedGateShift
 from gateshift.model.temporal.causal import CausalGateShift, CausalTemporalShift
 from gateshift.model.temporal.modules import GateShift, GateShiftFuse, TemporalModule, TemporalShift
 
 
-class OneClipNetwork(nn.Module):
-    """Frames of one clip in, logits out; normalization inside.
-
-    Args:
-        deployed: The network; its layers are copied.
-        channels_last: Whether a frame comes as [H, W, 3], as cameras have it, and not as [3, H, W].
-    """
-
-    mean: Tensor
-    factor: Tensor
-
-    def __init__(self, deployed: DeployedClassifier, *, channels_last: bool) -> None:
-        super().__init__()
-        self.backbone = _for_one_clip(copy.deepcopy(deployed.backbone))
-        self.head = copy.deepcopy(deployed.head)
-        self.is_dense, self.bgr, self.channels_last = deployed.config.is_dense, deployed.config.bgr, channels_last
-        self.register_buffer("mean", deployed.mean.clone())
-        self.register_buffer("factor", 1 / deployed.std)
-        self.to(memory_format=torch.contiguous_format).requires_grad_(False).eval()
-
-    def forward(self, frames: Tensor) -> Tensor:
-        """Classify one clip.
-
-        Args:
-            frames: float32 RGB in 0..255, [T, 3, H, W], or [T, H, W, 3] with ``channels_last``.
-
-        Returns:
-            Logits [1, K]; of a network that answers for each frame [1, T, K + 1].
-        """
-        pixels = frames.permute(0, 3, 1, 2) if self.channels_last else frames
-        if self.bgr:
-            pixels = torch.cat((pixels[:, 2:], pixels[:, 1:2], pixels[:, :1]), dim=1)
-        features = self.backbone((pixels - self.mean) * self.factor)  # [T, F]
-        return self.head(features.unsqueeze(0) if self.is_dense else features.mean(0, keepdim=True))
+def put_one_clip_forms(net: nn.Module) -> nn.Module:
+    """Put the forms for one clip in the place of a network's temporal modules, and return it."""
+    for name, module in list(net.named_modules()):
+        if isinstance(module, TemporalModule):
+            net.set_submodule(name, _form(module))
+    return net
 
 
 class OneClipGateShift(nn.Module):
@@ -146,14 +115,6 @@ def _interleaved(half: Tensor) -> Tensor:
     """a0 a1 .. b0 b1 .. to a0 b0 a1 b1 ..: [T, C/2, H, W] -> [T, C/2, H, W]."""
     T, channels, H, W = half.shape
     return half.reshape(T, 2, channels // 2, H * W).transpose(1, 2).reshape(T, channels, H, W)
-
-
-def _for_one_clip(net: nn.Module) -> nn.Module:
-    """Put the forms for one clip in the place of a network's temporal modules."""
-    for name, module in list(net.named_modules()):
-        if isinstance(module, TemporalModule):
-            net.set_submodule(name, _form(module))
-    return net
 
 
 def _form(module: TemporalModule) -> nn.Module:
