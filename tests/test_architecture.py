@@ -157,7 +157,10 @@ def imported_packages(tree: ast.AST) -> set[str]:
 def test_what_is_imported_is_declared_and_what_is_declared_is_imported() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]
-    lines = [*project["dependencies"], *(line for name in ("export", "demo", "cluster") for line in extras[name])]
+    lines = [
+        *project["dependencies"],
+        *(line for name in ("export", "litert", "executorch", "coreml", "demo", "cluster") for line in extras[name]),
+    ]
     distributions = importlib.metadata.packages_distributions()
     used = {
         bare_name(distributions.get(package, [package])[0])

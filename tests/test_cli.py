@@ -75,7 +75,10 @@ def test_help_of_a_verb_reads_as_documentation(verb: str, capsys: pytest.Capture
         ("ensemble a.npz --scroes=c.npz", "gateshift: ensemble has no option --scroes; did you mean --scores?\n"),
         ("test a b --qqqq", "gateshift: test has no option --qqqq; gateshift test --help lists them\n"),
         ("train a b --out r --optimizer adam", "gateshift: --optimizer adam; choose one of sgd, adamw\n"),
-        ("export m v --format=onxx", "gateshift: --format onxx; choose one of torch, onnx, openvino, web\n"),
+        (
+            "export m v --format=onxx",
+            "gateshift: --format onxx; choose one of torch, onnx, openvino, litert, executorch, coreml, web\n",
+        ),
         ("train a b --out r --epochs three", "gateshift: --epochs three; it must be a whole number\n"),
         ("train a b --out r --lr=fast", "gateshift: --lr fast; it must be a number\n"),
         ("train a b --out", "gateshift: --out needs a value; gateshift train --help says which\n"),

@@ -19,10 +19,11 @@ import gateshift as gs
 from gateshift.cli.main import main
 from gateshift.errors import ModelError, SettingsError
 from gateshift.evaluation.scores import load_scores
-from gateshift.exported.formats import FORMAT_SUFFIXES
+from gateshift.exported.formats import EXPORTED_SUFFIXES, FORMAT_SUFFIXES
 from gateshift.exported.loading import ExportedModel, load_any
 from gateshift.exported.runtime import Runtime
-from gateshift.exporting.export import check_export, export
+from gateshift.exporting.arguments import check_export
+from gateshift.exporting.export import export
 from gateshift.exporting.writing import write_export
 from gateshift.model.classifier import VideoClassifier
 from gateshift.prediction.predict import predict_with
@@ -169,7 +170,7 @@ def test_a_runtime_says_what_it_takes(exported: dict[str, Path], tmp_path: Path)
         runtime(np.zeros((1, 4, 3, 32, 32), np.float32))
     with pytest.raises(ModelError, match="no such model file"):
         Runtime(tmp_path / "nothing.xml")
-    with pytest.raises(ModelError, match=r"a runtime reads \.onnx or \.xml"):
+    with pytest.raises(ModelError, match=r"a runtime reads \.onnx, \.xml, \.tflite"):
         Runtime(tmp_path / "model.safetensors")
     for suffix in (".onnx", ".xml", ".pt2"):
         (tmp_path / f"broken{suffix}").write_bytes(b"nonsense")
@@ -253,7 +254,7 @@ def test_wrong_arguments_are_one_line_before_the_work(model: VideoClassifier, cl
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("suffix", FORMAT_SUFFIXES.values())
+@pytest.mark.parametrize("suffix", EXPORTED_SUFFIXES)
 def test_load_model_says_what_an_exported_file_is_given_to(tmp_path: Path, suffix: str) -> None:
     with pytest.raises(ModelError, match=f"model{suffix}: an exported file, not a saved model; give its path to"):
         gs.load_model(tmp_path / f"model{suffix}")

@@ -23,7 +23,7 @@ from gateshift.evaluation.protocol import choose_protocol
 from gateshift.evaluation.result import Evaluation, name_of, scores_of
 from gateshift.evaluation.scores import Scores, average, check_classes_and_videos, check_output
 from gateshift.evaluation.scoring import score_videos
-from gateshift.exported.formats import FORMAT_SUFFIXES
+from gateshift.exported.formats import EXPORTED_SUFFIXES
 from gateshift.exported.loading import config_of, load_any
 from gateshift.files import check_writable
 from gateshift.model.classifier import VideoClassifier
@@ -323,7 +323,7 @@ def _check_outputs(
             f"`out` {out} without `fit_threshold`, which it is for; add `fit_threshold=0.95` or another accuracy"
         )
     is_exported = isinstance(model, nn.Module) and not isinstance(model, VideoClassifier)
-    if is_exported or Path(_name(model)).suffix in FORMAT_SUFFIXES.values():
+    if is_exported or Path(_name(model)).suffix in EXPORTED_SUFFIXES:
         raise SettingsError(
             f"`out` {out} of {_name(model)}, an exported file; give the model, and export what is written"
         )

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from gateshift.data.lists.manifest import read_names
 from gateshift.errors import ModelError
-from gateshift.exported.formats import FORMAT_SUFFIXES
+from gateshift.exported.executorch import ExecuTorchFile
+from gateshift.exported.formats import DEVICE_SUFFIXES, EXPORTED_SUFFIXES, FORMAT_SUFFIXES
 from gateshift.exported.runtime import METADATA_KEY, Runtime, read_description
 from gateshift.model.checkpoints import unreadable
 from gateshift.model.classifier import VideoClassifier
@@ -27,8 +28,8 @@ class ExportedModel(PredictsVideos, nn.Module):
     """An exported file as a model: clips uint8 [B, T, 3, H, W] -> logits [B, K], on the CPU. Threads may share it.
 
     Args:
-        path: Written by :func:`gateshift.exporting.export.export`: .pt2, .onnx, or .xml.
-        threads: CPU threads of ONNX Runtime and OpenVINO; None for their own choice. Torch's are torch's.
+        path: Written by :func:`gateshift.exporting.export.export`: .pt2, .onnx, .xml, .tflite or .pte.
+        threads: CPU threads of ONNX Runtime, OpenVINO and LiteRT; None for their own choice. Torch's are torch's.
 
     Attributes:
         path: The file.
@@ -45,6 +46,11 @@ class ExportedModel(PredictsVideos, nn.Module):
         self.config: ModelConfig
         if path.suffix == FORMAT_SUFFIXES["torch"]:
             self._run, self.config = _load_program(path)
+        elif path.suffix == DEVICE_SUFFIXES["executorch"]:
+            self._run = program = ExecuTorchFile(path)
+            self.config = read_description(program.description)
+        elif path.suffix == DEVICE_SUFFIXES["coreml"]:
+            raise ModelError(f"{path}: Core ML runs on Apple devices, in their apps, and not here; take another file")
         else:
             runtime = Runtime(path, threads=threads)
             self._run, self.config = lambda clips: torch.from_numpy(runtime(clips.numpy())), runtime.config
@@ -70,13 +76,13 @@ def load_any(
     Args:
         path: The file.
         names: Of the classes of a released checkpoint, which has none; others keep their own.
-        threads: CPU threads of ONNX Runtime and OpenVINO; None for their own choice. Torch's are torch's.
+        threads: CPU threads of ONNX Runtime, OpenVINO and LiteRT; None for their own choice. Torch's are torch's.
 
     Raises:
         ModelError: If it cannot be read, or there are not as many names as classes.
     """
     path = Path(path)
-    if path.suffix not in FORMAT_SUFFIXES.values():
+    if path.suffix not in EXPORTED_SUFFIXES:
         return load_model(path, classes=names or None)
     return ExportedModel(path, threads=threads, names=names)
 
@@ -121,7 +127,7 @@ def load_open(path: Path, *, classes: Path | None) -> VideoClassifier:
         ModelError: If it is an exported file, cannot be read, or there are not as many names as classes.
         ManifestError: If the names cannot be read.
     """
-    if path.suffix in FORMAT_SUFFIXES.values():
+    if path.suffix in EXPORTED_SUFFIXES:
         raise ModelError(
             f"{path}: an exported file cannot be looked into; give the .safetensors model that it was made of"
         )

@@ -1,6 +1,6 @@
-"""Run an exported model without torch: an ONNX file by ONNX Runtime, an OpenVINO file by OpenVINO.
+"""Run an exported model without torch: an ONNX file by ONNX Runtime, an OpenVINO file by OpenVINO, or one of LiteRT.
 
-This module imports neither torch nor either of the two until a file is opened.
+This module imports neither torch nor any of the three until a file is opened.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gateshift.errors import ModelError
+from gateshift.exported.litert import LiteRTFile, read_litert_description
 from gateshift.model.config import ModelConfig
 
 METADATA_KEY = "gateshift"
-SUFFIXES = {".onnx": "onnxruntime", ".xml": "openvino"}
+SUFFIXES = {".onnx": "onnxruntime", ".xml": "openvino", ".tflite": "ai-edge-litert"}
 Run = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 # OpenVINO's own choice may be less than float32. What int8 leaves in floating point may be bf16: beside the error of
 # int8 that of bf16 cannot be seen. A machine without bf16 computes in float32.
@@ -29,9 +30,9 @@ PRECISION_HINTS = {"float32": "f32", "bf16": "bf16", "int8": "bf16"}
 
 
 class Runtime:
-    """A deployed model from an ``.onnx`` or an OpenVINO ``.xml`` file: uint8 clips in, logits out.
+    """A deployed model from an .onnx, an OpenVINO .xml or a LiteRT .tflite file: uint8 clips in, logits out.
 
-    It needs numpy and onnxruntime or openvino alone, not torch. Threads may share it.
+    It needs numpy and onnxruntime, openvino or ai-edge-litert alone, not torch. Threads may share it.
 
     Attributes:
         config: What the model says about itself: classes, input size, and as ``num_segments`` the T of the export.
@@ -49,12 +50,11 @@ class Runtime:
         """
         path = Path(path)
         if path.suffix not in SUFFIXES:
-            raise ModelError(f"{path}: a runtime reads {' or '.join(SUFFIXES)}; export the model first")
+            raise ModelError(f"{path}: a runtime reads {', '.join(SUFFIXES)}; export the model first")
         if not path.is_file():
             raise ModelError(f"{path}: no such model file; write one with gateshift export")
-        opener = _open_onnx if path.suffix == ".onnx" else _open_openvino
         try:
-            self._run, text = opener(path, threads)
+            self._run, text = _OPENERS[path.suffix](path, threads)
         except ImportError:
             extra = SUFFIXES[path.suffix]
             raise ModelError(f"{path} needs {extra}, which is not installed; pip install {extra}") from None
@@ -158,3 +158,10 @@ def _open_openvino(path: Path, threads: int | None) -> tuple[Run, str]:
             return np.array(compiled[len(clips)].infer({0: clips})[0], dtype=np.float32)
 
     return run, text
+
+
+def _open_litert(path: Path, threads: int | None) -> tuple[Run, str]:
+    return LiteRTFile(path, threads), read_litert_description(path)
+
+
+_OPENERS = {".onnx": _open_onnx, ".xml": _open_openvino, ".tflite": _open_litert}

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -18,15 +18,16 @@ from gateshift.data.clips.views import EvalProtocol
 from gateshift.data.lists.index_folder import index_folder_of
 from gateshift.data.lists.manifest import Manifest, read_manifest, read_names, read_videos
 from gateshift.devices import put_on_device
-from gateshift.errors import ModelError, SettingsError
+from gateshift.errors import ModelError
 from gateshift.evaluation.protocol import check_classes, choose_protocol
 from gateshift.evaluation.scoring import score_videos
-from gateshift.exported.formats import FORMAT_SUFFIXES, FileFormat, Format
+from gateshift.exported.formats import DeviceFormat, FileFormat, Format
 from gateshift.exported.loading import ExportedModel, check_open, load_any
-from gateshift.exporting.browser_page import MODEL_FILE, check_page_folder, write_page
+from gateshift.exporting.arguments import check_arguments
+from gateshift.exporting.browser_page import MODEL_FILE, write_page
+from gateshift.exporting.device_export import write_device_export
 from gateshift.exporting.settings import ExportPrecision
-from gateshift.exporting.writing import files_of, missing_package, write_export
-from gateshift.files import check_writable
+from gateshift.exporting.writing import write_export
 from gateshift.model.classifier import VideoClassifier
 from gateshift.model.config import ModelConfig
 from gateshift.prediction.frames import DEFAULT_FRAMES, video_crop
@@ -45,26 +46,35 @@ class ExportResult:
 
     Attributes:
         path: The file; of a page for browsers the folder.
-        error: Difference of its logits from the model's, relative to their size.
+        error: Difference of its logits from the model's, relative to their size; None of a Core ML package, which was
+            not run.
         protocol: The views of each video that both were tested on.
         model_metrics: Accuracies of the model.
         file_metrics: Accuracies of the file.
         same_answers: Share of videos, in 0..1, with the same top-1; with the same labels if a video may have several.
         num_calibration: How many videos int8 was fitted to; None where it is not int8.
+        structure: What a Core ML package is made of; None of other files.
 
-    Of a model that answers for each frame there are no accuracies here: ``protocol`` and both metrics are None, and
-    ``same_answers`` is the share of frames of the checked clips.
+    Of a Core ML package neither metrics nor ``protocol`` nor ``same_answers`` are known. Of a model that answers for
+    each frame there are no accuracies here: ``protocol`` and both metrics are None, and ``same_answers`` is the share
+    of frames of the checked clips.
     """
 
     path: Path
-    error: float
+    error: float | None
     protocol: EvalProtocol | None
     model_metrics: Metrics | MultiLabelMetrics | None
     file_metrics: Metrics | MultiLabelMetrics | None
-    same_answers: float
+    same_answers: float | None
     num_calibration: int | None = None
+    structure: str | None = None
 
     def __str__(self) -> str:
+        if self.structure is not None:
+            return (
+                f"{self.path}: was not run, as Core ML runs on Apple devices alone: compare its logits there\n"
+                f"checked in structure: {self.structure}"
+            )
         fitted = () if self.num_calibration is None else (f"int8 fitted to {self.num_calibration} videos",)
         told = f"{self.path}: logits within {self.error:.1e} of the model's"
         if self.model_metrics is None:
@@ -99,19 +109,21 @@ def export(
 ) -> ExportResult:
     """Write a model, folded for inference and with its preprocessing inside, as a file for another runtime.
 
-    The file is kept once its logits on the videos are those of the model. ``load_any`` and everything that takes the
-    path of a model take it; :class:`gateshift.exported.runtime.Runtime` runs .onnx and .xml without torch.
+    The file is kept once its logits on the videos are those of the model; a Core ML package, which runs on Apple
+    devices alone, once its structure is right. ``load_any`` and everything that takes the path of a model take it;
+    :class:`gateshift.exported.runtime.Runtime` runs .onnx, .xml and .tflite without torch.
 
     Args:
         model: In eval mode; left as it is. Or the path of a .safetensors model or a released checkpoint.
         videos: Labelled videos to check the file on: a CSV, a videofolder.txt list, or a folder of class folders; of a
             model that answers for each frame recordings with their events or spans.
-        format: "torch" (.pt2), "onnx" (.onnx), "openvino" (.xml and .bin), or "web": a folder for any web server, with
-            a page that classifies cameras and clips in the browser. A .pt2 file is a program: open only your own.
+        format: "torch" (.pt2), "onnx" (.onnx), "openvino" (.xml and .bin); of phones, for one clip at a time, "litert"
+            (.tflite), "executorch" (.pte) or "coreml" (.mlpackage); or "web": a folder for any web server, with a page
+            that classifies cameras and clips in the browser. A .pt2 file is a program: open only your own.
         out: The file or folder to write; by default beside the model's, with the suffix of the format, or "-web".
-        precision: "float32"; "float16" (onnx and web) keeps weights in half as many bytes and computes in float32;
-            "bf16" (torch and openvino) is faster where the machine computes in it; "int8" (openvino) makes the file a
-            quarter as large. All but the first cost digits.
+        precision: "float32"; "float16" (onnx and web) keeps weights in half as many bytes and computes in float32, that
+            of coreml computes in float16 too; "bf16" (torch and openvino) is faster where the machine computes in it;
+            "int8" (openvino) makes the file a quarter as large. All but the first cost digits.
         calibrate: Videos that int8 is fitted to, without their labels; by default ``videos``, whose accuracy may then
             come out a little too good.
         segments: T, frames per clip, which are fixed in the file; by default as in training.
@@ -125,8 +137,8 @@ def export(
 
     Raises:
         SettingsError: If arguments contradict each other, or the file cannot be written.
-        ModelError: If the model is an export itself or in training mode, the file's logits are not the model's, or a
-            package that writes the format is not installed.
+        ModelError: If the model is an export itself or in training mode, cannot be converted, the file's logits are not
+            the model's, or a package that writes the format is not installed.
         ManifestError: If the list cannot be read, or has other classes.
         VideoError: If a video cannot be read.
 
@@ -135,9 +147,7 @@ def export(
     (PosixPath('run/best.xml'), 1.0)
     """
     check_open(model)
-    path = _check_arguments(
-        model, format, precision, out=out, overwrite=overwrite, calibrate=calibrate, runtime=runtime
-    )
+    path = check_arguments(model, format, precision, out=out, overwrite=overwrite, calibrate=calibrate, runtime=runtime)
     names = () if classes is None else read_names(Path(classes))
     model = _loaded(model, names)
     config = model.config
@@ -159,19 +169,36 @@ def export(
     if format == "web":
         file = path / MODEL_FILE
         archive = None if runtime is None else Path(runtime)
-        error = write_page(on_cpu, path, clips=clips, precision=precision, archive=archive)
+        error: float | None = write_page(on_cpu, path, clips=clips, precision=precision, archive=archive)
     else:
         file = path
-        error = write_export(on_cpu, path, format, clips=clips, precision=precision, calibration=calibration)
+        error, structure = _write(on_cpu, path, format, clips=clips, precision=precision, calibration=calibration)
+        if error is None:
+            return ExportResult(path, None, None, None, None, None, structure=structure)
     of_model, of_file, same = _compare(model, load_any(file), manifest, protocol, workers=workers, progress=progress)
     num_calibration = None if calibration is None else min(CALIBRATION_VIDEOS, len(fitted_to))
     return ExportResult(path, error, protocol, of_model, of_file, same, num_calibration)
 
 
+def _write(
+    model: VideoClassifier,
+    path: Path,
+    kind: FileFormat | DeviceFormat,
+    *,
+    clips: Tensor,
+    precision: ExportPrecision,
+    calibration: Tensor | None = None,
+) -> tuple[float | None, str | None]:
+    """Write and check a file: the relative error of its logits, or, of what cannot be run here, its structure."""
+    if kind == "litert" or kind == "executorch" or kind == "coreml":
+        return write_device_export(model, path, kind, clips=clips, precision=precision)
+    return write_export(model, path, kind, clips=clips, precision=precision, calibration=calibration), None
+
+
 def _export_dense(
     model: VideoClassifier,
     path: Path,
-    kind: FileFormat,
+    kind: FileFormat | DeviceFormat,
     precision: ExportPrecision,
     recordings: Sequence[Recording],
     segments: int | None,
@@ -189,62 +216,12 @@ def _export_dense(
         clips.append(torch.stack(crops))
     model = copy.deepcopy(model).cpu()
     shown = torch.stack(clips)
-    error = write_export(model, path, kind, clips=shown, precision=precision)
+    error, structure = _write(model, path, kind, clips=shown, precision=precision)
+    if error is None:
+        return ExportResult(path, None, None, None, None, None, structure=structure)
     with torch.no_grad():
         own, other = (each(shown)[..., : len(config.classes) + 1].argmax(-1) for each in (model, load_any(path)))
     return ExportResult(path, error, None, None, None, float((own == other).float().mean()))
-
-
-def _check_arguments(
-    model: VideoClassifier | str | PathLike[str],
-    kind: Format,
-    precision: ExportPrecision,
-    *,
-    out: str | PathLike[str] | None,
-    overwrite: bool,
-    calibrate: str | PathLike[str] | None,
-    runtime: str | PathLike[str] | None,
-) -> Path:
-    """The file or folder to write; SettingsError, before any work is done, unless it can be written."""
-    if kind not in get_args(Format):
-        raise SettingsError(f"`format` {kind!r}; choose one of {', '.join(get_args(Format))}")
-    if precision not in get_args(ExportPrecision):
-        raise SettingsError(f"`precision` {precision!r}; choose one of {', '.join(get_args(ExportPrecision))}")
-    if out is None and isinstance(model, VideoClassifier):
-        raise SettingsError("`out` is missing, and the model is no file beside which it could lie; give it")
-    if out is not None:
-        path = Path(out)
-    else:
-        source = Path(model)  # type: ignore[arg-type]
-        path = source.with_name(f"{source.stem}-web") if kind == "web" else source.with_suffix(FORMAT_SUFFIXES[kind])
-    check_export(path, kind, precision, overwrite=overwrite)
-    if runtime is not None and kind != "web":
-        raise SettingsError(f"`runtime` {runtime} with `format={kind}`; it is for web; leave it out")
-    if calibrate is not None and precision != "int8":
-        raise SettingsError(
-            f"`calibrate` {calibrate} with `precision={precision}`; only int8 is fitted to videos; take "
-            "`precision=int8`, or leave it out"
-        )
-    return path
-
-
-def check_export(path: Path, kind: Format, precision: ExportPrecision, *, overwrite: bool) -> None:
-    """Raise SettingsError unless a model can be exported there, before any work is done."""
-    if kind == "web":
-        check_page_folder(path, overwrite=overwrite)
-    else:
-        check_writable("out", path, overwrite=overwrite, suffixes=[FORMAT_SUFFIXES[kind]], beside=files_of(path))
-    if kind in ("onnx", "web") and precision == "bf16":
-        raise SettingsError(
-            f"`precision=bf16` with `format={kind}`, which has no such kernels on CPUs; take openvino, or "
-            "`precision=float16`"
-        )
-    if kind not in ("onnx", "web") and precision == "float16":
-        raise SettingsError(f"`precision=float16` with `format={kind}`; it is for onnx and web; take bf16")
-    if kind != "openvino" and precision == "int8":
-        raise SettingsError(f"`precision=int8` with `format={kind}`; int8 is for openvino; take that")
-    if precision == "int8" and (missing := missing_package("nncf")) is not None:
-        raise SettingsError(f"`precision=int8`: {missing}")
 
 
 def _loaded(model: VideoClassifier | str | PathLike[str], names: Sequence[str]) -> VideoClassifier:

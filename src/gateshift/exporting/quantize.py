@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
-from collections.abc import Iterator
 from typing import Any
 
 from torch import Tensor
 
 from gateshift.exported.runtime import without_telemetry
+from gateshift.exporting.quiet import quietly
 
 # What is not convolved stays in floating point: gates, shifts, residual sums, and the mean that the head reads. On four
 # trained networks that takes 30 to 60 % off the error of the logits, and 60 to 80 % off the number of conversions.
@@ -33,7 +30,7 @@ def quantize(model: Any, clips: Tensor) -> Any:
     Raises:
         ImportError: If NNCF is not installed.
     """
-    with without_telemetry(), _quietly():
+    with without_telemetry(), quietly():
         import nncf
 
         return nncf.quantize(
@@ -56,15 +53,3 @@ def _float_layers(model: Any) -> list[str]:
     ]
     heads = [layer for layer in layers if layer.get_type_name() == "MatMul"][-1:]
     return [layer.get_friendly_name() for layer in (*gates, *heads)]
-
-
-@contextlib.contextmanager
-def _quietly() -> Iterator[None]:
-    """NNCF logs, draws bars on standard output, and imports a part of torch that logs what it does not find."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        logging.disable(before)

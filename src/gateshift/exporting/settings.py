@@ -18,7 +18,7 @@ class ExportSettings:
     """Write a model, folded for inference and with its preprocessing inside, as a file for another runtime.
 
     The file is kept once its logits on the videos are those of the model. test and predict take it as a model;
-    gateshift.exported.runtime.Runtime runs .onnx and .xml without torch. A .pt2 file is a program: open only your own.
+    gateshift.Runtime runs .onnx, .xml and .tflite without torch. A .pt2 file is a program: open only your own.
     """
 
     model: Annotated[Positional[Path], arg(metavar="MODEL")]
@@ -26,12 +26,14 @@ class ExportSettings:
     videos: Annotated[Positional[Path], arg(metavar="VAL")]
     """Labelled videos to check the file on: a CSV, a videofolder.txt list, or a folder of class folders."""
     format: Format
-    """torch (.pt2, by torch.export), onnx (.onnx), openvino (.xml and .bin), or web: a folder for any web server, with
-    a page that classifies cameras and clips in the browser."""
+    """torch (.pt2, by torch.export), onnx (.onnx), openvino (.xml and .bin); for phones, one clip at a time, litert
+    (.tflite), executorch (.pte, by XNNPACK) or coreml (.mlpackage, which is checked in structure and not run); or web:
+    a folder for any web server, with a page that classifies cameras and clips in the browser."""
     out: Annotated[Path | None, arg(metavar="FILE")] = None
     """File or folder to write; by default beside MODEL, with the suffix of the format, or "-web"."""
     precision: ExportPrecision = "float32"
-    """float16 (onnx and web) keeps weights in half as many bytes, and computes in float32. bf16 (torch and openvino) is
+    """float16 (onnx and web) keeps weights in half as many bytes, and computes in float32; that of coreml computes in
+    float16 too. bf16 (torch and openvino) is
     faster where the machine computes in it. int8 (openvino) makes the file a quarter as large. All of them cost digits,
     in this order. The accuracies of model and file are printed."""
     calibrate: Annotated[Path | None, arg(metavar="LIST")] = None

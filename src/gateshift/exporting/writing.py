@@ -75,17 +75,23 @@ def write_export(
         else:
             fitted_to = (clips if calibration is None else calibration) if precision == "int8" else None
             _write_openvino(program, partial, description, calibration=fitted_to)
-        error = _relative_error(ExportedModel(partial)(clips), model(clips))
-        if not error <= TOLERANCES[precision]:
-            raise ModelError(
-                f"{path}: the exported logits are off by {error:.1e} of their size, more than "
-                f"{TOLERANCES[precision]:.0e}; nothing was kept; try another `format`"
-            )
+        error = check_error(path, ExportedModel(partial)(clips), model(clips), precision)
         for made in reversed(files_of(partial)):  # the weights before what reads them
             made.replace(path.with_suffix(made.suffix))
     finally:
         for made in files_of(partial):
             made.unlink(missing_ok=True)
+    return error
+
+
+def check_error(path: Path, found: Tensor, expected: Tensor, precision: ExportPrecision) -> float:
+    """The relative error of a file's logits; ModelError if it is more than a precision costs."""
+    error = _relative_error(found, expected)
+    if not error <= TOLERANCES[precision]:
+        raise ModelError(
+            f"{path}: the exported logits are off by {error:.1e} of their size, more than "
+            f"{TOLERANCES[precision]:.0e}; nothing was kept; try another `format`"
+        )
     return error
 
 
@@ -95,10 +101,10 @@ def _write_program(program: torch.export.ExportedProgram, path: Path, descriptio
         torch.export.save(program, path, extra_files={METADATA_KEY: description})
 
 
-def missing_package(*names: str) -> str | None:
-    """The first of these packages of the extra that is not installed, in words with what to do; None if all are."""
+def missing_package(*names: str, extra: str = "export") -> str | None:
+    """The first of these packages of an extra that is not installed, in words with what to do; None if all are."""
     missing = next((name for name in names if find_spec(name) is None), None)
-    return None if missing is None else f"{missing} is not installed; pip install 'gateshift[export]'"
+    return None if missing is None else f"{missing} is not installed; pip install 'gateshift[{extra}]'"
 
 
 @contextmanager
@@ -121,9 +127,26 @@ def _write_onnx(program: torch.export.ExportedProgram, path: Path, description: 
     for node in made.model.graph:
         node.metadata_props.clear()  # from where in which files of this machine each node comes
     made.model.metadata_props[METADATA_KEY] = description
+    _cast_clips_first(made.model.graph)
     made.save(path)
     if halve:
         _halve_weights(path)
+
+
+def _cast_clips_first(graph: Any) -> None:
+    """Let nothing take the bytes of the clips but a cast: TensorRT's parser knows uint8 there alone."""
+    from onnxscript import ir
+
+    (clips,) = graph.inputs
+    users = list(clips.uses())
+    cast = ir.node("Cast", [clips], {"to": ir.DataType.FLOAT.value})
+    numbers = cast.outputs[0]
+    numbers.name, numbers.shape, numbers.dtype = "clips_as_float", clips.shape, ir.DataType.FLOAT
+    for value in (value for node in graph for value in node.outputs if value.dtype == clips.dtype):
+        value.dtype = ir.DataType.FLOAT  # views of the clips, up to the cast that was
+    graph.insert_before(graph[0], cast)
+    for user, place in users:
+        user.replace_input_with(place, numbers)
 
 
 def _halve_weights(path: Path) -> None:

@@ -25,7 +25,7 @@ from gateshift.model.temporal.causal import is_causal, make_causal
 from gateshift.model.temporal.site import SiteDescription, describe_sites
 
 METADATA_KEY = "gateshift"
-EXPORTED = (".pt2", ".onnx", ".xml")
+EXPORTED = (".pt2", ".onnx", ".xml", ".tflite", ".pte", ".mlpackage")
 ON_HUB = re.compile(r"hf:/{1,2}(?=[^/])")  # a Path has made one slash of two
 
 
