@@ -187,7 +187,7 @@ def _fill_open_options(settings: TrainSettings, reporter: Reporter) -> TrainSett
         given = (start_network(start) or network_of(start)) | given
         settings = settings.changed(given)
     if settings.frames.is_dense:
-        return _planned_of_recordings(settings, reporter)
+        return _planned_of_recordings(settings, given, reporter)
     train_list, val_list = read_lists(settings, Silent())
     classes, machine = train_list.class_names(), this_machine()
     videos = look_at(train_list, val_list, classes, num_segments=settings.model.segments)
@@ -204,9 +204,9 @@ def _fill_open_options(settings: TrainSettings, reporter: Reporter) -> TrainSett
     return dataclasses.replace(settings.changed(training.options), probe=probe)
 
 
-def _planned_of_recordings(settings: TrainSettings, reporter: Reporter) -> TrainSettings:
+def _planned_of_recordings(settings: TrainSettings, given: dict[str, Any], reporter: Reporter) -> TrainSettings:
     """The settings with what is open of a training on long recordings."""
-    recordings, given, machine = read_recording_lists(settings, Silent())[0], settings.given(), this_machine()
+    recordings, machine = read_recording_lists(settings, Silent())[0], this_machine()
     is_small = machine.is_slow and takes_size(given.get("backbone", BACKBONE), SMALL_PX)
     plan = plan_frames(
         total_duration_s(recordings),
