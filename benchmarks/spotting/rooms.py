@@ -6,7 +6,8 @@ TRAIN and VAL are spans, ``path,label,start,end``, of recordings beside them; la
 three tasks is trained on TRAIN with gate-shift and without, from the start that knows motion, and tested on VAL by its
 last weights: what goes on in each frame (``segment``), what begins when (``spot``, on the starts of the spans), and
 what a cut-out span shows (``timeline``: the answers of ``predict --timeline``; without gate-shift it is a TSN). What no
-option says is planned as for anyone; to train in minutes of a core, the first two see 2.5 frames a second at 112 px.
+option says is planned as for anyone; to train in minutes of a core, the first two see 2.5 frames a second, and epochs
+are few.
 
 ``rooms.csv`` has for each the frame accuracy, edit score and F1 at IoU 0.1 and 0.25 of its spans, and the mAP of their
 starts within 2 s. The answers "nothing", and the commonest class of TRAIN all the time, are rows too.
