@@ -15,42 +15,11 @@ from hypothesis import strategies as st
 from gateshift.data.clips.dataset import Augmentation
 from gateshift.data.clips.mixing import Mixing
 from gateshift.data.clips.recording_clips import Labeling, RecordingClips
-from gateshift.data.clips.recordings import (
-    Mark,
-    Recording,
-    as_manifest,
-    lists_events,
-    nearest_frames,
-    read_recordings,
-    seen_frames,
-)
+from gateshift.data.clips.recordings import Mark, Recording, as_manifest, lists_events, read_recordings
 from gateshift.data.events.events import Event, Span
 from gateshift.errors import ManifestError, VideoError
 
 LABELS = ("left", "right")
-
-
-@given(
-    times=st.lists(st.integers(0, 400), min_size=1, max_size=20, unique=True),
-    wanted=st.lists(st.integers(-50, 450), min_size=1, max_size=20),
-)
-@settings(deadline=None)
-def test_the_frame_nearest_to_a_time_is_found(times: list[int], wanted: list[int]) -> None:
-    shown = np.sort(np.array(times)) / 100
-    found = nearest_frames(shown, np.array(wanted) / 100)
-    assert found.tolist() == [int(abs(shown - each / 100).round(9).argmin()) for each in wanted]
-
-
-@pytest.mark.parametrize(("rate", "fps"), [(25, 25.0), (50, 25.0), (12.5, 25.0), (60, 25.0), (30, 29.97), (25, None)])
-def test_a_network_sees_a_recording_at_its_own_rate(rate: float, fps: float | None) -> None:
-    times_s = 0.4 + np.arange(200) / rate
-    seen = seen_frames(times_s, fps)
-    if fps is None:
-        assert seen.tolist() == list(range(200))
-        return
-    wanted_s = 0.4 + np.arange(len(seen)) / fps
-    assert np.abs(times_s[seen] - wanted_s).max() <= 0.5 / rate + 1e-6
-    assert 0 <= times_s[-1] - wanted_s[-1] < 1 / fps + 1e-6
 
 
 def slow_targets(labeling: Labeling, marks: list[Mark], times_s: np.ndarray) -> np.ndarray:
@@ -169,6 +138,29 @@ def test_the_same_numbers_give_the_same_clip_and_epochs_differ(videos: Path) -> 
     assert torch.equal(clips[2]["clips"], again[2]["clips"])
     again.epoch = 1
     assert [clips.draw(i) for i in range(5)] != [again.draw(i) for i in range(5)]
+
+
+def test_clips_as_of_another_rate_have_the_same_labels_and_the_others_are_as_they_were(
+    videos: Path, numbers_of: Callable[..., list[int]]
+) -> None:
+    recording = Recording("20", videos / "20.mp4", (Event("20", "left", frame=20),))
+    off, on, half = (clips_of([recording], fps=20.0, num_frames=16, rate_jitter=share) for share in (0.0, 1.0, 0.5))
+    kinds = []
+    for index in range(16):
+        plain, jittered = off[index], on[index]
+        assert torch.equal(plain["labels"], jittered["labels"])
+        first, *_ = shown = numbers_of(plain["clips"])
+        assert shown == list(range(first, first + 16))
+        other = numbers_of(jittered["clips"])
+        assert all(b >= a for a, b in pairwise(other))
+        assert all(-2 <= b - a <= 1 for a, b in zip(shown, other, strict=True))
+        assert torch.equal(jittered["clips"], on[index]["clips"])
+        sample = half[index]["clips"]
+        kinds.append(torch.equal(sample, plain["clips"]))
+        assert kinds[-1] or torch.equal(sample, jittered["clips"])
+    assert 4 <= sum(kinds) <= 12
+    on.epoch = 1
+    assert not torch.equal(on[0]["clips"], jittered["clips"])
 
 
 def test_long_recordings_are_drawn_more_often_and_events_as_often_as_asked(videos: Path) -> None:

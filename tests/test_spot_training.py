@@ -16,6 +16,7 @@ from gateshift.cli.main import main, parse
 from gateshift.errors import ManifestError, SettingsError, StoppedError, VideoError
 from gateshift.training.losses import FrameLoss, Loss
 from gateshift.training.settings import TrainSettings
+from gateshift.training.train import fill_open_options
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 FPS, NUM_FRAMES = 10, 60
@@ -117,6 +118,29 @@ def test_a_stopped_training_ends_as_one_that_was_not(lists: Path, tmp_path: Path
         train(lists, tmp_path / "parts", **options, reporter=stop, stop=stop.request)
     train(lists, tmp_path / "parts", **options, resume=True)
     assert_same_run(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_a_run_of_before_clips_were_read_as_of_other_rates_goes_on_without(lists: Path, tmp_path: Path) -> None:
+    options = {"epoch_clips": 4, "head": "none"}
+    train(lists, tmp_path / "run", **options, rate_jitter=0.0)
+    for file, line in (("settings.json", '  "rate_jitter": 0.0,\n'), ("recipe.toml", "rate_jitter = 0.0\n")):
+        text = (tmp_path / "run" / file).read_text()
+        assert line in text
+        (tmp_path / "run" / file).write_text(text.replace(line, ""))
+    with pytest.raises(SettingsError, match="`resume` with rate_jitter 0.5, but the run has 0.0; give the same"):
+        train(lists, tmp_path / "run", **options, resume=True)
+    train(lists, tmp_path / "run", **options, resume=True, rate_jitter=0.0)
+
+
+def test_a_start_that_is_named_is_planned_as_if_it_was_chosen(lists: Path) -> None:
+    planned = [
+        fill_open_options(
+            TrainSettings.from_options(lists / "train.csv", lists / "val.csv", out="run", task="spot", **named), Log()
+        ).options()
+        for named in ({}, {"start": "motion"}, {"start": "motion", "temporal": "none"})
+    ]
+    assert planned[0] == planned[1] == planned[2] | {"temporal": "gsm"}
+    assert planned[0]["gates_lr"] == "auto"
 
 
 def test_the_command_line_trains_tests_and_predicts(
@@ -226,6 +250,7 @@ def test_the_task_has_defaults_of_its_own_which_options_and_recipes_replace(tmp_
         ({"cutmix": 1.0}, "`cutmix` with `task=spot`, where each frame has one label; leave it out"),
         ({"reverse": True}, "`reverse` with `task=spot`"),
         ({"background": 1.5}, "`background` 1.5; it must be from 0 to 1; try 0.5"),
+        ({"rate_jitter": -0.1}, "`rate_jitter` -0.1; it must be from 0 to 1; try 0.5"),
         ({"task": "segment", "displacement": 0.1}, "`displacement` with `task=segment`; it is of events; leave it out"),
     ],
 )

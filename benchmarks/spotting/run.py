@@ -8,7 +8,7 @@ backwards, so that a network that averages frames cannot tell them. Each row is 
 defaults but for what is named here; what is stopped goes on where it was. ``results.csv`` in the folder has for each
 row and seed, of the last weights, the mAP within 0, 1, 2 and 4 frames, after and before suppression; ``pairs``, of the
 events that have an answer of their pair within a frame the share whose likeliest one is of the right class; and the mAP
-within 40 ms of the same videos, and of them at 12.5 and 60 frames a second and at a varying rate.
+within 40 ms of the same videos, and of them at 12.5 and 60 frames a second and at varying rates (``rates.py``).
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ ROWS: dict[str, dict[str, Any]] = {
         "temporal": "gsm",
         "head": "gru",
         "background": 1.0,
+        "rate_jitter": 0.0,
         "whole_frame": False,
         "min_crop_scale": 1.0,
         "color_jitter": 0.2,

@@ -125,7 +125,8 @@ def write_at_rate(
 ) -> Path:
     """Write the videos of a list of events at another frame rate, with the events at the same seconds.
 
-    At each new time the frame is shown that the source shows then, as programs that convert frame rates do.
+    At each new time the frame is shown that the source shows then, as some programs that convert frame rates do;
+    others round to the nearest frame.
 
     Args:
         table: A CSV ``path,time_s,label``; paths start at its folder.

@@ -13,7 +13,8 @@ import torch
 from torch import Tensor
 
 from gateshift.data.clips.dataset import open_entry, read_views
-from gateshift.data.clips.recordings import Recording, read_recordings, seen_frames
+from gateshift.data.clips.frame_rates import seen_frames
+from gateshift.data.clips.recordings import Recording, read_recordings
 from gateshift.data.clips.views import EvalProtocol
 from gateshift.data.lists.index_folder import index_folder_of
 from gateshift.data.lists.manifest import Manifest, read_manifest, read_names, read_videos

@@ -15,7 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gateshift.data.clips.recordings import frame_times, seen_frames
+from gateshift.data.clips.frame_rates import seen_frames
+from gateshift.data.clips.recordings import frame_times
 from gateshift.data.clips.remote import local_video
 from gateshift.data.processes import in_processes
 from gateshift.data.regions import Region

@@ -13,7 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gateshift.data.clips.recordings import frame_times, seen_frames
+from gateshift.data.clips.frame_rates import seen_frames
+from gateshift.data.clips.recordings import frame_times
 from gateshift.data.events.events import Event, EventList, Span, VideoInfo
 from gateshift.data.events.files import EVENT_SUFFIXES, write_events
 from gateshift.data.events.suppression import MIN_SCORE, Suppression, suppress_scores

@@ -322,6 +322,10 @@ class FrameOptions(RecipeOptions):
     """Weight of the classes in the loss, relative to nothing; for spot."""
     background: float = 0.5
     """Share of the training clips that are drawn anywhere, in 0..1; the others show something that happens."""
+    rate_jitter: float | None = None
+    """Share of the training clips, in 0..1, that are read as if their recording had been converted to a lower or an
+    irregular frame rate, so that the network knows such files too. Default: 0.5, but none with --fps below 10, which
+    files seldom are."""
     epoch_clips: int | None = None
     """Training clips of an epoch; default: as many as show each moment of the recordings once."""
     tolerance: Annotated[float | None, arg(metavar="SECONDS")] = None

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gateshift.data.clips.recordings import Recording, nearest_frames, read_recordings
+from gateshift.data.clips.frame_rates import nearest_frames
+from gateshift.data.clips.recordings import Recording, read_recordings
 from gateshift.data.events.event_tables import write_spans
 from gateshift.data.events.events import Event, EventList, Span, VideoInfo
 from gateshift.data.events.files import write_events

@@ -24,6 +24,9 @@ from gateshift.recipes.options import AugmentOptions
 from gateshift.training.reporter import Reporter
 from gateshift.training.settings import TrainSettings
 
+RATE_JITTER = 0.5  # share of clips that are read as of a recording of a lower or irregular rate ...
+JITTERED_FPS = 10.0  # ... of networks from this rate on: files of lower ones are rare
+
 
 def read_lists(settings: TrainSettings, reporter: Reporter) -> tuple[Manifest, Manifest]:
     """The training and validation videos, without those of ``exclude``; their files exist.
@@ -83,7 +86,7 @@ def read_recording_lists(
 
 
 def with_rate(settings: TrainSettings, recordings: Sequence[Recording]) -> TrainSettings:
-    """The settings with the rate of the network, the training recordings' median by default, and T frames of a clip.
+    """The settings with the rate of the network, the training recordings' median by default, and what follows from it.
 
     Raises:
         VideoError: If no recording says its rate.
@@ -100,9 +103,12 @@ def with_rate(settings: TrainSettings, recordings: Sequence[Recording]) -> Train
             raise VideoError("no training recording says how many frames a second it has; give `fps`")
         fps = round(statistics.median(rates), 3)
     num_frames = max(round(settings.frames.context * fps), 1)
+    jitter = settings.frames.rate_jitter
+    if jitter is None:
+        jitter = RATE_JITTER if fps >= JITTERED_FPS else 0.0
     return dataclasses.replace(
         settings,
-        frames=dataclasses.replace(settings.frames, fps=fps),
+        frames=dataclasses.replace(settings.frames, fps=fps, rate_jitter=jitter),
         model=dataclasses.replace(settings.model, segments=num_frames),
     )
 
@@ -139,6 +145,7 @@ def create_recording_clips(
         length=frames.epoch_clips,
         background=frames.background,
         balanced=settings.skew.balanced,
+        rate_jitter=frames.rate_jitter or 0.0,
         seed=settings.seed,
         on_failure=on_failure,
     )

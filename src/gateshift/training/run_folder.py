@@ -105,6 +105,8 @@ class RunFolder:
             old = rename_old(json.loads(self.settings.read_text(encoding="utf-8")), warn=False)
         except (OSError, ValueError, AttributeError):
             raise SettingsError(f"`resume`: {self.settings} is missing or damaged; start a new run") from None
+        if old.get("task", "clip") != "clip":
+            old.setdefault("rate_jitter", 0.0)  # before it was an option
         for name in option_types(FrameOptions):  # of before there were such trainings
             old.setdefault(name, getattr(FrameOptions(), name))
         old.setdefault("accumulation", "release" if old.get("accumulate", 1) > 1 else "exact")  # before it was a choice

@@ -56,7 +56,7 @@ _RANGES: dict[str, tuple[Callable[[float], bool], str]] = {
         lambda value: 0 <= value < 1,
         "it must be at least 0 and less than 1; lower it",
     ),
-    "background": (lambda value: 0 <= value <= 1, "it must be from 0 to 1; try 0.5"),
+    "background rate_jitter": (lambda value: 0 <= value <= 1, "it must be from 0 to 1; try 0.5"),
     "seed": (lambda value: 0 <= value < 2**32, f"it must be from 0 to {2**32 - 1}; choose another"),
     "layer_decay": (lambda value: 0 < value <= 1, "it must be above 0 and at most 1; try 0.8"),
     "min_crop_scale": (

@@ -192,13 +192,13 @@ def _fill_open_options(settings: TrainSettings, reporter: Reporter) -> TrainSett
         given = (start_network(start) or network_of(start)) | given
         settings = settings.changed(given)
     if settings.frames.is_dense:
-        return _planned_of_recordings(settings, reporter)
+        return _planned_of_recordings(settings, given, reporter)
     train_list, val_list = read_lists(settings, Silent())
     classes, machine = train_list.class_names(), this_machine()
     videos = look_at(train_list, val_list, classes, num_segments=settings.model.segments)
     if settings.recipe is not None and minutes is not None:
         return _shortened(settings, minutes, videos, machine, reporter)
-    network = _plan_network(settings, train_list, videos, machine)
+    network = _plan_network(settings, given, train_list, videos, machine)
     settings = settings.changed(network.options)
     timing = time_network(settings.model, num_classes=len(classes), machine=machine, precision=given.get("precision"))
     training = plan_training(videos, machine, timing, given | network.options, minutes=minutes)
@@ -208,9 +208,10 @@ def _fill_open_options(settings: TrainSettings, reporter: Reporter) -> TrainSett
     return dataclasses.replace(settings.changed(training.options), probe=probe)
 
 
-def _plan_network(settings: TrainSettings, train_list: Manifest, videos: Videos, machine: Machine) -> Plan:
+def _plan_network(
+    settings: TrainSettings, given: dict[str, Any], train_list: Manifest, videos: Videos, machine: Machine
+) -> Plan:
     """The network, from the start that knows more of the training videos where that is open."""
-    given = settings.given()
     is_small = machine.is_slow and takes_size(given.get("backbone", BACKBONE), SMALL_PX)
     size_px = SMALL_PX if is_small else None
     plan = plan_network(videos, machine, given, size_px=size_px)
@@ -223,9 +224,9 @@ def _plan_network(settings: TrainSettings, train_list: Manifest, videos: Videos,
     return plan
 
 
-def _planned_of_recordings(settings: TrainSettings, reporter: Reporter) -> TrainSettings:
+def _planned_of_recordings(settings: TrainSettings, given: dict[str, Any], reporter: Reporter) -> TrainSettings:
     """The settings with what is open of a training on long recordings."""
-    recordings, given, machine = read_recording_lists(settings, Silent())[0], settings.given(), this_machine()
+    recordings, machine = read_recording_lists(settings, Silent())[0], this_machine()
     is_small = machine.is_slow and takes_size(given.get("backbone", BACKBONE), SMALL_PX)
     plan = plan_frames(
         total_duration_s(recordings),

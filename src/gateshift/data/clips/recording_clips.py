@@ -8,11 +8,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from gateshift.data.clips.dataset import Augmentation, Sample
-from gateshift.data.clips.recordings import Floats, Mark, Recording, nearest_frames
+from gateshift.data.clips.frame_rates import converted_frames, nearest_frames, sampled_frames
+from gateshift.data.clips.recordings import Floats, Mark, Recording
 from gateshift.data.clips.seeds import spread_seed
 from gateshift.data.clips.transforms import resize_short_side
 from gateshift.data.video.files import Video
@@ -94,6 +96,7 @@ class RecordingClips(Dataset[Sample]):
         length: Clips of an epoch; by default as many as show each moment once, in the mean.
         background: Share of clips, in 0..1, that are drawn anywhere; the others show something that happens.
         balanced: Whether these are drawn by class, and not by what happens most.
+        rate_jitter: Share of clips, in 0..1, that are read as of a recording of a lower or irregular frame rate.
         seed: Of the random numbers.
         on_failure: Told of a recording that cannot be read, by number and reason; it is left out. By default an error.
 
@@ -111,11 +114,12 @@ class RecordingClips(Dataset[Sample]):
         length: int | None = None,
         background: float = 0.5,
         balanced: bool = False,
+        rate_jitter: float = 0.0,
         seed: int = 0,
         on_failure: Callable[[int, VideoError], None] | None = None,
     ) -> None:
         self.recordings, self.augmentation, self.labeling, self.seed = recordings, augmentation, labeling, seed
-        self.epoch, self.background, self.balanced = 0, background, balanced
+        self.epoch, self.background, self.balanced, self.rate_jitter = 0, background, balanced, rate_jitter
         self.duration_s = augmentation.num_segments / labeling.fps
         numbers = {name: number for number, name in enumerate(classes, start=1)}
         self.places: dict[int, Place] = {}
@@ -166,6 +170,13 @@ class RecordingClips(Dataset[Sample]):
             np.clip(mark.start_s - where * last_s, place.start_s, max(place.end_s - last_s, place.start_s))
         )
 
+    def _shown(self, times_s: Floats, wanted_s: Floats, index: int) -> NDArray[np.int64]:
+        """The frames of a clip; the labels of a clip that is read as one of another rate are those of its times."""
+        generator = torch.Generator().manual_seed(spread_seed(self.seed, self.epoch, index, 2))
+        if torch.rand((), generator=generator) < self.rate_jitter:
+            return converted_frames(times_s, wanted_s, self.labeling.fps, generator=generator)
+        return sampled_frames(times_s, wanted_s, self.labeling.fps)
+
     def __getitem__(self, index: int) -> Sample:
         number, start_s = self.draw(index)
         recording, augmentation = self.recordings[number], self.augmentation
@@ -175,7 +186,7 @@ class RecordingClips(Dataset[Sample]):
                 # From a frame on: at a file's own rate, the frames follow each other then.
                 start_s = float(times_s[nearest_frames(times_s, np.array([start_s]))[0]])
                 wanted_s = start_s + np.arange(augmentation.num_segments) / self.labeling.fps
-                frames = read_shrunk(video, nearest_frames(times_s, wanted_s).tolist(), augmentation)
+                frames = read_shrunk(video, self._shown(times_s, wanted_s, index).tolist(), augmentation)
         except VideoError as error:
             return {"failure": str(error), "indices": number}
         targets = self.labeling.targets(self.places[number].marks, wanted_s)

@@ -1,8 +1,4 @@
-"""Long recordings with what happens in them, as a network with an answer for each frame sees them.
-
-A network sees a recording at its own rate: at times that are ``1 / fps`` apart, each time the frame that is shown
-nearest to it. So a second is as many frames of the network for a file of any rate, also of one that varies.
-"""
+"""Long recordings with what happens in them, for networks with an answer for each frame."""
 
 from __future__ import annotations
 
@@ -119,29 +115,6 @@ def frame_times(video: Video, name: str, fps: float | None) -> Floats:
     if fps is None:
         raise VideoError(f"{name}: images have no clock, and nothing says how many there are a second; give `fps`")
     return np.arange(video.num_frames) / fps
-
-
-def nearest_frames(times_s: Floats, wanted_s: Floats) -> NDArray[np.int64]:
-    """The frame that is shown nearest to each time; of two equally near ones the first.
-
-    >>> nearest_frames(np.array([0.0, 0.1, 0.2, 0.5]), np.array([-1.0, 0.04, 0.06, 0.35, 9.0])).tolist()
-    [0, 0, 1, 2, 3]
-    """
-    after = np.searchsorted(times_s, wanted_s).clip(1, max(len(times_s) - 1, 1))
-    before_is_near = wanted_s - times_s[after - 1] <= times_s[after.clip(max=len(times_s) - 1)] - wanted_s + 1e-9
-    return np.where(before_is_near | (len(times_s) == 1), after - 1, after)
-
-
-def seen_frames(times_s: Floats, fps: float | None) -> NDArray[np.int64]:
-    """Which frames of a recording a network of this rate sees, one after the other: all of them if it has none.
-
-    >>> seen_frames(np.arange(8) / 50, 25.0).tolist(), seen_frames(np.arange(3) / 12.5, 25.0).tolist()
-    ([0, 2, 4, 6], [0, 0, 1, 1, 2])
-    """
-    if fps is None:
-        return np.arange(len(times_s))
-    count = int((times_s[-1] - times_s[0]) * fps + 1e-6) + 1
-    return nearest_frames(times_s, times_s[0] + np.arange(count) / fps)
 
 
 def read_recordings(
