@@ -262,7 +262,7 @@ def test_the_report_has_the_floor_and_says_which_class_needs_clips(planned: tupl
 
 def test_a_run_that_was_fitted_to_minutes_resumes_as_it_was_planned(clips: Path, tmp_path: Path) -> None:
     lists = (clips / "train.csv", clips / "val.csv")
-    gs.train(*lists, out=tmp_path / "whole", minutes=0.05, **QUICK)
+    gs.train(*lists, out=tmp_path / "whole", minutes=0.2, **QUICK)
     recipe = tmp_path / "whole" / "recipe.toml"
     epochs = load_recipe(recipe).optim["epochs"]
     stopping = StopAt(2)
