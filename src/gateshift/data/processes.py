@@ -148,7 +148,11 @@ class _Worker(Generic[Task, Result]):
             said = self.connection.recv()
         except (EOFError, ConnectionError):
             if not self._is_up:
-                raise RuntimeError(f"a process could not start, and ended with {self._process.exitcode}") from None
+                self._process.join(1)
+                raise RuntimeError(
+                    f"a process could not start, and ended with {self._process.exitcode}; a program that starts some "
+                    "needs `if __name__ == '__main__':` before what it does"
+                ) from None
             return "crash"
         if isinstance(said, Exception):
             raise said
