@@ -228,8 +228,8 @@ def test_what_work_raises_is_raised() -> None:
 
 def test_a_program_that_processes_would_run_again_is_told_what_it_lacks(tmp_path: Path) -> None:
     program = tmp_path / "program.py"
-    calls = "list(in_processes(str.upper, ['a'], workers=1, timeout_s=60.0))"
-    program.write_text(f"from gateshift.data.processes import in_processes\n{calls}\n")
+    calls = "list(in_processes(posixpath.basename, ['a'], workers=1, timeout_s=60.0))"
+    program.write_text(f"import posixpath\nfrom gateshift.data.processes import in_processes\n{calls}\n")
     done = subprocess.run([sys.executable, program], capture_output=True, text=True)
     assert done.returncode == 1
     assert "needs `if __name__ == '__main__':` before what it does" in done.stderr.splitlines()[-1]
