@@ -61,12 +61,13 @@ def check_export(path: Path, kind: Format, precision: ExportPrecision, *, overwr
         pass  # a package is a folder, and this one is replaced
     else:
         check_writable("out", path, overwrite=overwrite, suffixes=[_suffix(kind)], beside=files_of(path))
+    takes_float16 = kind in ("onnx", "web", "coreml")
     if kind not in ("torch", "openvino") and precision == "bf16":
         raise SettingsError(
             f"`precision=bf16` with `format={kind}`, which has no such kernels on CPUs; take openvino, or "
-            "`precision=float32`"
+            f"`precision={'float16' if takes_float16 else 'float32'}`"
         )
-    if kind not in ("onnx", "web", "coreml") and precision == "float16":
+    if not takes_float16 and precision == "float16":
         raise SettingsError(
             f"`precision=float16` with `format={kind}`; it is for onnx, web and coreml; take "
             f"{'bf16' if kind in ('torch', 'openvino') else 'float32'}"
