@@ -2,6 +2,7 @@
 
 import argparse
 import csv
+import math
 import tempfile
 from importlib.util import find_spec
 from pathlib import Path
@@ -74,7 +75,7 @@ def write(model: VideoClassifier, clips: Tensor, kind: str, folder: Path) -> tup
     except ModelError as failure:
         return {"converts": str(failure).removeprefix(f"{path}: ")}, None
     told = {"converts": "yes", "megabytes": f"{bytes_of(path) / 1e6:.1f}"}
-    return told | ({} if error is None else {"relative_error": f"{error:.1e}"}), None if error is None else path
+    return told | ({} if math.isnan(error) else {"relative_error": f"{error:.1e}"}), None if math.isnan(error) else path
 
 
 def table(backbone: str, temporal: str) -> list[dict[str, object]]:

@@ -40,7 +40,7 @@ CONVERTERS: dict[str, tuple[str, ...]] = {
 @torch.no_grad()
 def write_device_export(
     model: VideoClassifier, path: Path, kind: DeviceFormat, *, clips: Tensor, precision: ExportPrecision = "float32"
-) -> tuple[float | None, str | None]:
+) -> tuple[float, str | None]:
     """Write the deployed form of a model, preprocessing inside, for one clip of the T of ``clips``.
 
     Args:
@@ -51,7 +51,7 @@ def write_device_export(
         precision: float32, or float16 (coreml).
 
     Returns:
-        The relative error of the file's logits, or None with what is known of the structure of a Core ML package.
+        The relative error of the file's logits, or NaN with what is known of the structure of a Core ML package.
 
     Raises:
         ModelError: If the network cannot be converted, or the file's logits are not the model's.
@@ -62,7 +62,7 @@ def write_device_export(
     frames = (clips[0].permute(0, 2, 3, 1) if kind == "litert" else clips[0]).float().contiguous()
     expected = model(clips)
     description = describe_export(dataclasses.replace(model.config, num_segments=clips.shape[1]), precision=precision)
-    error = structure = None
+    error, structure = math.nan, None
     try:
         try:
             with quietly():

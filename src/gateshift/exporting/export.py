@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from os import PathLike
@@ -47,7 +48,7 @@ class ExportResult:
 
     Attributes:
         path: The file; of a page for browsers the folder.
-        error: Difference of its logits from the model's, relative to their size; None of a Core ML package, which was
+        error: Difference of its logits from the model's, relative to their size; NaN of a Core ML package, which was
             not run.
         protocol: The views of each video that both were tested on.
         model_metrics: Accuracies of the model.
@@ -56,17 +57,17 @@ class ExportResult:
         num_calibration: How many videos int8 was fitted to; None where it is not int8.
         structure: What a Core ML package is made of; None of other files.
 
-    Of a Core ML package neither metrics nor ``protocol`` nor ``same_answers`` are known. Of a model that answers for
-    each frame there are no accuracies here: ``protocol`` and both metrics are None, and ``same_answers`` is the share
-    of frames of the checked clips.
+    Of a Core ML package ``same_answers`` is NaN too, and metrics and ``protocol`` are None. Of a model that answers
+    for each frame there are no accuracies here: ``protocol`` and both metrics are None, and ``same_answers`` is the
+    share of frames of the checked clips.
     """
 
     path: Path
-    error: float | None
+    error: float
     protocol: EvalProtocol | None
     model_metrics: Metrics | MultiLabelMetrics | None
     file_metrics: Metrics | MultiLabelMetrics | None
-    same_answers: float | None
+    same_answers: float
     num_calibration: int | None = None
     structure: str | None = None
 
@@ -170,12 +171,12 @@ def export(
     if format == "web":
         file = path / MODEL_FILE
         archive = None if runtime is None else Path(runtime)
-        error: float | None = write_page(on_cpu, path, clips=clips, precision=precision, archive=archive)
+        error = write_page(on_cpu, path, clips=clips, precision=precision, archive=archive)
     else:
         file = path
         error, structure = _write(on_cpu, path, format, clips=clips, precision=precision, calibration=calibration)
-        if error is None:
-            return ExportResult(path, None, None, None, None, None, structure=structure)
+        if structure is not None:
+            return ExportResult(path, math.nan, None, None, None, math.nan, structure=structure)
     of_model, of_file, same = _compare(model, load_any(file), manifest, protocol, workers=workers, progress=progress)
     num_calibration = None if calibration is None else min(CALIBRATION_VIDEOS, len(fitted_to))
     return ExportResult(path, error, protocol, of_model, of_file, same, num_calibration)
@@ -189,7 +190,7 @@ def _write(
     clips: Tensor,
     precision: ExportPrecision,
     calibration: Tensor | None = None,
-) -> tuple[float | None, str | None]:
+) -> tuple[float, str | None]:
     """Write and check a file: the relative error of its logits, or, of what cannot be run here, its structure."""
     if kind == "litert" or kind == "executorch" or kind == "coreml":
         return write_device_export(model, path, kind, clips=clips, precision=precision)
@@ -218,8 +219,8 @@ def _export_dense(
     model = copy.deepcopy(model).cpu()
     shown = torch.stack(clips)
     error, structure = _write(model, path, kind, clips=shown, precision=precision)
-    if error is None:
-        return ExportResult(path, None, None, None, None, None, structure=structure)
+    if structure is not None:
+        return ExportResult(path, math.nan, None, None, None, math.nan, structure=structure)
     with torch.no_grad():
         own, other = (each(shown)[..., : len(config.classes) + 1].argmax(-1) for each in (model, load_any(path)))
     return ExportResult(path, error, None, None, None, float((own == other).float().mean()))
