@@ -205,6 +205,12 @@ def test_fewer_minutes_are_fewer_epochs_and_validations_stay_a_few() -> None:
     assert plan(validate_every=5).keys().isdisjoint({"validate_every"})
 
 
+def test_videos_that_are_read_slowly_are_told() -> None:
+    for read_s, is_told in ((0.02, False), (1.0, True)):
+        slow = plan_training(dataclasses.replace(FEW, read_s=read_s), CPU, TIMING, {"temporal": "gsm"})
+        assert ("reading takes most of it, and videos packed by `prepare`" in slow.reasons[-1]) == is_told
+
+
 def test_a_network_that_has_one_size_keeps_it() -> None:
     assert takes_size("test_resnet", SMALL_PX)
     assert not takes_size("inceptionv3", SMALL_PX)

@@ -150,14 +150,16 @@ def plan_training(
     regular += "".join(f"; {name}" for name, value in kept.items() if value)
     rate, precision = options.get("lr", 0.01), "float32" if options["precision"] == "no" else options["precision"]
     workers = default_workers() if given.get("workers") is None else given["workers"]
+    reads_long = videos.read_s / machine.cores > timing.step_s
     length = f"{epochs} epoch{'s' * (epochs > 1)}, {updates} steps"
+    slow = "; reading takes most of it, and videos packed by `prepare` are read faster" if reads_long else ""
     shorter = "; `minutes` shortens it" if minutes is None and epochs * epoch_s > LONG_S else ""
     return Plan(
         chosen,
         (
             f"training: {length} of {options['optimizer']} up to {rate:g}; {regular}",
             f"time: about {_minutes(epochs * epoch_s)}, {timing.step_s:.2g} s a video on {machine} in {precision}, "
-            f"measured; {workers} loading{shorter}",
+            f"measured; {workers} loading{slow}{shorter}",
         ),
     )
 
