@@ -140,27 +140,31 @@ def plan_training(
     # An average over 100 steps of a training of not many more would hold where it started.
     chosen["ema"] = 0.0 if updates < FEW_UPDATES else 0.99 if updates < 2000 else 0.999
     chosen = {name: value for name, value in chosen.items() if name not in given}
-    options = {**chosen, **given}
-    num_val = videos.num_val / options["validate_every"]
-    epoch_s = timing.epoch_s(machine, num_train=videos.num_train, num_val=num_val, read_s=videos.read_s)
+    reasons = _training_reasons(videos, machine, timing, {**chosen, **given}, updates, may_shorten=minutes is None)
+    return Plan(chosen, reasons)
+
+
+def _training_reasons(
+    videos: Videos, machine: Machine, timing: Timing, options: Mapping[str, Any], updates: int, *, may_shorten: bool
+) -> tuple[str, str]:
+    """What is said of a training, and of how long it takes."""
+    epochs, num_val = options["epochs"], videos.num_val / options["validate_every"]
+    all_s = epochs * timing.epoch_s(machine, num_train=videos.num_train, num_val=num_val, read_s=videos.read_s)
     against = {"label smoothing": options.get("label_smoothing"), "averaged weights": options["ema"]}
     regular = " and ".join(name for name, value in against.items() if value) or "neither smoothing nor averages"
-    regular += ", as clips are few" if few else ""
+    regular += ", as clips are few" if videos.per_class < FEW_PER_CLASS else ""
     kept = {"batch norms as in the start": options["frozen_bn"], "first a classifier alone": options["fit_classifier"]}
     regular += "".join(f"; {name}" for name, value in kept.items() if value)
     rate, precision = options.get("lr", 0.01), "float32" if options["precision"] == "no" else options["precision"]
-    workers = default_workers() if given.get("workers") is None else given["workers"]
-    reads_long = videos.read_s / machine.cores > timing.step_s
+    workers = default_workers() if options.get("workers") is None else options["workers"]
     length = f"{epochs} epoch{'s' * (epochs > 1)}, {updates} steps"
+    reads_long = videos.read_s / machine.cores > timing.step_s
     slow = "; reading takes most of it, and videos packed by `prepare` are read faster" if reads_long else ""
-    shorter = "; `minutes` shortens it" if minutes is None and epochs * epoch_s > LONG_S else ""
-    return Plan(
-        chosen,
-        (
-            f"training: {length} of {options['optimizer']} up to {rate:g}; {regular}",
-            f"time: about {_minutes(epochs * epoch_s)}, {timing.step_s:.2g} s a video on {machine} in {precision}, "
-            f"measured; {workers} loading{slow}{shorter}",
-        ),
+    shorter = "; `minutes` shortens it" if may_shorten and all_s > LONG_S else ""
+    return (
+        f"training: {length} of {options['optimizer']} up to {rate:g}; {regular}",
+        f"time: about {_minutes(all_s)}, {timing.step_s:.2g} s a video on {machine} in {precision}, "
+        f"measured; {workers} loading{slow}{shorter}",
     )
 
 
