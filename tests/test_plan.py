@@ -39,6 +39,14 @@ from gateshift.recipes.recipe import load_recipe
 from gateshift.training.settings import TrainSettings
 
 FEW = Videos(175, 129, 17, 10, frames=74, size_px=(284, 160), moves_outside=0.1, read_s=0.02)
+# Which the start that knows motion is not of.
+OTHER_NETWORKS: tuple[dict[str, Any], ...] = (
+    {"backbone": "resnet50"},
+    {"temporal": "none"},
+    {"temporal": "tsm"},
+    {"temporal": "gsf"},
+    {"causal": True},
+)
 CPU, GPU = Machine("cpu", 2, 1), Machine("cuda", 16, 1)
 TIMING = Timing(0.15, "no")
 # Open enough for a plan, and quick: no weights to fetch, and a network and a picture that are small.
@@ -57,10 +65,9 @@ def test_what_is_given_is_not_planned_and_the_rest_is_planned_around_it() -> Non
     planned = plan()
     for name, value in planned.items():
         assert name not in plan(**{name: value})
-    assert planned["start"] == plan(temporal="tsm")["start"] == "motion"
-    assert (
-        plan(backbone="resnet50")["start"] == plan(temporal="gsf")["start"] == plan(causal=True)["start"] == "imagenet"
-    )
+    assert planned["start"] == "motion"
+    for other in OTHER_NETWORKS:
+        assert plan(**other)["start"] == "imagenet"
     assert "start" not in plan(backbone="bninception")  # there are no weights to fetch
     assert "start" not in plan(weights="a.pth")
     assert plan(epochs=2)["ema"] == 0 < plan()["ema"]  # few steps have no average that is of their end
@@ -98,8 +105,8 @@ def test_the_start_is_the_one_that_knows_clearly_more_of_the_videos() -> None:
     assert start_of({"motion": 0.50, "imagenet": 0.54}) == "motion"  # no more than chance may be
     assert start_of({}) == "motion"
     assert start_of({"motion": 0.25, "imagenet": 0.46}, start="motion") == "as given"
-    assert may_start_from_motion({}) and may_start_from_motion({"temporal": "tsm"})
-    for other in ({"backbone": "resnet50"}, {"temporal": "gsf"}, {"weights": None}, {"start": "a"}, {"causal": True}):
+    assert may_start_from_motion({}) and may_start_from_motion({"temporal": "gsm"})
+    for other in (*OTHER_NETWORKS, {"weights": None}, {"start": "a"}):
         assert not may_start_from_motion(other)
 
 
@@ -126,8 +133,10 @@ def test_a_training_on_recordings_is_planned_around_what_is_given() -> None:
     planned = frames_plan()
     for name, value in planned.items():
         assert name not in frames_plan(**{name: value})
-    assert planned["start"] == frames_plan(temporal="none")["start"] == "motion"
-    for other in ({"backbone": "resnet50"}, {"temporal": "gsf"}, {"weights": None}, {"causal": True}):
+    assert planned["start"] == "motion"
+    for other in OTHER_NETWORKS[1:]:
+        assert frames_plan(**other)["start"] == "imagenet"
+    for other in ({"backbone": "resnet50"}, {"weights": None}):
         assert "start" not in frames_plan(**other)
     assert "lr" not in frames_plan(backbone="resnet50")  # from random weights it stays as it is
     assert {"lr", "gates_lr"}.isdisjoint(frames_plan(optimizer="sgd"))

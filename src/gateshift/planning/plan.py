@@ -44,8 +44,11 @@ class Plan:
 
 
 def may_start_from_motion(given: Mapping[str, Any]) -> bool:
-    """Whether the start is open, and the network the one that the start that knows motion is of."""
-    is_its_network = given.get("backbone", BACKBONE) == BACKBONE and given.get("temporal", "gsm") != "gsf"
+    """Whether the start is open, and the network the one that the start that knows motion is of.
+
+    Its weights mean nothing without its gate-shift: a TSN of them began with a loss of 378.
+    """
+    is_its_network = given.get("backbone", BACKBONE) == BACKBONE and given.get("temporal", "gsm") == "gsm"
     return is_its_network and not {"start", "weights", *OTHER_GATES} & {*given}
 
 
@@ -179,8 +182,9 @@ def plan_frames(total_s: float, fps: float, machine: Machine, given: dict[str, A
         size_px: Side of its input; None for its own.
     """
     chosen: dict[str, Any] = {"whole_frame": True, "min_crop_scale": FRAMES_CROP}
-    if not {"backbone", "start", "weights", *OTHER_GATES} & {*given} and given.get("temporal") != "gsf":
-        chosen |= {"backbone": BACKBONE, "temporal": "gsm", "start": MOTION}
+    if not {"backbone", "start", "weights"} & {*given}:
+        chosen |= {"backbone": BACKBONE, "temporal": "gsm"}
+        chosen["start"] = MOTION if may_start_from_motion(given) else IMAGENET
     if size_px is not None:
         chosen["size"] = size_px
     options = chosen | given
