@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -132,7 +132,7 @@ def _stream(settings: PredictSettings) -> int:
     try:
         for answer in answers:
             if settings.json:
-                _print_record(_record(settings, model.config, answer), sys.stdout)
+                _print_record(_record(settings, model.config, answer))
             elif answer.label != label and not (model.config.task == "spot" and answer.label is None):
                 print_line(_line(answer))
             label = answer.label
@@ -232,7 +232,7 @@ def _tracks(settings: PredictSettings, tracks: Path) -> int:
         return _tell_failure(settings, error)
     for each in found:
         if settings.json:
-            _print_record(each.to_dict(), sys.stdout)
+            _print_record(each.to_dict())
         else:
             place = f"id {each.id}, frames {each.first_frame}-{each.last_frame}"
             print_line(_row(replace(each.prediction, video=f"{each.prediction.video}, {place}")))
@@ -248,7 +248,7 @@ def _print_events(settings: PredictSettings, out: Path, fields: dict[str, str], 
         table.add_row(*(format(getattr(event, name), how) for name, how in fields.items()))
         if settings.json:
             found = {name: getattr(event, name) for name in fields}
-            _print_record({"video": settings.videos[0], **found, "error": None}, sys.stdout)
+            _print_record({"video": settings.videos[0], **found, "error": None})
     if not settings.json:
         Console(markup=False).print(table)
     print_note(f"{len(events)} events: {out}")
@@ -271,13 +271,14 @@ def _bar(task: str, unit: str) -> Iterator[Callable[[int, int], None]]:
         yield progress
 
 
-def _print_record(record: dict[str, Any], file: TextIO) -> None:
-    print(json.dumps(record), file=file, flush=True)
+def _print_record(record: dict[str, Any]) -> None:
+    sys.stdout.write(f"{json.dumps(record)}\n")
+    sys.stdout.flush()
 
 
 def _tell_failure(settings: PredictSettings, error: VideoError) -> int:
     """Say that a source cannot be read, or read on; one video has failed."""
     if settings.json:
-        _print_record({"video": settings.videos[0], "top": [], "error": str(error)}, sys.stdout)
+        _print_record({"video": settings.videos[0], "top": [], "error": str(error)})
     print_note(str(error))
     return 1
