@@ -12,7 +12,7 @@ from spot_files import EXCERPTS, NO_WHOLE, WHOLE
 
 import gateshift as gs
 from gateshift.data.events.events import VideoInfo, recording_part
-from gateshift.data.events.videos import find_named
+from gateshift.data.events.videos import base_of, find_named
 from gateshift.errors import ManifestError, SettingsError
 
 GAME: dict[str, Any] = {
@@ -247,6 +247,7 @@ VIDEO = {"video": "v", "num_frames": 9, "events": [{"frame": 3, "label": "hit"}]
         ("path,time_s,label\na,1,b\na,,\n", "line 3: no label, but a has events on other lines"),
         ("path,frame,label,score\na,1,b,high\n", "score 'high'; it must be a number"),
         ("[{", "broken JSON"),
+        pytest.param(f"[{'9' * 5000}]", "broken JSON (Exceeds the limit", id="a number that is too long"),
         ({"events": []}, "a JSON object of events; give E2E-Spot's list of videos, or SoccerNet's"),
         ([{"video": "v"}], "video 1: {'video': 'v'}; each needs video and events"),
         ([VIDEO, VIDEO], "video 2: v is listed twice"),
@@ -273,6 +274,7 @@ def test_what_is_wrong_with_a_file_is_said_in_one_line(content: Any, message: st
         ([{"video": "v", "frame": 1}], "event 1: {'video': 'v', 'frame': 1}; give it video, label"),
         ([("v", 1, "hit")], "event 1: ('v', 1, 'hit'); give dicts of video"),
         ([{"video": "v", "label": "hit"}], "event 1: 'hit' has neither frame nor time_s"),
+        ([{"video": "v", "label": "hit", "frame": 10**400}], "it must be a number; correct it"),
     ],
 )
 def test_what_is_wrong_with_dicts_is_said_in_one_line(given_: Any, message: str) -> None:
@@ -333,3 +335,9 @@ def test_the_video_of_a_name_is_found(name: str, files: list[str], wanted: list[
     for file in files:
         put(tmp_path / file, "")
     assert [path.relative_to(tmp_path).as_posix() for path in find_named(tmp_path, name)] == wanted
+
+
+def test_names_of_videos_start_in_the_folder_of_their_list_or_in_the_list_that_is_a_folder(tmp_path: Path) -> None:
+    put(tmp_path / "list.csv", "")
+    assert [base_of(source, None) for source in (tmp_path / "list.csv", tmp_path, None)] == [tmp_path, tmp_path, Path()]
+    assert base_of(tmp_path / "list.csv", str(tmp_path / "videos")) == tmp_path / "videos"

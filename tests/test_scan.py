@@ -26,7 +26,7 @@ from gateshift.data.check.settings import ScanSettings
 from gateshift.data.check.video import Part, check_video
 from gateshift.data.lists.manifest import read_manifest
 from gateshift.data.lists.tables import read_paths
-from gateshift.data.processes import LONGEST_TEMP_CHARS, in_processes
+from gateshift.data.processes import LONGEST_TEMP_CHARS, _Worker, in_processes
 from gateshift.errors import SettingsError
 
 FAULTS = {
@@ -219,6 +219,16 @@ def test_work_is_done_where_the_folder_for_temporary_files_is_too_deep_for_socke
     deep.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(deep))
     assert dict(in_processes(sleep_or_die, ["a", "b"], workers=2, timeout_s=60.0)) == {0: "A", 1: "B"}
+
+
+def test_a_process_that_is_gone_before_it_gets_a_task_is_a_crash() -> None:
+    worker = _Worker(sleep_or_die, 0, "a")
+    assert [worker.answer(True, 60.0) for _ in range(2)] == [None, ("A",)]
+    worker._process.kill()
+    worker._process.join()
+    worker.give(1, "b", 60.0)
+    assert worker.answer(True, 60.0) == "crash"
+    worker.end()
 
 
 def test_what_work_raises_is_raised() -> None:

@@ -89,6 +89,11 @@ def num_processes() -> int:
     return int(os.environ.get("WORLD_SIZE", "1"))
 
 
+def num_cores() -> int:
+    """How many CPU cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 def put_on_device(model: Model) -> Model:
     """Put a model on this machine's accelerator, if it has one; an exported file stays where it runs."""
     import torch

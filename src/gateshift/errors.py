@@ -102,6 +102,11 @@ def check_whole(name: str, value: Any, *, least: int, advice: str) -> None:
         raise SettingsError(f"`{name}` {value}; {advice}")
 
 
+def one_line(error: object) -> str:
+    """The text of an error of somebody else in one line."""
+    return " ".join(str(error).split())
+
+
 def explain_system_error(error: OSError) -> str:
     """One line that says what the system refused, and what to do.
 
@@ -110,6 +115,6 @@ def explain_system_error(error: OSError) -> str:
     """
     reason = _SYSTEM_ERRORS.get(error.errno or 0)
     if reason is None:
-        return " ".join(str(error).split())
+        return one_line(error)
     name = error.filename
     return reason if name is None or isinstance(name, int) else f"{os.fsdecode(name)}: {reason}"

@@ -146,7 +146,7 @@ def _check_ranges(**given: int | None) -> None:
 
 
 def _read_list(videos: AnyPath, root: AnyPath | None) -> Manifest:
-    manifest = read_videos(Path(videos), root=None if root is None else Path(root))
+    manifest = read_videos(videos, root=root)
     manifest.check_files()
     return manifest
 

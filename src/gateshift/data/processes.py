@@ -15,6 +15,7 @@ import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
@@ -138,7 +139,8 @@ class _Worker(Generic[Task, Result]):
     def give(self, number: int, task: Task, timeout_s: float) -> None:
         self.number = number
         self.deadline_s = time.monotonic() + timeout_s
-        self.connection.send(task)
+        with suppress(ConnectionError):  # of a process that is gone; that is told where its answer is read
+            self.connection.send(task)
 
     def answer(self, has_spoken: bool, timeout_s: float) -> tuple[Result] | Broken | None:
         """What has become of the task; None if it is still under way."""

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 
-import numpy as np
-
 from gateshift.data.clips.dataset import read_views
 from gateshift.data.clips.views import EvalProtocol
+from gateshift.data.lists.class_pairs import mirror_map
 from gateshift.data.video.files import open_video
 from gateshift.demo.reversal_clips import PAIRS, write_reversal_clips
 from gateshift.errors import SettingsError
@@ -80,7 +79,8 @@ def run_demo(
         # The last weights: nothing was chosen by looking at these clips.
         found = evaluate(out / temporal / "last.safetensors", out / "clips" / "val.csv", batch_size=16, workers=workers)
         found.save(out / f"{temporal}.npz")
-        evaluations[temporal], pairs[temporal] = found, _within_pairs(found)
+        scores, partner = found.scores, mirror_map(found.scores.classes, PAIRS).numpy()
+        evaluations[temporal], pairs[temporal] = found, pair_accuracy(scores.logits, scores.labels, partner)
         reporter.log(f"{name}, unseen clips, {found}; the right way round in its pair: {pairs[temporal]:.1%}")
     summary = {
         temporal: {
@@ -116,14 +116,6 @@ def training_settings(out: Path, temporal: str, *, seed: int, workers: int) -> T
         workers=workers,
         seed=seed,
     )
-
-
-def _within_pairs(found: Evaluation) -> float:
-    order = {name: index for index, name in enumerate(found.scores.classes)}
-    partner = np.arange(len(order))
-    for first, second in PAIRS:
-        partner[order[first]], partner[order[second]] = order[second], order[first]
-    return pair_accuracy(found.scores.logits, found.scores.labels, partner)
 
 
 def _draw_unseen(saved: Path, video: Path, picture: Path) -> tuple[tuple[str, float], ...]:

@@ -5,8 +5,6 @@ clip belongs to. A model that averages frames scores 50 % within a pair by const
 that knows the order of events does better.
 """
 
-import csv
-import io
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal
@@ -17,7 +15,7 @@ from numpy.typing import NDArray
 
 from gateshift.demo.scenes import SCENES, film
 from gateshift.errors import SettingsError
-from gateshift.files import atomic_write, write_text
+from gateshift.files import atomic_write, csv_text, write_text
 
 PAIRS: tuple[tuple[str, str], ...] = (
     ("move left", "move right"),
@@ -80,10 +78,8 @@ def write_reversal_clips(
         write_mp4(folder / path, frames)
     write_text(folder / "classes.txt", "".join(f"{name}\n" for name in _NAMES))
     for split in ("train", "val"):
-        text = io.StringIO()
         rows = [(path, label) for path, (label, _) in clips.items() if path.startswith(f"{split}/")]
-        csv.writer(text, lineterminator="\n").writerows([("path", "label"), *rows])
-        write_text(folder / f"{split}.csv", text.getvalue())
+        write_text(folder / f"{split}.csv", csv_text([("path", "label"), *rows]))
 
 
 def draw_clip(label: str, *, rng: np.random.Generator, size_px: tuple[int, int] = (96, 72)) -> NDArray[np.uint8]:

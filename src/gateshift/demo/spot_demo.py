@@ -6,7 +6,6 @@ import json
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any
 
 from gateshift.data.events.events import Event
 from gateshift.demo.demo import NAMES
@@ -25,11 +24,6 @@ from gateshift.training.settings import TrainSettings
 TRAIN_VIDEOS, TEST_VIDEOS, DURATION_S, EPOCHS, EPOCH_CLIPS = 16, 4, 30.0, 10, 96
 # Of the drawn classes those that a small network learns in minutes: a pair of opposite ones, and a ball's.
 DEMO_CLASSES = (*SPOT_PAIRS[0], "bounce", "wall hit")
-# In each of these networks nothing but gate-shift sees another frame than its own.
-SPOT_NETWORKS: dict[str, dict[str, Any]] = {
-    "gsm": {"temporal": "gsm", "head": "none"},
-    "none": {"temporal": "none", "head": "none"},
-}
 _OTHER = {one: other for pair in SPOT_PAIRS for one, other in (pair, pair[::-1])}
 
 
@@ -71,7 +65,7 @@ def run_spot_demo(
     out, reporter = Path(out), reporter or Silent()
     if out.exists():
         raise SettingsError(f"`out` {out} exists; choose another folder, or delete it")
-    settings = {name: spot_training_settings(out, name, seed=seed, workers=workers) for name in SPOT_NETWORKS}
+    settings = {name: spot_training_settings(out, name, seed=seed, workers=workers) for name in NAMES}
     for each in settings.values():
         each.check()
     reporter.log(f"drawing {TRAIN_VIDEOS + TEST_VIDEOS} videos of {DURATION_S:g} s into {out / 'videos'} ...")
@@ -86,7 +80,7 @@ def run_spot_demo(
     )
     evaluations: dict[str, FrameEvaluation] = {}
     pairs: dict[str, float] = {}
-    for name in SPOT_NETWORKS:
+    for name in NAMES:
         reporter.log(f"training {NAMES[name]} ...")
         run_training(settings[name], reporter)
         # The last weights: nothing was chosen by looking at these videos.
@@ -95,7 +89,7 @@ def run_spot_demo(
         )
         evaluations[name], pairs[name] = found, right_of_pairs(all_answers(found))
         reporter.log(f"{NAMES[name]}, unseen videos, {found.scores}; the right one of a pair: {pairs[name]:.1%}")
-    summary = {name: {**evaluations[name].figures(), "right_of_pairs": pairs[name]} for name in SPOT_NETWORKS}
+    summary = {name: {**evaluations[name].figures(), "right_of_pairs": pairs[name]} for name in NAMES}
     write_text(out / "spot.json", json.dumps({"seed": seed, **summary}, indent=2) + "\n")
     video, picture = out / "videos" / "test" / "0000.mp4", out / "spot.png"
     scores = {NAMES[name]: suppressed_answers(found) for name, found in evaluations.items()}
@@ -104,15 +98,12 @@ def run_spot_demo(
 
 
 def spot_training_settings(out: Path, name: str, *, seed: int, workers: int) -> TrainSettings:
-    """The training of one of the two networks: all but what :data:`SPOT_NETWORKS` says is the same."""
-    network = SPOT_NETWORKS[name]
+    """The training of one of the two networks: all but the temporal module is the same."""
     return TrainSettings(
         train=out / "videos" / "train.csv",
         val=out / "videos" / "test.csv",
         out=out / name,
-        model=ModelOptions(
-            backbone="test_resnet", temporal=network["temporal"], size=64, whole_frame=True, dropout=0.0
-        ),
+        model=ModelOptions(backbone="test_resnet", temporal=name, size=64, whole_frame=True, dropout=0.0),
         optim=OptimOptions(
             epochs=EPOCHS,
             warmup_epochs=1,
@@ -125,7 +116,8 @@ def spot_training_settings(out: Path, name: str, *, seed: int, workers: int) -> 
             validate_every=EPOCHS,
         ),
         augment=AugmentOptions(mirror="none", min_crop_scale=1.0),
-        frames=FrameOptions(task="spot", head=network["head"], context=1.28, background=0.25, epoch_clips=EPOCH_CLIPS),
+        # Without a head nothing but gate-shift sees another frame than its own.
+        frames=FrameOptions(task="spot", head="none", context=1.28, background=0.25, epoch_clips=EPOCH_CLIPS),
         workers=workers,
         seed=seed,
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +56,7 @@ def _score(answer: Event) -> float:
 def _draw_frames(figure: Any, grid: Any, video: Path, events: list[Event], labels: list[str]) -> None:
     """The frame of the first event of each class."""
     first = {event.label: event for event in reversed(events)}
-    with closing(open_video(video)) as opened:
+    with open_video(video) as opened:
         for column, label in enumerate(labels):
             axes = figure.add_subplot(grid[0, column])
             axes.axis("off")

@@ -1,9 +1,6 @@
 """A data set of long drawn videos with events at exact frames, and the same videos at other frame rates."""
 
-import csv
-import io
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
 from fractions import Fraction
 from itertools import groupby
 from os import PathLike
@@ -21,7 +18,7 @@ from gateshift.data.video.files import VideoFile
 from gateshift.demo.reversal_clips import check_at_least, check_size
 from gateshift.demo.spot_scenes import SPOT_CLASSES, SPOT_PAIRS, draw_spot_video
 from gateshift.errors import SettingsError
-from gateshift.files import atomic_write, write_text
+from gateshift.files import atomic_write, csv_text, write_text
 
 SPLITS = ("train", "val", "test")
 TICKS_PER_S = 90_000  # of the clock of a video that is encoded here
@@ -82,10 +79,8 @@ def write_spot_videos(
             write_events(listed, partial / f"{split}.csv")
         write_text(partial / "classes.txt", "".join(f"{name}\n" for name in SPOT_CLASSES if name in classes))
         rows = [*SPOT_PAIRS, *((name, name) for name in SPOT_CLASSES[2 * len(SPOT_PAIRS) :])]
-        text = io.StringIO()
         rows = [row for row in rows if row[0] in classes]
-        csv.writer(text, lineterminator="\n").writerows([("class", "reversed"), *rows])
-        write_text(partial / "reversal_pairs.csv", text.getvalue())
+        write_text(partial / "reversal_pairs.csv", csv_text([("class", "reversed"), *rows]))
 
 
 def encode(
@@ -149,7 +144,7 @@ def write_at_rate(
     with atomic_write(folder) as partial:
         for place, name in enumerate(listed.videos):
             (partial / name).parent.mkdir(parents=True, exist_ok=True)
-            with closing(VideoFile(table.parent / name)) as video:
+            with VideoFile(table.parent / name) as video:
                 ends_s = np.array(video.ends_s())
                 times_s = _times(ends_s[-1], fps, np.random.default_rng((seed, place)))
                 shown = np.searchsorted(ends_s[:-1], times_s + 1e-6, side="right") - 1

@@ -108,7 +108,7 @@ def evaluate(
     accelerator = create_accelerator("no") if num_processes() > 1 else None
     test = _Test(
         videos=videos,
-        root=None if root is None else Path(root),
+        root=root,
         box=region_of(box),
         names=read_names(Path(classes)) if isinstance(classes, str | PathLike) else list(classes or ()),
         protocol={"segments": segments, "clips": clips, "crops": crops},
@@ -177,7 +177,7 @@ class _Test:
     """What is tested on, and how: arguments of :func:`evaluate`."""
 
     videos: AnyPath | Manifest
-    root: Path | None
+    root: AnyPath | None
     box: Region | None
     names: Sequence[str]
     protocol: Mapping[str, int | None]
@@ -209,7 +209,7 @@ class _Test:
         """The videos, which are all there, and those of ``other``."""
         manifest = self.videos
         if not isinstance(manifest, Manifest):
-            manifest = read_manifest(Path(manifest), root=self.root, names=self.names, multi_label=config.multi_label)
+            manifest = read_manifest(manifest, root=self.root, names=self.names, multi_label=config.multi_label)
         manifest = manifest.with_box(self.box or config.box)
         manifest.check_files()
         if self.other is not None:

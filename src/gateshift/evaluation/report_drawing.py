@@ -25,7 +25,7 @@ from gateshift.errors import VideoError
 from gateshift.evaluation.report_figures import Bin, Floats, Ints
 from gateshift.evaluation.scores import Scores
 
-STRIP_FRAMES = 8
+STRIP_FRAMES, MOST_CASES = 8, 8
 FRAME_SIDE_PX = 128
 RIGHT_RGB, WRONG_RGB = (63, 135, 214), (217, 95, 2)  # blue and orange, told apart by color-blind readers too
 LEFT, TOP, SIDE = 34, 8, 260  # of the square that curves are drawn in
@@ -51,22 +51,19 @@ class Case:
     strip: Strip | None
 
 
-def draw_cases(
-    scores: Scores, probabilities: Floats, manifest: Manifest | None, *, most: int = 8
-) -> tuple[list[Case], list[Case]]:
+def draw_cases(scores: Scores, probabilities: Floats, manifest: Manifest | None) -> tuple[list[Case], list[Case]]:
     """The most confident wrong answers, and the least confident correct ones, with frames of their videos.
 
     Args:
         scores: Of the videos.
         probabilities: Of each class: [videos, classes].
         manifest: Where the videos are; None draws no frames.
-        most: How many of each.
     """
     answers = scores.logits.argmax(1)
     confidence = probabilities[np.arange(len(answers)), answers]  # [videos]
     is_right = answers == scores.labels
-    wrong = [row for row in np.argsort(-confidence, kind="stable") if not is_right[row]][:most]
-    right = [row for row in np.argsort(confidence, kind="stable") if is_right[row]][:most]
+    wrong = [row for row in np.argsort(-confidence, kind="stable") if not is_right[row]][:MOST_CASES]
+    right = [row for row in np.argsort(confidence, kind="stable") if is_right[row]][:MOST_CASES]
     strips = {} if manifest is None else _strips({scores.ids[row] for row in (*wrong, *right)}, manifest)
 
     def case(row: int) -> Case:

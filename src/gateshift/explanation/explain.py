@@ -98,7 +98,8 @@ def explain(
     if video is not None:
         clip, numbers = _read_clip(model, Path(video), segments, region)
         found = explain_clip(model, clip, numbers, class_name=class_name, layer=layer)
-    listed = None if videos is None else _read_list(videos, root).with_box(region)
+    listed = videos if videos is None or isinstance(videos, Manifest) else read_videos(videos, root=root)
+    listed = None if listed is None else listed.with_box(region)
     if listed is not None:
         openness = gate_openness(model, _clips(model, listed, segments, workers, progress or (lambda *_: None)))
     out.mkdir(parents=True, exist_ok=True)
@@ -132,12 +133,6 @@ def _check(
         raise SettingsError(f"`out` {out} exists; choose another folder, or add `overwrite=True`")
     if out.exists() and not out.is_dir():
         raise SettingsError(f"`out` {out}: is a file; choose a folder")
-
-
-def _read_list(videos: AnyPath | Manifest, root: AnyPath | None) -> Manifest:
-    if isinstance(videos, Manifest):
-        return videos
-    return read_videos(Path(videos), root=None if root is None else Path(root))
 
 
 def _read_clip(

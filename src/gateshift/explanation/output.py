@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import difflib
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +15,7 @@ from gateshift.errors import SettingsError
 from gateshift.explanation.drawings import draw_evidence, draw_gates, draw_openness, draw_overlay
 from gateshift.explanation.evidence import evidence_map, find_evidence_layer
 from gateshift.explanation.gate_maps import gate_directions, gate_maps, most_varied
-from gateshift.files import write_text
+from gateshift.files import csv_text, write_text
 from gateshift.model.classifier import VideoClassifier
 
 TOP = 5
@@ -141,12 +139,12 @@ def write_openness(openness: Mapping[str, Tensor], folder: Path, *, title: str, 
     """
     picture = folder / "openness.png"
     draw_openness(openness, picture, title=title, directions=directions)
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(("layer", "direction", "mean_abs_gate"))
-    for name, both in openness.items():
-        table.writerows((name, direction, f"{value:.6f}") for direction, value in zip(directions, both, strict=True))
-    write_text(folder / "openness.csv", text.getvalue())
+    means = (
+        (name, direction, f"{value:.6f}")
+        for name, both in openness.items()
+        for direction, value in zip(directions, both, strict=True)
+    )
+    write_text(folder / "openness.csv", csv_text([("layer", "direction", "mean_abs_gate"), *means]))
     rows = openness_rows(openness)
     return Section(f"How far gates are open: {title}", [OPENNESS_TEXT], [picture], ("layer", *directions), rows)
 

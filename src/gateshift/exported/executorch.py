@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gateshift.errors import ModelError
+from gateshift.errors import ModelError, one_line
 from gateshift.exported.runtime import METADATA_KEY
 
 
@@ -41,8 +41,7 @@ class ExecuTorchFile:
             self.description = str(described.execute([])[0])
             self._forward: Any = self._program.load_method("forward")
         except RuntimeError as error:
-            reason = " ".join(str(error).split())[:200]
-            raise ModelError(f"{path}: cannot be opened: {reason}; export the model again") from error
+            raise ModelError(f"{path}: cannot be opened: {one_line(error)[:200]}; export the model again") from error
         self._one_at_a_time = Lock()  # a method holds the tensors of the call under way
 
     def __call__(self, clips: Tensor) -> Tensor:

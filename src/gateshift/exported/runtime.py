@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gateshift.errors import ModelError
+from gateshift.errors import ModelError, one_line
 from gateshift.exported.litert import LiteRTFile, read_litert_description
 from gateshift.model.config import ModelConfig
 
@@ -61,8 +61,7 @@ class Runtime:
         except ModelError:
             raise
         except Exception as error:  # each runtime has its own kinds for damaged files
-            reason = " ".join(str(error).split())[:200]
-            raise ModelError(f"{path}: cannot be opened: {reason}; export the model again") from error
+            raise ModelError(f"{path}: cannot be opened: {one_line(error)[:200]}; export the model again") from error
         self.config = read_description(text)
         self._shape = (self.config.num_segments, 3, self.config.size_px, self.config.size_px)
 

@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import get_args
 
 from gateshift.errors import SettingsError
-from gateshift.exported.formats import DEVICE_SUFFIXES, FORMAT_SUFFIXES, DeviceFormat, FileFormat, Format
+from gateshift.exported.formats import DEVICE_SUFFIXES, FORMAT_SUFFIXES, Format
 from gateshift.exporting.browser_page import check_page_folder
 from gateshift.exporting.device_export import CONVERTERS
 from gateshift.exporting.settings import ExportPrecision
 from gateshift.exporting.writing import files_of, missing_package
 from gateshift.files import check_writable
 from gateshift.model.classifier import VideoClassifier
+
+_SUFFIXES = FORMAT_SUFFIXES | DEVICE_SUFFIXES
 
 
 def check_arguments(
@@ -37,7 +39,7 @@ def check_arguments(
         path = Path(out)
     else:
         source = Path(model)  # type: ignore[arg-type]
-        path = source.with_name(f"{source.stem}-web") if kind == "web" else source.with_suffix(_suffix(kind))
+        path = source.with_name(f"{source.stem}-web") if kind == "web" else source.with_suffix(_SUFFIXES[kind])
     check_export(path, kind, precision, overwrite=overwrite)
     if runtime is not None and kind != "web":
         raise SettingsError(f"`runtime` {runtime} with `format={kind}`; it is for web; leave it out")
@@ -49,18 +51,14 @@ def check_arguments(
     return path
 
 
-def _suffix(kind: FileFormat | DeviceFormat) -> str:
-    return next(suffix for name, suffix in (*FORMAT_SUFFIXES.items(), *DEVICE_SUFFIXES.items()) if name == kind)
-
-
 def check_export(path: Path, kind: Format, precision: ExportPrecision, *, overwrite: bool) -> None:
     """Raise SettingsError unless a model can be exported there, before any work is done."""
     if kind == "web":
         check_page_folder(path, overwrite=overwrite)
-    elif kind == "coreml" and overwrite and path.suffix == _suffix(kind) and path.is_dir():
+    elif kind == "coreml" and overwrite and path.suffix == _SUFFIXES[kind] and path.is_dir():
         pass  # a package is a folder, and this one is replaced
     else:
-        check_writable("out", path, overwrite=overwrite, suffixes=[_suffix(kind)], beside=files_of(path))
+        check_writable("out", path, overwrite=overwrite, suffixes=[_SUFFIXES[kind]], beside=files_of(path))
     takes_float16 = kind in ("onnx", "web", "coreml")
     if kind not in ("torch", "openvino") and precision == "bf16":
         raise SettingsError(

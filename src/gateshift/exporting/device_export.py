@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.export import ExportedProgram
 
-from gateshift.errors import GateShiftError, ModelError
+from gateshift.errors import GateShiftError, ModelError, one_line
 from gateshift.exported.formats import DeviceFormat
 from gateshift.exported.loading import ExportedModel
 from gateshift.exported.runtime import describe_export
@@ -25,7 +25,7 @@ from gateshift.exporting.one_clip_network import OneClipNetwork
 from gateshift.exporting.quiet import quietly
 from gateshift.exporting.settings import ExportPrecision
 from gateshift.exporting.writing import check_error
-from gateshift.files import partial_path, remove
+from gateshift.files import atomic_write, remove
 from gateshift.model.classifier import VideoClassifier
 
 MAX_AXES = 4  # of a tensor, for the accelerators of phones
@@ -56,14 +56,12 @@ def write_device_export(
     Raises:
         ModelError: If the network cannot be converted, or the file's logits are not the model's.
     """
-    partial = partial_path(path)
-    remove(partial)  # of a process that was killed
     network = OneClipNetwork(model.deploy(), channels_last=kind == "litert")
     frames = (clips[0].permute(0, 2, 3, 1) if kind == "litert" else clips[0]).float().contiguous()
     expected = model(clips)
     description = describe_export(dataclasses.replace(model.config, num_segments=clips.shape[1]), precision=precision)
     error, structure = math.nan, None
-    try:
+    with atomic_write(path) as partial:
         try:
             with quietly():
                 program = torch.export.export(network, (frames,))
@@ -78,7 +76,7 @@ def write_device_export(
         except (GateShiftError, OSError):
             raise
         except Exception as failure:  # converters have many kinds, and networks do many things
-            reason = " ".join(str(failure).split())[:200] or type(failure).__name__
+            reason = one_line(failure)[:200] or type(failure).__name__
             raise ModelError(
                 f"{path}: this network cannot be converted: {reason}; nothing was kept; try another `format`"
             ) from failure
@@ -88,10 +86,7 @@ def write_device_export(
             structure = describe_coreml(partial, frames=shape, num_logits=num_logits, num_weights=num_weights)
         else:
             error = check_error(path, ExportedModel(partial)(clips), expected, precision)
-        remove(path)
-        partial.replace(path)
-    finally:
-        remove(partial)
+        remove(path)  # a package is a folder
     return error, structure
 
 

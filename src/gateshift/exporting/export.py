@@ -153,14 +153,13 @@ def export(
     names = () if classes is None else read_names(Path(classes))
     model = _loaded(model, names)
     config = model.config
-    root = None if root is None else Path(root)
     if config.is_dense:
         if format == "web":
             raise ModelError(f"`format=web` of a model with `task={config.task}`; its page is for one answer a clip")
         recordings = read_recordings(videos, config.task, root=root, fps=config.fps, box=config.box)
         return _export_dense(model, path, format, precision, recordings, segments)
-    manifest = read_manifest(Path(videos), root=root, names=names, multi_label=config.multi_label).with_box(config.box)
-    fitted_to = manifest if calibrate is None else read_videos(Path(calibrate), root=root).with_box(config.box)
+    manifest = read_manifest(videos, root=root, names=names, multi_label=config.multi_label).with_box(config.box)
+    fitted_to = manifest if calibrate is None else read_videos(calibrate, root=root).with_box(config.box)
     for each in (manifest, fitted_to):
         each.check_files()
     check_classes(config, manifest)
@@ -176,7 +175,7 @@ def export(
         file = path
         error, structure = _write(on_cpu, path, format, clips=clips, precision=precision, calibration=calibration)
         if structure is not None:
-            return ExportResult(path, math.nan, None, None, None, math.nan, structure=structure)
+            return _untested(path, structure)
     of_model, of_file, same = _compare(model, load_any(file), manifest, protocol, workers=workers, progress=progress)
     num_calibration = None if calibration is None else min(CALIBRATION_VIDEOS, len(fitted_to))
     return ExportResult(path, error, protocol, of_model, of_file, same, num_calibration)
@@ -220,14 +219,18 @@ def _export_dense(
     shown = torch.stack(clips)
     error, structure = _write(model, path, kind, clips=shown, precision=precision)
     if structure is not None:
-        return ExportResult(path, math.nan, None, None, None, math.nan, structure=structure)
+        return _untested(path, structure)
     with torch.no_grad():
         own, other = (each(shown)[..., : len(config.classes) + 1].argmax(-1) for each in (model, load_any(path)))
     return ExportResult(path, error, None, None, None, float((own == other).float().mean()))
 
 
+def _untested(path: Path, structure: str) -> ExportResult:
+    return ExportResult(path, math.nan, None, None, None, math.nan, structure=structure)
+
+
 def _loaded(model: VideoClassifier | str | PathLike[str], names: Sequence[str]) -> VideoClassifier:
-    found = model if isinstance(model, VideoClassifier | ExportedModel) else load_any(Path(model), names=names)
+    found = model if isinstance(model, VideoClassifier) else load_any(Path(model), names=names)
     if isinstance(found, ExportedModel):
         raise ModelError(f"{found.path}: is an export itself; export the model that it was made of")
     if found.training:

@@ -33,9 +33,8 @@ class ExportSettings:
     """File or folder to write; by default beside MODEL, with the suffix of the format, or "-web"."""
     precision: ExportPrecision = "float32"
     """float16 (onnx and web) keeps weights in half as many bytes, and computes in float32; that of coreml computes in
-    float16 too. bf16 (torch and openvino) is
-    faster where the machine computes in it. int8 (openvino) makes the file a quarter as large. All of them cost digits,
-    in this order. The accuracies of model and file are printed."""
+    float16 too. bf16 (torch and openvino) is faster where the machine computes in it. int8 (openvino) makes the file a
+    quarter as large. All of them cost digits, in this order. The accuracies of model and file are printed."""
     calibrate: Annotated[Path | None, arg(metavar="LIST")] = None
     """Videos that int8 is fitted to, without their labels: 128, spread over the list. By default those of VAL, whose
     accuracy may then come out a little too good: best give the training list."""

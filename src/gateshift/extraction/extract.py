@@ -190,7 +190,11 @@ def extract_features(
     todo = [(name, video) for name, video in named.items() if not job.path_of(name).is_file()]
     done, failures = len(named) - len(todo), Failures()
     progress(done, len(named))
-    found = _on_ray(job, network, todo) if engine == "ray" else _here(job, features, todo, workers)
+    if engine == "ray":
+        found = _on_ray(job, network, todo)
+    else:
+        threads = default_workers() if workers is None else workers
+        found = _each(job, features, todo, lambda video: read_parts(video, wanted), threads)
     for video, error in found:
         if error is not None:
             failures[video] = error
@@ -234,14 +238,6 @@ def _wanted(
     return Wanted(config, False, 1, None, stride, fps, batch_size, Path.cwd())
 
 
-def _here(
-    job: _Job, network: FeatureNetwork, videos: Sequence[tuple[str, str]], workers: int | None
-) -> Iterator[tuple[str, str | None]]:
-    """Each video when it is done, and why it could not be read, if so."""
-    workers = default_workers() if workers is None else workers
-    yield from _each(job, network, videos, lambda video: read_parts(video, job.wanted), workers)
-
-
 def _each(
     job: _Job,
     network: FeatureNetwork,
@@ -249,6 +245,7 @@ def _each(
     read: Callable[[str], Iterator[Part]],
     workers: int,
 ) -> Iterator[tuple[str, str | None]]:
+    """Each video when it is done, and why it could not be read, if so."""
     for (name, video), parts in read_each(videos, lambda each: read(each[1]), workers=workers):
         try:
             job.extract(network, name, video, parts)

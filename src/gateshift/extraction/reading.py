@@ -17,10 +17,10 @@ from torch import Tensor
 
 from gateshift.data.clips.frame_rates import seen_frames
 from gateshift.data.clips.recordings import frame_times
-from gateshift.data.clips.remote import local_video
+from gateshift.data.clips.remote import local_video, unforeseen
 from gateshift.data.processes import in_processes
 from gateshift.data.regions import Region
-from gateshift.data.video.files import Video, VideoFile, open_video
+from gateshift.data.video.files import Video, VideoFile, mean_rate, open_video, with_end
 from gateshift.errors import VideoError
 from gateshift.evaluation.protocol import choose_box
 from gateshift.model.config import ModelConfig
@@ -135,8 +135,7 @@ def _clips(video: Video, name: str, wanted: Wanted) -> tuple[Outline, Iterator[T
         windows = Windows(size, hop, wanted.num_segments)
     spans, times_s = windows.covering(num_frames), None
     if rate is not None or isinstance(video, VideoFile):
-        shown_s = frame_times(video, name, rate)
-        ends_s = np.append(shown_s, shown_s[-1] + (shown_s[-1] - shown_s[0]) / max(num_frames - 1, 1))
+        ends_s = with_end(frame_times(video, name, rate))
         times_s = np.array([(ends_s[span.start], ends_s[span.stop]) for span in spans])
     clips = window_clips(video, windows, size_px=config.size_px, resize_px=config.resize_px)
     outline = Outline(num_frames, rate, times_s, len(spans), windows.size, windows.hop)
@@ -146,8 +145,7 @@ def _clips(video: Video, name: str, wanted: Wanted) -> tuple[Outline, Iterator[T
 def _frames(video: Video, name: str, wanted: Wanted) -> tuple[Outline, Iterator[Tensor], int]:
     shown_s = frame_times(video, name, wanted.fps)
     numbers = seen_frames(shown_s, wanted.config.fps if wanted.stride_s is None else 1 / wanted.stride_s)
-    duration_s = float(shown_s[-1] - shown_s[0])
-    rate = (len(shown_s) - 1) / duration_s if duration_s else wanted.fps
+    rate = mean_rate(shown_s) or wanted.fps
     outline = Outline(video.num_frames, rate, shown_s[numbers], len(numbers))
     return outline, frame_crops(video, numbers, wanted.config), STREAMED_AT_ONCE
 
@@ -166,8 +164,7 @@ def _next_part(task: tuple[int, str, Wanted]) -> Part | VideoError | None:
     except VideoError as error:
         return error
     except Exception as error:  # one video of millions must not end the work on the others
-        reason = " ".join(str(error).split())[:200]
-        return VideoError(f"{video}: {type(error).__name__}: {reason}; please report it with the video")
+        return unforeseen(video, error)
 
 
 class WatchedReader:

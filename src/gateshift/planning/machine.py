@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import dataclass
 
 import torch
 from torch.nn import functional as F
 
-from gateshift.devices import Precision, num_processes, why_bf16_is_slow
+from gateshift.devices import Precision, num_cores, num_processes, why_bf16_is_slow
 from gateshift.errors import ModelError
 from gateshift.model.backbones.factory import create_backbone, fit_size
 from gateshift.model.classifier import VideoClassifier, create_model
@@ -63,8 +62,7 @@ class Timing:
 def this_machine() -> Machine:
     """What this process runs on."""
     found = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return Machine("cpu" if found is None else found.type, cores, num_processes())
+    return Machine("cpu" if found is None else found.type, num_cores(), num_processes())
 
 
 def takes_size(backbone: str, size_px: int) -> bool:

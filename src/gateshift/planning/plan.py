@@ -84,7 +84,6 @@ def plan_network(
     if known:
         told = " and ".join(f"{share:.0%} from {name}" for name, share in known.items())
         start += f" (a classifier on it untrained gets {told} of held-out training videos)"
-    size = f"{options['size']} px" if options.get("size") else "the size that it is made for"
     outside = f"{videos.moves_outside:.0%} of the movement is outside of the center crop"
     picture = "whole frames" if options["whole_frame"] else "crops"
     if "whole_frame" not in given and videos.mixed_shapes:
@@ -96,7 +95,7 @@ def plan_network(
         {name: value for name, value in chosen.items() if name not in given},
         (
             f"network: {options['backbone']} with {options['temporal']} from {start}, {options['segments']} frames of "
-            f"{size}: {why}",
+            f"{_size(options)}: {why}",
             f"picture: {picture}",
         ),
     )
@@ -137,7 +136,7 @@ def plan_training(
     if minutes is not None:
         every, probed = given.get("validate_every"), given.get("probe") is not False
         epochs = fit_minutes(minutes, videos, machine, timing, at_most=epochs, every=every, probed=probed)
-    epochs = given.get("epochs", max(epochs, *((given.get(name) or 0) + 1 for name in EPOCHS_WITHIN)))
+    epochs = _epochs(given, epochs)
     chosen |= {"epochs": epochs, **schedule_of(epochs)}
     updates = epochs * math.ceil(videos.num_train / (chosen | given)["batch_size"])
     # An average over 100 steps of a training of not many more would hold where it started.
@@ -202,16 +201,15 @@ def plan_frames(total_s: float, fps: float, machine: Machine, given: dict[str, A
         fitting = SLOW_FRAMES // max(round(context_s * fps), 1)
         chosen["batch_size"] = min(max(fitting, 2), 8) * machine.processes
         epochs = min(max(round(SLOW_FRAME_CLIPS / clips), FEWEST_EPOCHS), epochs)
-    epochs = given.get("epochs", max(epochs, *((given.get(name) or 0) + 1 for name in EPOCHS_WITHIN)))
+    epochs = _epochs(given, epochs)
     chosen |= {"epochs": epochs, "warmup_epochs": min(max(1, epochs // 10), 3, epochs - 1)}
     chosen = {name: value for name, value in chosen.items() if name not in given}
     options = {**chosen, **given}
-    size = f"{options['size']} px" if options.get("size") else "the size that it is made for"
     return Plan(
         chosen,
         (
             f"network: {options.get('backbone', ModelOptions.backbone)} with {options.get('temporal', 'gsm')} from "
-            f"{start or 'random weights'}, {'whole frames' if options['whole_frame'] else 'crops'} of {size}",
+            f"{start or 'random weights'}, {'whole frames' if options['whole_frame'] else 'crops'} of {_size(options)}",
             f"training: {epochs} epochs of {clips} clips of {context_s:g} s",
         ),
     )
@@ -261,6 +259,15 @@ def fit_minutes(
 def schedule_of(epochs: int) -> dict[str, Any]:
     """Warm-up and validations of a training of so many epochs."""
     return {"warmup_epochs": min(max(1, epochs // 10), epochs - 1), "validate_every": max(1, epochs // 10)}
+
+
+def _epochs(given: Mapping[str, Any], planned: int) -> int:
+    """As many as are asked for, or planned, and more than those within them that are asked for."""
+    return given.get("epochs", max(planned, *((given.get(name) or 0) + 1 for name in EPOCHS_WITHIN)))
+
+
+def _size(options: Mapping[str, Any]) -> str:
+    return f"{options['size']} px" if options.get("size") else "the size that it is made for"
 
 
 def _minutes(seconds: float) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import median
 
 from torch import Tensor
@@ -13,6 +13,7 @@ from torch import Tensor
 from gateshift.data.choices import CROP_SCALES
 from gateshift.data.clips.dataset import open_entry
 from gateshift.data.clips.sampling import segment_indices
+from gateshift.data.lists.labels import LABEL_SEPARATOR
 from gateshift.data.lists.manifest import Manifest
 from gateshift.errors import VideoError
 
@@ -53,7 +54,7 @@ class Videos:
 
 def look_at(train_list: Manifest, val_list: Manifest, classes: Sequence[str], *, num_segments: int) -> Videos:
     """Look at both lists, and at a few training videos, evenly from the list; unreadable ones are passed over."""
-    counts = Counter(str(label) for entry in train_list.entries for label in str(entry.label).split(";"))
+    counts = Counter(str(label) for entry in train_list.entries for label in str(entry.label).split(LABEL_SEPARATOR))
     videos = Videos(len(train_list), len(val_list), len(classes), int(median(counts.values())))
     lengths, sizes, outside, seconds = [], [], [], []
     for place in range(0, len(train_list), -(-len(train_list) // SAMPLED)):
@@ -69,8 +70,8 @@ def look_at(train_list: Manifest, val_list: Manifest, classes: Sequence[str], *,
         outside.append(movement_outside(frames))
     if not sizes:
         return videos
-    return Videos(
-        *(videos.num_train, videos.num_val, videos.num_classes, videos.per_class),
+    return replace(
+        videos,
         frames=int(median(lengths)),
         size_px=sorted(sizes, key=lambda size: size[0] * size[1])[len(sizes) // 2],
         mixed_shapes=any(width > height for width, height in sizes) and any(width < height for width, height in sizes),

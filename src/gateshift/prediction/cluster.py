@@ -195,11 +195,9 @@ def list_boxes(sources: Iterable[str | PathLike[str]]) -> dict[str, Region]:
 def told_boxes(box: Region | None, boxes: Mapping[str, Region]) -> str:
     """What tells a job by the regions that its videos are cut to; nothing where they are not."""
     text = "" if box is None else f", box {region_text(box)}"
-    return (
-        text
-        if not boxes
-        else f"{text}, boxes of {len(boxes)} videos, {_digest([json.dumps(boxes, sort_keys=True).encode()])}"
-    )
+    if boxes:
+        text += f", boxes of {len(boxes)} videos, {_digest([json.dumps(boxes, sort_keys=True).encode()])}"
+    return text
 
 
 class _Scorer:

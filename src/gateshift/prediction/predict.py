@@ -8,54 +8,24 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Any, cast, overload
+from typing import Any, cast
 
 from torch import Tensor
 
 from gateshift.data.clips.loader import default_workers
+from gateshift.data.lists.manifest import read_names
 from gateshift.data.regions import AnyRegion
 from gateshift.data.video.folders import FolderSearch
 from gateshift.data.video.live import is_live
 from gateshift.data.video.sources import is_file_address, is_web_address
-from gateshift.devices import AnyPrecision
+from gateshift.devices import AnyPrecision, put_on_device
 from gateshift.errors import GateShiftWarning, SettingsError, VideoError, check_whole
+from gateshift.exported.loading import load_any
 from gateshift.prediction.inputs import VideoInput, collect_videos, is_video_input, name_of_input
 from gateshift.prediction.scoring import AnyModel, VideoScorer
 from gateshift.prediction.scoring import Prediction as Prediction
 
 Read = tuple[str, Tensor | VideoError]  # what a video is called, and its views or why there are none
-
-
-@overload
-def predict_with(  # type: ignore[overload-overlap]  # bytes, arrays and files can be iterated over, and are one video
-    model: AnyModel,
-    source: VideoInput,
-    *,
-    batch_size: int = ...,
-    workers: int = ...,
-    top: int = ...,
-    segments: int | None = ...,
-    clips: int | None = ...,
-    crops: int | None = ...,
-    precision: AnyPrecision = ...,
-    box: AnyRegion | None = ...,
-) -> Prediction: ...
-
-
-@overload
-def predict_with(
-    model: AnyModel,
-    source: Iterable[VideoInput],
-    *,
-    batch_size: int = ...,
-    workers: int = ...,
-    top: int = ...,
-    segments: int | None = ...,
-    clips: int | None = ...,
-    crops: int | None = ...,
-    precision: AnyPrecision = ...,
-    box: AnyRegion | None = ...,
-) -> Iterator[Prediction]: ...
 
 
 def predict_with(
@@ -182,7 +152,7 @@ def predict(
         precision=precision,
         box=box,
     )
-    return _counted(predictions, len(found), progress)
+    return _counted(cast("Iterator[Prediction]", predictions), len(found), progress)
 
 
 def _paths(videos: str | PathLike[str] | Iterable[str | PathLike[str]]) -> list[str | PathLike[str]]:
@@ -220,7 +190,7 @@ def check_not_live(videos: Iterable[str | PathLike[str]]) -> None:
         )
 
 
-def ready_model(model: AnyModel | str | PathLike[str], *, classes: str | PathLike[str] | None = None) -> AnyModel:
+def ready_model(model: AnyModel | str | PathLike[str], *, classes: str | PathLike[str] | None) -> AnyModel:
     """A model as it is; or of a path, loaded and on this machine's accelerator.
 
     Raises:
@@ -228,10 +198,6 @@ def ready_model(model: AnyModel | str | PathLike[str], *, classes: str | PathLik
     """
     if not isinstance(model, str | PathLike):
         return model
-    from gateshift.data.lists.manifest import read_names
-    from gateshift.devices import put_on_device
-    from gateshift.exported.loading import load_any
-
     names = () if classes is None else read_names(Path(classes))
     return put_on_device(load_any(Path(model), names=names))
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -21,7 +20,7 @@ from gateshift.data.events.suppression import MIN_SCORE, Suppression, suppress_s
 from gateshift.data.labelling.programs import Program
 from gateshift.data.labelling.writing import check_program, write_labels
 from gateshift.data.regions import AnyRegion
-from gateshift.data.video.files import open_video
+from gateshift.data.video.files import mean_rate, open_video, with_end
 from gateshift.data.video.sources import Source, name_of
 from gateshift.devices import AnyPrecision
 from gateshift.errors import ModelError, SettingsError
@@ -88,7 +87,7 @@ def spot_events(
     model = fast_form(ready_model(model, classes=classes), precision)
     check_task(model.config, "spot")
     name, region = name_of(video), choose_box(model.config, box)
-    with closing(open_video(video, square_pixels=model.config.square_pixels, box=region)) as opened:
+    with open_video(video, square_pixels=model.config.square_pixels, box=region) as opened:
         seen = Seen.of(frame_times(opened, name, fps), model.config)
         rows = score_frames(model, opened, seen.frames, progress=progress)
         moments = find_moments(rows, model.config, threshold=min(threshold, MIN_SCORE))
@@ -137,14 +136,13 @@ class Seen:
         """What a network sees of a file whose frames are shown at these times."""
         frames = seen_frames(times_s, config.fps)
         shown_s = times_s[frames]
-        step_s = 1 / config.fps if config.fps else (shown_s[-1] - shown_s[0]) / max(len(shown_s) - 1, 1)
-        return cls(times_s, frames, np.append(shown_s, shown_s[-1] + step_s))
+        ends_s = np.append(shown_s, shown_s[-1] + 1 / config.fps) if config.fps else with_end(shown_s)
+        return cls(times_s, frames, ends_s)
 
     @property
     def info(self) -> VideoInfo:
         """Rate and length of the file."""
-        duration_s = float(self.times_s[-1] - self.times_s[0])
-        return VideoInfo((len(self.times_s) - 1) / duration_s if duration_s else None, len(self.times_s))
+        return VideoInfo(mean_rate(self.times_s), len(self.times_s))
 
 
 @dataclass(frozen=True, eq=False)

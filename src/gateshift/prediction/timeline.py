@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from contextlib import closing
 from itertools import pairwise
 from os import PathLike
 from pathlib import Path
@@ -97,34 +96,27 @@ def find_events(
     model = fast_form(ready_model(model, classes=classes), precision)
     config = model.config
     region = choose_box(config, box)
-    if config.task == "segment":
-        with closing(open_recording(video, square_pixels=config.square_pixels, box=region)) as recording:
+    protocol = None if config.task == "segment" else choose_protocol(config, segments=segments)
+    with open_recording(video, square_pixels=config.square_pixels, box=region) as recording:
+        if protocol is None:
             seen = Seen.of(recording.clock_s(), config)
             events = find_spans(score_frames(model, recording, seen.frames, progress=progress), config, seen)
-        _write(events, out, format, name_of(video), overwrite=overwrite)
-        return events
-    num_segments = choose_protocol(config, segments=segments).num_segments
-    with closing(open_recording(video, square_pixels=config.square_pixels, box=region)) as recording:
-        rate = fps or recording.rate
-        windows = Windows(frames_in("window", window, rate), frames_in("hop", hop, rate), num_segments)
-        found = score_windows(model, recording, windows, progress=progress)
-        spans, times_s = windows.covering(recording.num_frames), recording.ends_s()
-    apart = config.multi_label
-    events = merge_windows(found, spans, times_s, config.classes, thresholds=thresholds, smooth=smooth, apart=apart)
-    _write(events, out, format, name_of(video), overwrite=overwrite)
+        else:
+            rate = fps or recording.rate
+            windows = Windows(frames_in("window", window, rate), frames_in("hop", hop, rate), protocol.num_segments)
+            found = score_windows(model, recording, windows, progress=progress)
+            spans, ends_s = windows.covering(recording.num_frames), recording.ends_s()
+            events = merge_windows(
+                found, spans, ends_s, config.classes, thresholds=thresholds, smooth=smooth, apart=config.multi_label
+            )
+    if out is not None and format is not None:
+        write_labels({name_of(video): events}, out, format, overwrite=overwrite)
+    elif out is not None:
+        write_timeline(events, out, video=name_of(video))
     return events
 
 
-def _write(
-    events: list[Span], out: str | PathLike[str] | None, format: Program | None, name: str, *, overwrite: bool
-) -> None:
-    if out is not None and format is not None:
-        write_labels({name: events}, out, format, overwrite=overwrite)
-    elif out is not None:
-        write_timeline(events, out, video=name)
-
-
-def open_recording(source: Source, *, square_pixels: bool = False, box: Region | None = None) -> VideoFile:
+def open_recording(source: Source, *, square_pixels: bool, box: Region | None) -> VideoFile:
     """Open a video file for a timeline.
 
     Raises:

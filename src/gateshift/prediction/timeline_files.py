@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -12,7 +10,7 @@ from pathlib import Path
 
 from gateshift.data.events.events import Span
 from gateshift.data.events.subtitles import SUBTITLE_SUFFIXES, subtitles
-from gateshift.files import write_text
+from gateshift.files import csv_text, write_text
 
 TIMELINE_SUFFIXES = (".json", ".csv", *SUBTITLE_SUFFIXES)
 
@@ -29,14 +27,9 @@ def write_timeline(spans: Sequence[Span], path: str | PathLike[str], *, video: s
     if path.suffix == ".json":
         record = {"video": video, "segments": [asdict(span) for span in spans]}
         text = json.dumps(record, indent=2, ensure_ascii=False) + "\n"
+    elif path.suffix == ".csv":
+        rows = ((f"{s.start_s:.3f}", f"{s.end_s:.3f}", s.label, f"{s.score:.4f}") for s in spans)
+        text = csv_text([("start_s", "end_s", "label", "score"), *rows])
     else:
-        text = _csv_text(spans) if path.suffix == ".csv" else subtitles(spans, path.suffix)
+        text = subtitles(spans, path.suffix)
     write_text(path, text, errors="backslashreplace")
-
-
-def _csv_text(spans: Sequence[Span]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("start_s", "end_s", "label", "score"))
-    writer.writerows((f"{s.start_s:.3f}", f"{s.end_s:.3f}", s.label, f"{s.score:.4f}") for s in spans)
-    return text.getvalue()

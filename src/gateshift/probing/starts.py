@@ -11,10 +11,11 @@ from gateshift.probing.probe import held_out_accuracy, labelled_features
 from gateshift.recipes.options import ModelOptions
 
 COMPARED = 300  # videos that are looked at
+BATCH_SIZE = 8
 
 
 def compare_starts(
-    starts: Sequence[str], videos: Manifest, options: ModelOptions, *, batch_size: int = 8, workers: int | None = None
+    starts: Sequence[str], videos: Manifest, options: ModelOptions, *, workers: int | None
 ) -> dict[str, float]:
     """How far the features of a network get that starts in one way or another, in half a minute or less.
 
@@ -25,7 +26,6 @@ def compare_starts(
         starts: "motion" and "imagenet", say.
         videos: Training videos, one label for each.
         options: Of the network.
-        batch_size: Videos that go through the network at once.
         workers: Processes that load; None for as many as training takes.
 
     Returns:
@@ -49,7 +49,7 @@ def compare_starts(
             put_on_device(model).eval(),
             videos,
             num_segments=options.segments,
-            batch_size=batch_size,
+            batch_size=BATCH_SIZE,
             workers=workers,
             at_most=COMPARED,
         )

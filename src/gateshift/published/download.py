@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 from gateshift.data.lists.class_pairs import find_mirror_pairs
-from gateshift.errors import GateShiftError, ModelError, SettingsError
+from gateshift.errors import GateShiftError, ModelError, SettingsError, one_line
 from gateshift.model.checkpoints import read_weights
 from gateshift.model.classifier import VideoClassifier
 from gateshift.model.config import ModelConfig
@@ -123,10 +123,9 @@ def _fetch(
             progress=on_bytes,
         )
     except (gdown.exceptions.DownloadError, OSError) as error:  # what requests raises is an OSError
-        reason = " ".join(str(error).split())
         where = f"Google Drive file {released.google_drive}" if url is None else url
         raise ModelError(
-            f"{where} cannot be downloaded: {reason}. Try again to resume; "
+            f"{where} cannot be downloaded: {one_line(error)}. Try again to resume; "
             f"or get the file by other means and put it at {source}, or give another address by `url`"
         ) from error
 

@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from gateshift.data.regions import region_text
-from gateshift.errors import ModelError
+from gateshift.errors import ModelError, one_line
 from gateshift.model.classifier import VideoClassifier
 from gateshift.model.config import OWN, ModelConfig
 from gateshift.model.io import save_model
@@ -234,5 +234,5 @@ def _told(repo: str, revision: str, file: str) -> Iterator[None]:
         reason = (error.server_message or str(error)).partition("\n")[0]
         raise ModelError(f"{where}: the Hub refuses with status {status}: {reason}; try again later") from error
     except Exception as error:  # of the network: the Hub's client has changed what it is built on, and will again
-        reason = " ".join(str(error).split()) or type(error).__name__
+        reason = one_line(error) or type(error).__name__
         raise ModelError(f"{where}: the Hub cannot be used: {reason}; check the network") from error

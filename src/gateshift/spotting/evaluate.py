@@ -16,8 +16,10 @@ from gateshift.data.events.event_tables import write_spans
 from gateshift.data.events.events import Event, EventList, Span, VideoInfo
 from gateshift.data.events.files import write_events
 from gateshift.data.events.suppression import Suppression
+from gateshift.data.events.videos import base_of
+from gateshift.data.lists.labels import unknown_label
 from gateshift.data.regions import AnyRegion
-from gateshift.errors import ManifestError, ModelError, SettingsError, VideoError
+from gateshift.errors import ModelError, SettingsError, VideoError
 from gateshift.evaluation.events.event_scores import EventScores, score_events
 from gateshift.evaluation.events.span_scores import SpanScores, score_spans
 from gateshift.evaluation.fast_form import fast_form
@@ -174,10 +176,7 @@ def check_labels(recordings: Sequence[Recording], classes: Sequence[str], source
     """Raise ManifestError if a label is none of these classes."""
     for recording in recordings:
         if unknown := sorted(recording.labels() - {*classes}):
-            raise ManifestError(
-                f"{source}: label {unknown[0]!r} of {recording.name} is none of the {len(classes)} classes "
-                f"({', '.join(classes[:5])}{', ...' if len(classes) > 5 else ''}); correct the list or the classes"
-            )
+            raise unknown_label(Path(source), unknown[0], recording.name, classes)
 
 
 def evaluate_frames(
@@ -249,6 +248,5 @@ def evaluate_frames(
     elif scores is not None:
         write_spans(found.spans, scores, overwrite=True)
     if report is not None and isinstance(found.scores, EventScores):
-        base = root if root is not None else Path(videos).parent
-        found.scores.report(report, root=base, overwrite=True)
+        found.scores.report(report, root=base_of(Path(videos), root), overwrite=True)
     return found

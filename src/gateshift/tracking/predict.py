@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -21,7 +19,7 @@ from gateshift.data.video.files import Video, VideoFile, open_video
 from gateshift.data.video.sources import Source, name_of
 from gateshift.devices import AnyPrecision
 from gateshift.errors import SettingsError, VideoError, check_whole
-from gateshift.files import check_writable, write_text
+from gateshift.files import check_writable, csv_text, write_text
 from gateshift.prediction.predict import check_not_live, ready_model
 from gateshift.prediction.scoring import AnyModel, Prediction, VideoScorer
 from gateshift.prediction.windows import in_batches
@@ -121,7 +119,7 @@ def predict_tracks(
     persons, name = read_tracks(tracks), name_of(video)
     model = ready_model(model, classes=classes)
     scorer = VideoScorer(model, top=top, segments=segments, clips=clips, crops=crops, precision=precision)
-    with closing(open_video(video, square_pixels=True)) as opened:
+    with open_video(video, square_pixels=True) as opened:
         size_px = _size_of(opened, persons)
         for person in persons:
             person.check(Path(tracks), name, opened.num_frames, size_px)
@@ -176,11 +174,7 @@ def _text(found: Sequence[TrackPrediction], video: str, suffix: str) -> str:
     if suffix == ".json":
         record = {"video": video, "tracks": [each.to_dict() for each in found]}
         return json.dumps(record, indent=2, ensure_ascii=False) + "\n"
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(_COLUMNS)
-    table.writerows(map(list, map(_row, found)))
-    return text.getvalue()
+    return csv_text([_COLUMNS, *map(_row, found)])
 
 
 def _row(found: TrackPrediction) -> Iterator[object]:

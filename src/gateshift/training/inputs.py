@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import statistics
 from collections.abc import Callable, Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
+from pathlib import Path
 
 import torch
 
@@ -42,7 +43,7 @@ def read_lists(settings: TrainSettings, reporter: Reporter) -> tuple[Manifest, M
         for path in (settings.train, settings.val)
     )
     if settings.exclude is not None:
-        train_list, val_list = _exclude(settings, train_list, val_list, reporter)
+        train_list, val_list = _exclude(settings.exclude, train_list, val_list, reporter)
     for note in dict.fromkeys((*train_list.notes, *val_list.notes)):
         reporter.log(note)
     for manifest in (train_list, val_list):
@@ -96,7 +97,7 @@ def with_rate(settings: TrainSettings, recordings: Sequence[Recording]) -> Train
         rates = []
         for recording in recordings:
             rate = recording.fps
-            with suppress(VideoError), closing(open_video(recording.path)) as video:
+            with suppress(VideoError), open_video(recording.path) as video:
                 rate = video.rate if isinstance(video, VideoFile) else rate
             rates += [rate] if rate else []
         if not rates:
@@ -151,23 +152,21 @@ def create_recording_clips(
     )
 
 
-def _exclude(
-    settings: TrainSettings, train_list: Manifest, val_list: Manifest, reporter: Reporter
-) -> tuple[Manifest, Manifest]:
-    """The lists without the videos of ``exclude``."""
-    paths = read_paths(settings.exclude) if settings.exclude is not None else []
+def _exclude(exclude: Path, train_list: Manifest, val_list: Manifest, reporter: Reporter) -> tuple[Manifest, Manifest]:
+    """The lists without the videos of a table."""
+    paths = read_paths(exclude)
     kept = train_list.without(paths), val_list.without(paths)
     fewer = len(train_list) - len(kept[0]), len(val_list) - len(kept[1])
     if not sum(fewer) and paths:
         raise ManifestError(
-            f"`exclude` {settings.exclude}: none of its {len(paths)} paths is in {train_list.source} or "
+            f"`exclude` {exclude}: none of its {len(paths)} paths is in {train_list.source} or "
             f"{val_list.source}; write them as the lists do"
         )
     for old, new in zip((train_list, val_list), kept, strict=True):
         if not len(new):
-            raise ManifestError(f"`exclude` {settings.exclude}: leaves no video of {old.source}; correct one of them")
+            raise ManifestError(f"`exclude` {exclude}: leaves no video of {old.source}; correct one of them")
     reporter.log(
-        f"{settings.exclude} excludes {fewer[0]} of {len(train_list)} training videos, "
+        f"{exclude} excludes {fewer[0]} of {len(train_list)} training videos, "
         f"{fewer[1]} of {len(val_list)} validation videos"
     )
     return kept

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any, Protocol
 
-from gateshift.errors import SettingsError
+from gateshift.errors import SettingsError, one_line
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -89,9 +89,8 @@ def _tracker(accelerator: Accelerator, folder: RunFolder, settings: TrainSetting
     try:
         accelerator.init_trackers(PROJECT, config, own)
     except Exception as error:  # each program has its own
-        reason = " ".join(str(error).split())
         raise SettingsError(
-            f"`log_with={settings.log_with}`: it cannot begin a run: {reason}; correct its settings"
+            f"`log_with={settings.log_with}`: it cannot begin a run: {one_line(error)}; correct its settings"
         ) from error
 
     def track(row: Mapping[str, Any]) -> None:

@@ -20,7 +20,7 @@ from accelerate.utils import load
 from safetensors import SafetensorError
 
 from gateshift.data.lists.manifest import Manifest
-from gateshift.errors import FULL_DISK, SettingsError, explain_system_error
+from gateshift.errors import FULL_DISK, SettingsError, explain_system_error, one_line
 from gateshift.files import partial_path, write_text
 from gateshift.model.classifier import VideoClassifier
 from gateshift.model.io import save_model
@@ -300,7 +300,7 @@ def _writing(path: Path) -> Iterator[None]:
             reason = explain_system_error(OSError(number, os.strerror(number), str(path)))
             raise SettingsError(f"{reason}, then use `resume=True` to continue from the last save") from error
         raise SettingsError(
-            f"{path}: cannot be written: {' '.join(str(error).split())}; the disk has {left_mb:.1f} MB left; make "
+            f"{path}: cannot be written: {one_line(error)}; the disk has {left_mb:.1f} MB left; make "
             "room on it, then use `resume=True` to continue from the last save"
         ) from error
 

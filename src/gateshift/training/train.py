@@ -129,6 +129,10 @@ def train(
         StoppedError: If it was asked to stop; ``resume=True`` continues.
     """
     settings = TrainSettings.from_options(train, val, out=out, recipe=recipe, **options)
+    return _train(settings, reporter, stop)
+
+
+def _train(settings: TrainSettings, reporter: Reporter | None, stop: StopRequest | None) -> TrainResult:
     folder = run_training(fill_open_options(settings, reporter or Silent()), reporter, stop)
     return TrainResult(folder.path, _metrics(folder))
 
@@ -152,11 +156,7 @@ def train_parts(
     """
     parts = load_recipe(recipe).parts or (os.fspath(recipe),)
     settings = [TrainSettings.from_options(train, val, out=out, recipe=part, **options) for part in parts]
-    results = {}
-    for name, each in zip(parts, settings, strict=True):
-        folder = run_training(fill_open_options(each.for_part(name), reporter or Silent()), reporter, stop)
-        results[name] = TrainResult(folder.path, _metrics(folder))
-    return results
+    return {name: _train(each.for_part(name), reporter, stop) for name, each in zip(parts, settings, strict=True)}
 
 
 def fill_open_options(settings: TrainSettings, reporter: Reporter) -> TrainSettings:
@@ -212,8 +212,7 @@ def _plan_network(
     settings: TrainSettings, given: dict[str, Any], train_list: Manifest, videos: Videos, machine: Machine
 ) -> Plan:
     """The network, from the start that knows more of the training videos where that is open."""
-    is_small = machine.is_slow and takes_size(given.get("backbone", BACKBONE), SMALL_PX)
-    size_px = SMALL_PX if is_small else None
+    size_px = _size_px(machine, given)
     plan = plan_network(videos, machine, given, size_px=size_px)
     if not may_start_from_motion(given) or settings.multi_label:
         return plan
@@ -224,16 +223,20 @@ def _plan_network(
     return plan
 
 
+def _size_px(machine: Machine, given: dict[str, Any]) -> int | None:
+    """The input's side where the machine is slow and the network takes it; None for the network's own."""
+    return SMALL_PX if machine.is_slow and takes_size(given.get("backbone", BACKBONE), SMALL_PX) else None
+
+
 def _planned_of_recordings(settings: TrainSettings, given: dict[str, Any], reporter: Reporter) -> TrainSettings:
     """The settings with what is open of a training on long recordings."""
     recordings, machine = read_recording_lists(settings, Silent())[0], this_machine()
-    is_small = machine.is_slow and takes_size(given.get("backbone", BACKBONE), SMALL_PX)
     plan = plan_frames(
         total_duration_s(recordings),
         with_rate(settings, recordings).frames.fps or 1.0,
         machine,
         given,
-        size_px=SMALL_PX if is_small else None,
+        size_px=_size_px(machine, given),
     )
     for line in (f"plan for {len(recordings)} recordings: {RunFolder(settings.out).recipe}", *plan.reasons):
         reporter.log(line)

@@ -12,13 +12,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gateshift.data.clips.views import EvalProtocol, crop_frame
+from gateshift.data.clips.views import EvalProtocol
 from gateshift.data.processes import in_processes
 from gateshift.data.regions import Region
 from gateshift.data.video.files import VideoFile
 from gateshift.data.video.index import PacketSource
 from gateshift.errors import VideoError
 from gateshift.model.config import ModelConfig
+from gateshift.prediction.frames import video_crop
 from gateshift.prediction.spotting import Seen
 from gateshift.prediction.windows import Windows
 from gateshift.web.settings import ServeSettings
@@ -72,7 +73,7 @@ def _decode(upload: Upload) -> Decoded:
     _limit_this_process(settings)
     torch.set_num_threads(1)
     try:
-        with closing(VideoFile(upload.path, square_pixels=config.square_pixels)) as video:
+        with VideoFile(upload.path, square_pixels=config.square_pixels) as video:
             video.box = upload.box
             with closing(PacketSource(upload.path)) as source:  # before any frame is decoded
                 width, height = source.stream.width, source.stream.height
@@ -101,8 +102,7 @@ def _decode(upload: Upload) -> Decoded:
             numbers = np.array(wanted)  # [1 + windows, T]
             clips = np.empty((*numbers.shape, 3, config.size_px, config.size_px), np.uint8)
             for number in np.unique(numbers).tolist():
-                frame = crop_frame(video.read([number]), size_px=config.size_px, resize_px=config.resize_px)
-                clips[numbers == number] = frame.numpy()
+                clips[numbers == number] = video_crop(video, number, config).numpy()
     except MemoryError:
         raise _beyond_limits(settings) from None
     return Decoded(times_s, wanted[0], windows, clips, seen)

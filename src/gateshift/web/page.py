@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import tempfile
 from html import escape
 from pathlib import Path
@@ -12,6 +11,7 @@ import gradio as gr
 from fastapi import FastAPI
 
 from gateshift.data.video.files import find_videos
+from gateshift.drawing.html_page import data_address
 from gateshift.errors import VideoError
 from gateshift.explanation.drawings import draw_evidence, draw_gates
 from gateshift.explanation.gate_maps import most_varied
@@ -112,5 +112,5 @@ def render_maps(found: Explanation) -> str:
 
 
 def _embed(picture: Path, what: str) -> str:
-    data = base64.b64encode(picture.read_bytes()).decode("ascii")
-    return f'<div class="gateshift-picture"><img alt="{what}" src="data:image/png;base64,{data}"></div>'
+    address = data_address("image/png", picture.read_bytes())
+    return f'<div class="gateshift-picture"><img alt="{what}" src="{address}"></div>'

@@ -122,15 +122,25 @@ class Scorer:
         if timeline:
             rules = Thresholds()
             events = merge_windows(found[1:], decoded.windows, times_s, config.classes, thresholds=rules, apart=apart)
-        answer = Answer(
-            top=[ClassProbability(class_name=name, probability=p) for name, p in config.likeliest(found[0], top)],
-            labels=found_labels(config, found[0]),
+        return self._answer(found[0], top, times_s, events), explanation
+
+    def _answer(
+        self,
+        probabilities: Tensor,
+        top: int,
+        times_s: Sequence[float],
+        timeline: list[Span] | None,
+        events: list[FoundEvent] | None = None,
+    ) -> Answer:
+        likeliest = self.model.config.likeliest(probabilities, top)
+        return Answer(
+            top=[ClassProbability(class_name=name, probability=probability) for name, probability in likeliest],
+            labels=found_labels(self.model.config, probabilities),
             num_frames=len(times_s) - 1,
             duration_s=times_s[-1],
-            timeline=events,
-            events=None,
+            timeline=timeline,
+            events=events,
         )
-        return answer, explanation
 
     def _answer_frames(
         self, crops: Tensor, seen: Seen, times_s: Sequence[float], top: int, *, timeline: bool
@@ -149,14 +159,7 @@ class Scorer:
             events = [FoundEvent.model_validate(each, from_attributes=True) for each in found]
         elif timeline:
             spans = find_spans(rows, config, seen)
-        return Answer(
-            top=[ClassProbability(class_name=name, probability=p) for name, p in config.likeliest(highest, top)],
-            labels=None,
-            num_frames=len(times_s) - 1,
-            duration_s=times_s[-1],
-            timeline=spans,
-            events=events,
-        )
+        return self._answer(highest, top, times_s, spans, events)
 
     def _check_time(self, end_s: float) -> None:
         """Raise VideoError if it is later than this."""

@@ -20,21 +20,7 @@ def run_export(settings: ExportSettings) -> None:
     from gateshift.exporting.export import export
 
     with count_bar("testing", "videos of the model and of the file") as progress:
-        result = export(
-            settings.model,
-            settings.videos,
-            format=settings.format,
-            out=settings.out,
-            precision=settings.precision,
-            calibrate=settings.calibrate,
-            segments=settings.segments,
-            classes=settings.classes,
-            root=settings.root,
-            workers=settings.workers,
-            runtime=settings.runtime,
-            overwrite=settings.overwrite,
-            progress=progress,
-        )
+        result = export(**vars(settings), progress=progress)
     print_line(str(result))
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -56,22 +56,14 @@ def _predict_videos(settings: PredictSettings) -> int:
 
     check_not_live(settings.videos)  # before the model is loaded, which takes seconds
     model = fast_form(ready_model(settings.model, classes=settings.classes), settings.precision)
-    views: dict[str, Any] = {name: getattr(settings, name) for name in ("segments", "clips", "crops")}
+    views = _options(settings, "segments", "clips", "crops")
     protocol = choose_protocol(model.config, **views)
     output, num_failed = sys.stdout, 0  # which a bar takes for itself, and shows on the terminal
     if not settings.json:
         print_line(f"{settings.model.name}, {protocol}")
     with _bar("predicting", "videos") as progress:
-        for prediction in predict(
-            model,
-            settings.videos,
-            **views,
-            box=settings.box,
-            top=settings.top,
-            batch_size=settings.batch_size,
-            workers=settings.workers,
-            progress=progress,
-        ):
+        own = _options(settings, "box", "top", "batch_size", "workers")
+        for prediction in predict(model, settings.videos, **views, **own, progress=progress):
             num_failed += prediction.error is not None
             if prediction.error is not None:
                 print_note(prediction.error)
@@ -98,14 +90,9 @@ def _predict_on_ray(settings: PredictSettings, out: Path) -> int:
             settings.model,
             settings.videos,
             out=out,
-            classes=settings.classes,
-            top=settings.top,
-            segments=settings.segments,
-            clips=settings.clips,
-            crops=settings.crops,
             timeout=settings.cluster.timeout,
-            box=settings.box,
             progress=progress,
+            **_options(settings, "classes", "top", "segments", "clips", "crops", "box"),
         )
     print_line(f"{job.path}: {job.num_videos} videos, of which {job.num_failed} could not be read")
     return job.num_failed
@@ -132,7 +119,7 @@ def _stream(settings: PredictSettings) -> int:
     try:
         for answer in answers:
             if settings.json:
-                _print_record(_record(settings, model.config, answer), sys.stdout)
+                _print_record(_record(settings, model.config, answer))
             elif answer.label != label and not (model.config.task == "spot" and answer.label is None):
                 print_line(_line(answer))
             label = answer.label
@@ -168,18 +155,15 @@ def _timeline(settings: PredictSettings, out: Path) -> int:
     """``predict --timeline``: the events of one file, written and printed."""
     from gateshift.prediction.timeline import find_events
 
-    video = settings.videos[0]
     try:
         with _bar("predicting", "windows") as progress:
             events = find_events(
                 settings.model,
-                video,
-                classes=settings.classes,
+                settings.videos[0],
                 out=out,
-                format=settings.live.format,
-                overwrite=settings.live.overwrite,
-                precision=settings.precision,
                 progress=progress,
+                **_options(settings, "classes", "precision"),
+                **_options(settings.live, "format", "overwrite"),
                 **_window_options(settings),
             )
     except VideoError as error:
@@ -192,18 +176,15 @@ def _events(settings: PredictSettings, out: Path) -> int:
     """``predict --events``: the events of one file to the frame, written and printed."""
     from gateshift.prediction.spotting import spot_events
 
-    video, names = settings.videos[0], ("threshold", "suppress", "suppression", "fps", "format", "overwrite")
     try:
         with _bar("predicting", "frames") as progress:
             events = spot_events(
                 settings.model,
-                video,
-                classes=settings.classes,
+                settings.videos[0],
                 out=out,
-                precision=settings.precision,
-                box=settings.box,
                 progress=progress,
-                **{name: getattr(settings.live, name) for name in names},
+                **_options(settings, "classes", "precision", "box"),
+                **_options(settings.live, "threshold", "suppress", "suppression", "fps", "format", "overwrite"),
             )
     except VideoError as error:
         return _tell_failure(settings, error)
@@ -215,7 +196,6 @@ def _tracks(settings: PredictSettings, tracks: Path) -> int:
     """``predict --tracks``: an answer for each person, written and printed."""
     from gateshift.tracking.predict import predict_tracks
 
-    names = ("classes", "top", "segments", "clips", "crops", "precision", "batch_size")
     try:
         with _bar("predicting", "persons") as progress:
             found = predict_tracks(
@@ -226,13 +206,13 @@ def _tracks(settings: PredictSettings, tracks: Path) -> int:
                 out=settings.cluster.out,
                 overwrite=settings.live.overwrite,
                 progress=progress,
-                **{name: getattr(settings, name) for name in names},
+                **_options(settings, "classes", "top", "segments", "clips", "crops", "precision", "batch_size"),
             )
     except VideoError as error:
         return _tell_failure(settings, error)
     for each in found:
         if settings.json:
-            _print_record(each.to_dict(), sys.stdout)
+            _print_record(each.to_dict())
         else:
             place = f"id {each.id}, frames {each.first_frame}-{each.last_frame}"
             print_line(_row(replace(each.prediction, video=f"{each.prediction.video}, {place}")))
@@ -248,7 +228,7 @@ def _print_events(settings: PredictSettings, out: Path, fields: dict[str, str], 
         table.add_row(*(format(getattr(event, name), how) for name, how in fields.items()))
         if settings.json:
             found = {name: getattr(event, name) for name in fields}
-            _print_record({"video": settings.videos[0], **found, "error": None}, sys.stdout)
+            _print_record({"video": settings.videos[0], **found, "error": None})
     if not settings.json:
         Console(markup=False).print(table)
     print_note(f"{len(events)} events: {out}")
@@ -256,9 +236,12 @@ def _print_events(settings: PredictSettings, out: Path, fields: dict[str, str], 
 
 def _window_options(settings: PredictSettings) -> dict[str, Any]:
     """What a stream and a timeline take alike."""
-    names = ("window", "hop", "smooth", "enter", "leave", "fps")
-    own = {"segments": settings.segments, "box": settings.box}
-    return {**own, **{name: getattr(settings.live, name) for name in names}}
+    live = _options(settings.live, "window", "hop", "smooth", "enter", "leave", "fps")
+    return {**_options(settings, "segments", "box"), **live}
+
+
+def _options(settings: object, *names: str) -> dict[str, Any]:
+    return {name: getattr(settings, name) for name in names}
 
 
 @contextmanager
@@ -271,13 +254,14 @@ def _bar(task: str, unit: str) -> Iterator[Callable[[int, int], None]]:
         yield progress
 
 
-def _print_record(record: dict[str, Any], file: TextIO) -> None:
-    print(json.dumps(record), file=file, flush=True)
+def _print_record(record: dict[str, Any]) -> None:
+    sys.stdout.write(f"{json.dumps(record)}\n")
+    sys.stdout.flush()
 
 
 def _tell_failure(settings: PredictSettings, error: VideoError) -> int:
     """Say that a source cannot be read, or read on; one video has failed."""
     if settings.json:
-        _print_record({"video": settings.videos[0], "top": [], "error": str(error)}, sys.stdout)
+        _print_record({"video": settings.videos[0], "top": [], "error": str(error)})
     print_note(str(error))
     return 1

@@ -23,16 +23,7 @@ def run_scan(settings: ScanSettings) -> None:
     from gateshift.data.check.scan import scan
 
     with count_bar("scan", "videos") as progress:
-        report = scan(
-            settings.videos,
-            out=settings.out,
-            keep=settings.keep,
-            root=settings.root,
-            timeout=settings.timeout,
-            workers=settings.workers,
-            overwrite=settings.overwrite,
-            progress=progress,
-        )
+        report = scan(**vars(settings), progress=progress)
     _print_problems(report.problems)
     for note in report.notes:
         print_line(note)

@@ -5,15 +5,13 @@ This module imports nothing heavy: its words are choices of a command line.
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
 
-from gateshift.files import write_text
+from gateshift.files import csv_text, write_text
 
 # These read well, and may be meant.
 HarmlessFault = Literal[
@@ -69,8 +67,5 @@ class FaultyVideo:
 
 def write_quarantine(path: Path, problems: Iterable[FaultyVideo]) -> None:
     """Write problems as a CSV with the columns path, problem and detail; it appears when it is whole."""
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(COLUMNS)
-    table.writerows((problem.name, problem.problem, problem.detail) for problem in problems)
-    write_text(path, text.getvalue())
+    rows = ((problem.name, problem.problem, problem.detail) for problem in problems)
+    write_text(path, csv_text([COLUMNS, *rows]))

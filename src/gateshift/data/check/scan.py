@@ -17,7 +17,7 @@ from gateshift.data.lists.labels import first_of
 from gateshift.data.lists.manifest import read_videos
 from gateshift.data.processes import in_processes
 from gateshift.data.video.folders import VIDEO_SUFFIXES, FolderSearch
-from gateshift.errors import ManifestError, SettingsError, check_whole
+from gateshift.errors import ManifestError, SettingsError, check_whole, one_line
 from gateshift.files import check_writable
 
 Listed = dict[Path, list[Part]]  # videos, and what lists say of each
@@ -152,7 +152,7 @@ def _check(task: tuple[Path, list[Part]]) -> Finding:
     try:
         return check_video(*task)
     except Exception as error:  # whatever a damaged file brings about in a library is a row of the table
-        detail = f"{type(error).__name__}: {' '.join(str(error).split())}"
+        detail = f"{type(error).__name__}: {one_line(error)}"
         return Finding((FaultyVideo(task[0], "unreadable", detail),))
 
 

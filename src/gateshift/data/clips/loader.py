@@ -18,7 +18,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from gateshift.data.clips.dataset import Sample
 from gateshift.data.clips.seeds import spread_seed
 from gateshift.data.processes import check_shared_memory, check_sockets, full_shared_memory
-from gateshift.errors import VideoError, check_whole
+from gateshift.devices import num_cores
+from gateshift.errors import VideoError, check_whole, one_line
 
 MAX_DEFAULT_WORKERS = 8
 LONGEST_WAIT_S = 600.0  # for one batch; the slowest disks take minutes less
@@ -95,9 +96,8 @@ def default_workers() -> int:
 
     The processes of a distributed training share the cores.
     """
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     processes = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # set by accelerate launch and torchrun
-    return min(max(cores // processes - 1, 1), MAX_DEFAULT_WORKERS)
+    return min(max(num_cores() // processes - 1, 1), MAX_DEFAULT_WORKERS)
 
 
 def make_loader(
@@ -178,7 +178,7 @@ def read_batches(loader: Iterable[Sample]) -> Iterator[Sample]:
     try:
         yield from loader
     except RuntimeError as error:  # torch has no kinds of its own for these
-        reason = " ".join(str(error).split())
+        reason = one_line(error)
         if "Bus error" in reason or ("shared memory" in reason and "No space left" in reason):
             raise full_shared_memory() from None
         if not reason.startswith("DataLoader"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
@@ -126,7 +125,7 @@ class RecordingClips(Dataset[Sample]):
         for number, recording in enumerate(recordings):
             try:
                 video, times_s = recording.open()
-                with closing(video):
+                with video:
                     self.places[number] = Place(times_s[0], times_s[-1], recording.marks(times_s, numbers))
             except VideoError as error:
                 if on_failure is None:
@@ -182,7 +181,7 @@ class RecordingClips(Dataset[Sample]):
         recording, augmentation = self.recordings[number], self.augmentation
         try:
             video, times_s = recording.open(square_pixels=augmentation.square_pixels)
-            with closing(video):
+            with video:
                 # From a frame on: at a file's own rate, the frames follow each other then.
                 start_s = float(times_s[nearest_frames(times_s, np.array([start_s]))[0]])
                 wanted_s = start_s + np.arange(augmentation.num_segments) / self.labeling.fps

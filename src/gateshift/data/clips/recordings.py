@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from gateshift.data.events.event_tables import read_spans
 from gateshift.data.events.events import Event, Span, one_at_a_time
 from gateshift.data.events.files import read_events
-from gateshift.data.events.videos import find_named
+from gateshift.data.events.videos import base_of, find_named
 from gateshift.data.lists.entries import Entries
 from gateshift.data.lists.manifest import Manifest
 from gateshift.data.lists.tables import read_boxes
@@ -138,7 +138,7 @@ def read_recordings(
         ManifestError: If the list cannot be read, has nothing in it, or a video is not there.
     """
     source = Path(source)
-    base = Path(root) if root is not None else source if source.is_dir() else source.parent
+    base = base_of(source, root)
     if task == "segment":
         listed = read_spans(source)
         found = [

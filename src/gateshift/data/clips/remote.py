@@ -17,7 +17,7 @@ from gateshift.data.processes import in_processes
 from gateshift.data.regions import Region
 from gateshift.data.video.files import open_video
 from gateshift.data.video.sources import is_address, is_web_address, local_copy
-from gateshift.errors import SettingsError, VideoError
+from gateshift.errors import SettingsError, VideoError, one_line
 
 Views = NDArray[np.uint8]
 
@@ -58,8 +58,8 @@ def check_address(address: str) -> None:
         fsspec.get_filesystem_class(protocol)
     except (ImportError, ValueError) as error:
         raise SettingsError(
-            f"{address}: videos are fetched by fsspec, which says: {_one_line(error)}; install what it names, or give "
-            "paths, file://, http://, s3:// or others that it knows"
+            f"{address}: videos are fetched by fsspec, which says: {one_line(error)[:200]}; install what it names, or "
+            "give paths, file://, http://, s3:// or others that it knows"
         ) from None
 
 
@@ -107,10 +107,13 @@ def _read(wanted: WantedViews) -> Views | VideoError:
     except VideoError as error:
         return VideoError(str(error).replace(str(path), wanted.video))
     except Exception as error:  # one video of millions must not end the work on the others
-        return VideoError(
-            f"{wanted.video}: {type(error).__name__}: {_one_line(error)}; please report it with the video"
-        )
+        return unforeseen(wanted.video, error)
     return views.numpy()
+
+
+def unforeseen(video: str, error: Exception) -> VideoError:
+    """The error for a video whose reading fails in a way that nobody has thought of."""
+    return VideoError(f"{video}: {type(error).__name__}: {one_line(error)[:200]}; please report it with the video")
 
 
 @contextmanager
@@ -121,7 +124,3 @@ def local_video(video: str, base: Path, folder: Path | None) -> Iterator[Path]:
         return
     with local_copy(video, folder=folder, max_bytes=None) as path:
         yield path
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())[:200]

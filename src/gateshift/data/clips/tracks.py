@@ -7,7 +7,6 @@ them. The union of all boxes would not move at all; but of somebody who walks th
 
 from __future__ import annotations
 
-import math
 from array import array
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from gateshift.data.lists.tables import read_table
+from gateshift.data.lists.tables import read_number, read_table
 from gateshift.data.regions import MIN_SIDE_PX
 from gateshift.data.video.protocol import Video
 from gateshift.errors import ManifestError
@@ -123,7 +122,7 @@ def read_tracks(source: str | PathLike[str]) -> list[Track]:
     advice = "frames count from 0, and boxes are in pixels"
     for where, row in read_table(source, TRACK_COLUMNS, advice=advice):
         name = row["id"].strip()
-        frame, *box = (_number(row[column], column, where) for column in TRACK_COLUMNS[:-1])
+        frame, *box = (read_number(row[column], column, where) for column in TRACK_COLUMNS[:-1])
         if not name:
             raise ManifestError(f"{where}: no id; say whose box it is")
         if frame < 0 or not frame.is_integer():
@@ -144,13 +143,3 @@ def _track(source: Path, name: str, rows: NDArray[np.float64]) -> Track:
     if len(twice):
         raise ManifestError(f"{source}: id {name} is in frame {twice[0]} twice; keep one of its boxes")
     return Track(name, frames, rows[:, 1:])
-
-
-def _number(text: str, column: str, where: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not math.isfinite(value):
-        raise ManifestError(f"{where}: {column} {text!r}; it must be a number; correct it")
-    return value

@@ -10,7 +10,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from gateshift.data.events.events import Event, EventList, Span, VideoInfo, read_event
+from gateshift.data.events.events import Event, EventList, Span, VideoInfo, number_if_any, read_event
 from gateshift.data.lists.tables import listed_path, read_table
 from gateshift.errors import ManifestError
 from gateshift.files import check_writable, write_text
@@ -102,7 +102,7 @@ def read_spans(path: str | PathLike[str]) -> dict[str, list[Span]]:
                     f"{where}: start {row['start']!r} and end {row['end']!r}; they must be seconds from 0, the start "
                     "before the end; correct them"
                 )
-            spans.append(Span(start_s, end_s, label, _score(row.get("score", ""), where)))
+            spans.append(Span(start_s, end_s, label, number_if_any(row.get("score"), "score", where)))
     return found
 
 
@@ -146,12 +146,3 @@ def _seconds(text: str) -> float:
         return float(text)
     except ValueError:
         return math.nan
-
-
-def _score(text: str, where: str) -> float | None:
-    if not text.strip():
-        return None
-    score = _seconds(text)
-    if not math.isfinite(score):
-        raise ManifestError(f"{where}: score {text!r}; it must be a number; correct it")
-    return score

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
-from numbers import Real
 from pathlib import Path
 from typing import Any, Literal
 
+from gateshift.data.lists.tables import read_number
 from gateshift.errors import ManifestError
 
 Form = Literal["csv", "e2e-spot", "soccernet"]
@@ -161,32 +160,24 @@ def read_event(video: str, fields: Mapping[str, Any], where: str, *, extra: Mapp
     label = fields.get("label")
     if not isinstance(label, str) or not label.strip():
         raise ManifestError(f"{where}: label {label!r}; it must be the name of a class; correct it")
-    frame = _number(fields.get("frame"), "frame", where)
+    frame = number_if_any(fields.get("frame"), "frame", where)
     if frame is not None and (frame < 0 or frame != int(frame)):
         raise ManifestError(f"{where}: frame {fields['frame']!r}; frames are whole numbers from 0; correct it")
-    time_s = _number(fields.get("time_s"), "time_s", where)
+    time_s = number_if_any(fields.get("time_s"), "time_s", where)
     if time_s is not None and time_s < 0:
         raise ManifestError(f"{where}: time_s {time_s}; times are seconds from 0; correct it")
     if frame is None and time_s is None:
         raise ManifestError(f"{where}: {label!r} has neither frame nor time_s; give one of them")
-    score = _number(fields.get("score"), "score", where)
+    score = number_if_any(fields.get("score"), "score", where)
     if extra is None:
         extra = _NOTHING if fields.keys() <= _OWN else {name: fields[name] for name in fields if name not in _OWN}
     return Event(video, label.strip(), None if frame is None else int(frame), time_s, score, extra)
 
 
-def _number(value: Any, name: str, where: str) -> float | None:
+def number_if_any(value: Any, name: str, where: str) -> float | None:
     """A number or its text; None where there is none."""
-    if value is None or (isinstance(value, str) and not value.strip()):
-        return None
-    try:
-        is_number = type(value) in (float, int, str) or (isinstance(value, Real) and not isinstance(value, bool))
-        number = float(value) if is_number else math.nan
-    except ValueError:
-        number = math.nan
-    if not math.isfinite(number):
-        raise ManifestError(f"{where}: {name} {value!r}; it must be a number; correct it")
-    return number
+    is_none = value is None or (isinstance(value, str) and not value.strip())
+    return None if is_none else read_number(value, name, where)
 
 
 def recording_part(name: str, info: VideoInfo) -> tuple[str, range] | None:

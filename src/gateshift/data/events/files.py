@@ -14,7 +14,7 @@ from gateshift.data.events.event_tables import event_table, read_event_table
 from gateshift.data.events.events import Event, EventList, Span, VideoInfo, read_event
 from gateshift.data.events.soccernet import KEYS, game_document, read_game
 from gateshift.data.events.subtitles import SUBTITLE_SUFFIXES, subtitles
-from gateshift.data.lists.tables import read_text
+from gateshift.data.lists.tables import parse_json, read_text
 from gateshift.errors import ManifestError, SettingsError
 from gateshift.files import check_writable, write_text
 
@@ -58,10 +58,7 @@ def _is_json(path: Path) -> bool:
 
 
 def _read_json(path: Path, *, game: str | None = None) -> EventList:
-    try:
-        found = json.loads(read_text(path))
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise ManifestError(f"{path}: broken JSON ({error}); make or download it again") from None
+    found = parse_json(read_text(path), path, "make or download it again")
     if isinstance(found, list):
         return _read_spot(found, path)
     if KEYS & found.keys():

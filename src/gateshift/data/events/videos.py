@@ -4,9 +4,17 @@ from __future__ import annotations
 
 import re
 from glob import escape
+from os import PathLike
 from pathlib import Path
 
 from gateshift.data.choices import VIDEO_SUFFIXES
+
+
+def base_of(source: Path | None, root: str | PathLike[str] | None) -> Path:
+    """Where names of videos start: in the folder that is given, else in that of their list, which may be a folder."""
+    if root is not None:
+        return Path(root)
+    return Path() if source is None else source if source.is_dir() else source.parent
 
 
 def find_named(base: Path, name: str) -> list[Path]:

@@ -17,8 +17,8 @@ from typing import Any
 
 from gateshift.data.clips.recordings import Floats
 from gateshift.data.labelling.media import rate_of
-from gateshift.data.labelling.sheets import Answers, Mark, Sheet, check_known, lanes, number, part, read_json
-from gateshift.data.lists.tables import open_text
+from gateshift.data.labelling.sheets import Answers, Mark, Sheet, check_known, lanes, part, read_json
+from gateshift.data.lists.tables import open_text, read_number
 from gateshift.errors import ManifestError
 
 _DATE = "2000-01-01T00:00:00"  # of what is written: the same answers are the same file
@@ -66,7 +66,7 @@ def _read_project(path: Path) -> Sheet:
         others = [str(file) for player in players if player != "1" for file in _listed(players, player)]
         if others:
             sheet.notes.append(f"observation {name!r}: labels are given to {files[0]}, and not to {', '.join(others)}")
-        offset_s = number(observation.get("time offset") or 0, "time offset", where)
+        offset_s = read_number(observation.get("time offset") or 0, "time offset", where)
         events = []
         for place, row in enumerate(part(observation, "events", list, where), start=1):
             at = f"{where}, event {place}"
@@ -75,12 +75,12 @@ def _read_project(path: Path) -> Sheet:
             time_s, subject, code, modifier, comment = (*row, "", "")[:5]
             check_known(str(code), list(states), at)
             modified, commented = modified + (modifier not in ("", "None")), commented + bool(comment)
-            at_s, is_state = number(time_s, "time", at) - offset_s, states.get(str(code), False)
+            at_s, is_state = read_number(time_s, "time", at) - offset_s, states.get(str(code), False)
             events.append(_Event(at_s, str(subject), str(code), str(modifier), is_state, at))
         lengths: dict[str, float] = {}
         if len(files) > 1:
             listed = part(part(observation, "media_info", dict, where), "length", dict, where)
-            lengths = {file: number(listed.get(file), f"length of {file}", where) for file in files}
+            lengths = {file: read_number(listed.get(file), f"length of {file}", where) for file in files}
         _add(sheet, files, lengths, _stretches(events))
     sheet.leave_out(modified, "modifiers")
     sheet.leave_out(commented, "comments")
@@ -149,7 +149,7 @@ def _read_table(path: Path) -> Sheet:
         where = f"{path}, line {place}"
         file = _video_of(row, where)
         sheet.videos.setdefault(file, (file,))
-        offset_s = number(row.get("Time offset (s)") or before.get("Time offset (s)") or 0, "time offset", where)
+        offset_s = read_number(row.get("Time offset (s)") or before.get("Time offset (s)") or 0, "time offset", where)
         kind = row.get("Behavior type") or row.get("Status") or ""
         modifiers = [value for name, value in row.items() if name.startswith("Modifier")]
         modified += any(modifiers)
@@ -157,10 +157,10 @@ def _read_table(path: Path) -> Sheet:
             raise ManifestError(f"{where}: {kind!r} is none of {', '.join(_KINDS)}; export the events again")
         label, subject = row["Behavior"], row["Subject"]
         if "Start (s)" in row:
-            start, stop = (number(row.get(name), name, where) - offset_s for name in ("Start (s)", "Stop (s)"))
+            start, stop = (read_number(row.get(name), name, where) - offset_s for name in ("Start (s)", "Stop (s)"))
             sheet.marks.append(Mark(file, label, start, stop if _KINDS[kind] else None, where, subject))
         else:
-            time_s = number(row.get("Time"), "time", where) - offset_s
+            time_s = read_number(row.get("Time"), "time", where) - offset_s
             events.setdefault(file, []).append(_Event(time_s, subject, label, "|".join(modifiers), _KINDS[kind], where))
     if head and len(events) > 1:  # of one observation, as BORIS wrote them until version 7
         raise ManifestError(f"{path}: {len(events)} videos one after the other; give the project (.boris)")
@@ -202,14 +202,15 @@ def boris_text(answers: Answers) -> str:
         for place, name in enumerate(sorted({row[1] for row in rows} - {""}))
     }
     project = {
-        **{"time_format": "hh:mm:ss", "project_date": _DATE, "project_name": "answers of gateshift"},
-        **{
-            "project_description": "",
-            "project_format_version": "7.0",
-            "subjects_conf": subjects,
-            "behaviors_conf": behaviors,
-        },
-        **{"observations": observations, "behavioral_categories": [], "behaviors_coding_map": []},
+        "time_format": "hh:mm:ss",
+        "project_date": _DATE,
+        "project_name": "answers of gateshift",
+        "project_description": "",
+        "project_format_version": "7.0",
+        "subjects_conf": subjects,
+        "behaviors_conf": behaviors,
+        "observations": observations,
+        **{name: [] for name in ("behavioral_categories", "behaviors_coding_map")},
         **{name: {} for name in ("independent_variables", "coding_map", "converters")},
     }
     return json.dumps(project, indent=1, ensure_ascii=False) + "\n"

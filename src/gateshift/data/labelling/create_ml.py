@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from gateshift.data.labelling.sheets import Answers, Mark, Sheet, number, read_json
-from gateshift.data.lists.tables import read_table
+from gateshift.data.labelling.sheets import Answers, Mark, Sheet, read_json
+from gateshift.data.lists.tables import read_number, read_table
 from gateshift.errors import ManifestError
 
 _VIDEO_NAMES = ("video", "videoPath")
@@ -49,7 +49,7 @@ def _seconds(value: Any, where: str) -> float:
     """
     total = 0.0
     for each in str(value).split(":"):
-        total = 60 * total + number(each, "time", where)
+        total = 60 * total + read_number(each, "time", where)
     return total
 
 

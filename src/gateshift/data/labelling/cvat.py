@@ -12,7 +12,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from gateshift.data.labelling.media import nearest, size_of
-from gateshift.data.labelling.sheets import Answers, Mark, Sheet, check_known, number, read_xml, xml_text
+from gateshift.data.labelling.sheets import Answers, Mark, Sheet, check_known, read_xml, xml_text
+from gateshift.data.lists.tables import read_number
 from gateshift.errors import ManifestError
 
 
@@ -54,7 +55,7 @@ def read_cvat(path: Path) -> Sheet:
 
 
 def _frame(element: ElementTree.Element, name: str, where: str) -> int:
-    return int(number(element.get(name), name, where))
+    return int(read_number(element.get(name), name, where))
 
 
 def _shown(outside: Mapping[int, bool], step: int) -> Iterator[tuple[int, int | None]]:

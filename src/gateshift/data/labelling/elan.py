@@ -20,11 +20,11 @@ from gateshift.data.labelling.sheets import (
     check_known,
     lane_names,
     lanes,
-    number,
     read_xml,
     shown_end,
     xml_text,
 )
+from gateshift.data.lists.tables import read_number
 from gateshift.errors import ManifestError
 
 _SCHEMA = "{http://www.w3.org/2001/XMLSchema-instance}noNamespaceSchemaLocation"
@@ -36,7 +36,7 @@ def read_elan(path: Path) -> Sheet:
     sheet = Sheet(by_what="tier")
     key, offset_ms = _media(root, path, sheet)
     slots = {
-        slot.get("TIME_SLOT_ID"): number(slot.get("TIME_VALUE"), "TIME_VALUE", str(path))
+        slot.get("TIME_SLOT_ID"): read_number(slot.get("TIME_VALUE"), "TIME_VALUE", str(path))
         for slot in root.iter("TIME_SLOT")
         if slot.get("TIME_VALUE") is not None
     }
@@ -91,7 +91,7 @@ def _media(root: ElementTree.Element, path: Path, sheet: Sheet) -> tuple[str, fl
         others = ", ".join(Path(plain_path(names[place][1] or names[place][0])).name for place in films[1:])
         sheet.notes.append(f"{path.name}: labels are given to {Path(plain_path(chosen[-1])).name}, and not to {others}")
     sheet.videos[chosen[-1]] = chosen
-    return chosen[-1], number(linked[films[0]].get("TIME_ORIGIN", 0), "TIME_ORIGIN", str(path))
+    return chosen[-1], read_number(linked[films[0]].get("TIME_ORIGIN", 0), "TIME_ORIGIN", str(path))
 
 
 def _vocabularies(root: ElementTree.Element) -> dict[str, list[str]]:

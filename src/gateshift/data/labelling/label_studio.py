@@ -13,7 +13,8 @@ from typing import Any
 
 from gateshift.data.choices import VIDEO_SUFFIXES
 from gateshift.data.labelling.media import plain_path, rate_of
-from gateshift.data.labelling.sheets import Answers, Mark, Sheet, number, objects, part, read_json
+from gateshift.data.labelling.sheets import Answers, Mark, Sheet, objects, part, read_json
+from gateshift.data.lists.tables import read_number
 from gateshift.errors import ManifestError
 
 FROM_NAME, TO_NAME = "timelineLabels", "video"  # of the tags in Label Studio's own template
@@ -60,7 +61,7 @@ def _add_video(sheet: Sheet, task: Any, where: str) -> str:
     names = (key, uploaded[_UPLOAD:]) if uploaded[_UPLOAD - 1 : _UPLOAD] == "-" else (key,)
     sheet.videos[key] = names
     if "fps" in data:
-        sheet.rates[key] = number(data["fps"], "fps", where)
+        sheet.rates[key] = read_number(data["fps"], "fps", where)
         if sheet.rates[key] <= 0:
             raise ManifestError(f"{where}: fps {data['fps']!r}; it must be above 0; correct it")
     return key
@@ -82,15 +83,16 @@ def _marks(region: Mapping[str, Any], key: str, by: str, where: str, sheet: Shee
     unit: Any = "ticks"
     if "ranges" in value:
         for each in objects(value, "ranges", where):
-            first, last = (number(each.get(name), name, where) for name in ("start", "end"))
+            first, last = (read_number(each.get(name), name, where) for name in ("start", "end"))
             ranges.append((first - 1, None if first == last else last))
     elif "sequence" in value:
         ranges = _shown(objects(value, "sequence", where), value, where)
-        frames, duration_s = (number(value.get(name, 0), name, where) for name in ("framesCount", "duration"))
+        frames, duration_s = (read_number(value.get(name, 0), name, where) for name in ("framesCount", "duration"))
         if frames > 0 and duration_s > 0:
             sheet.rates.setdefault(key, frames / duration_s)
     elif isinstance(value.get("start"), int | float) and "paragraphlabels" not in value:  # which count lines
-        ranges, unit = [(number(value["start"], "start", where), number(value.get("end"), "end", where))], "seconds"
+        start_s, end_s = (read_number(value.get(name), name, where) for name in ("start", "end"))
+        ranges, unit = [(start_s, end_s)], "seconds"
     for start, end in ranges:
         for label in labels:
             yield Mark(key, str(label).strip(), start, end, where, by, unit, score)
@@ -105,14 +107,14 @@ def _shown(sequence: Sequence[Mapping[str, Any]], value: Mapping[str, Any], wher
     """From when to when a tracked box is shown; a keyframe that is not enabled is the last that shows it."""
     found: list[Stretch] = []
     begun: float | None = None
-    for each in sorted(sequence, key=lambda one: number(one.get("frame"), "frame", where)):
-        frame = number(each["frame"], "frame", where)
+    for each in sorted(sequence, key=lambda one: read_number(one.get("frame"), "frame", where)):
+        frame = read_number(each["frame"], "frame", where)
         begun = frame - 1 if begun is None else begun
         if not each.get("enabled", True):
             found.append((begun, None if frame - 1 == begun else frame))
             begun = None
     if begun is not None:
-        found.append((begun, number(value.get("framesCount"), "framesCount", where)))
+        found.append((begun, read_number(value.get("framesCount"), "framesCount", where)))
     return found
 
 

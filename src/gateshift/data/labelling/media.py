@@ -13,7 +13,7 @@ import numpy as np
 
 from gateshift.data.clips.recordings import Floats, frame_times
 from gateshift.data.events.videos import find_named
-from gateshift.data.video.files import open_video
+from gateshift.data.video.files import mean_rate, open_video, with_end
 from gateshift.errors import ManifestError
 
 
@@ -94,19 +94,13 @@ def clock_of(path: Path, name: str, fps: float | None) -> Floats:
     Raises:
         VideoError: If it cannot be read, or images have no rate.
     """
-    video = open_video(path)
-    try:
-        times_s = frame_times(video, name, fps)
-    finally:
-        video.close()
-    step_s = (times_s[-1] - times_s[0]) / (len(times_s) - 1) if len(times_s) > 1 else 0.0
-    return np.append(times_s, times_s[-1] + step_s)
+    with open_video(path) as video:
+        return with_end(frame_times(video, name, fps))
 
 
 def rate_of(clock_s: Floats) -> float:
     """Frames a second, on average; of one frame 1."""
-    duration_s = float(clock_s[-1] - clock_s[0])
-    return (len(clock_s) - 1) / duration_s if duration_s else 1.0
+    return mean_rate(clock_s) or 1.0
 
 
 def nearest(clock_s: Floats, time_s: float) -> int:
@@ -116,9 +110,6 @@ def nearest(clock_s: Floats, time_s: float) -> int:
 
 def size_of(path: Path) -> tuple[int, int]:
     """Width and height of a video's frames, in pixels."""
-    video = open_video(path)
-    try:
+    with open_video(path) as video:
         height, width = video.read([0]).shape[-2:]
-    finally:
-        video.close()
     return width, height

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import math
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +9,8 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from gateshift.data.clips.recordings import Floats
-from gateshift.data.lists.tables import read_text
+from gateshift.data.lists.labels import first_of
+from gateshift.data.lists.tables import parse_json, read_text
 from gateshift.errors import ManifestError
 
 MOMENTS = "moments"  # how the name of a tier or an attribute begins whose stretches are events at their starts
@@ -92,10 +91,7 @@ def read_json(path: Path, shape: type[_Shape], wanted: str) -> _Shape:
     Raises:
         ManifestError: If it is something else than ``wanted``.
     """
-    try:
-        found = json.loads(read_text(path))
-    except (ValueError, RecursionError) as error:
-        raise ManifestError(f"{path}: broken JSON ({error}); export it again") from None
+    found = parse_json(read_text(path), path, "export it again")
     if not isinstance(found, shape):
         raise ManifestError(f"{path}: a JSON {type(found).__name__}; give {wanted}")
     return found
@@ -148,26 +144,12 @@ def objects(record: Any, name: str, where: str) -> list[dict[str, Any]]:
     return found
 
 
-def number(value: Any, what: str, where: str) -> float:
-    """A finite number, or a text of one.
-
-    Raises:
-        ManifestError: If it is something else.
-    """
-    try:
-        found = math.nan if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError, OverflowError):
-        found = math.nan
-    if not math.isfinite(found):
-        raise ManifestError(f"{where}: {what} {value!r}; it must be a number; correct it")
-    return found
-
-
 def check_known(label: str, known: Sequence[str], where: str) -> None:
     """Raise ManifestError unless a label is one that its own file defines, where it defines any."""
     if known and label and label not in known:
-        listed = f"{', '.join(known[:5])}{', ...' if len(known) > 5 else ''}"
-        raise ManifestError(f"{where}: {label!r} is none of the file's own {len(known)} labels ({listed}); correct it")
+        raise ManifestError(
+            f"{where}: {label!r} is none of the file's own {len(known)} labels ({first_of(known)}); correct it"
+        )
 
 
 def shown_end(mark: Mark) -> float:

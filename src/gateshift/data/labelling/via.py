@@ -15,11 +15,11 @@ from gateshift.data.labelling.sheets import (
     check_known,
     lane_names,
     lanes,
-    number,
     part,
     read_json,
     shown_end,
 )
+from gateshift.data.lists.tables import read_number
 from gateshift.errors import ManifestError
 
 _TEXT, _CHECKBOX, _SELECT, _VIDEO, _DELETED = 1, 2, 4, 4, 1  # VIA's own numbers
@@ -65,7 +65,7 @@ def read_via(path: Path) -> Sheet:
         view = str(record.get("vid"))
         if view not in sheet.videos:
             raise ManifestError(f"{where}: its view {view!r} is not in the project; save it again")
-        start, *ends = (number(each, "time", where) for each in times)
+        start, *ends = (read_number(each, "time", where) for each in times)
         for by, label in _labels(part(record, "av", dict, where), attributes, where):
             stop = None if not ends or by.startswith(MOMENTS) else ends[-1]
             sheet.marks.append(Mark(view, label, start, stop, where, by))

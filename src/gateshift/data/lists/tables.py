@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import csv
+import json
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from numbers import Real
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from gateshift.data.regions import Region, parse_region
 from gateshift.errors import ManifestError
@@ -39,6 +42,18 @@ def read_text(path: Path) -> str:
         raise ManifestError(f"{path}: not a text file in UTF-8; save it as one") from None
 
 
+def parse_json(text: str, path: Path, advice: str) -> Any:
+    """What the text of a JSON file holds.
+
+    Raises:
+        ManifestError: If it is broken; with advice on what to do.
+    """
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:  # also of a number that is too long to be read
+        raise ManifestError(f"{path}: broken JSON ({error}); {advice}") from None
+
+
 def listed_path(text: str, base: Path) -> str:
     """A path of a list, without outer spaces, unless there is a file whose name has them."""
     bare = text.strip()
@@ -48,6 +63,22 @@ def listed_path(text: str, base: Path) -> str:
 def printable(text: str) -> str:
     """A file name as it can be written and drawn: bytes that are not valid UTF-8 become ``\\udc..``."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def read_number(value: object, name: str, where: str) -> float:
+    """A finite number, or a text of one.
+
+    Raises:
+        ManifestError: If it is something else; ``name`` and ``where`` say what and where it is.
+    """
+    try:
+        is_number = type(value) in (float, int, str) or (isinstance(value, Real) and not isinstance(value, bool))
+        number = float(value) if is_number else math.nan  # type: ignore[arg-type]
+    except (ValueError, OverflowError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise ManifestError(f"{where}: {name} {value!r}; it must be a number; correct it")
+    return number
 
 
 def read_table(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from gateshift.data.lists.splits import Split
-from gateshift.data.lists.tables import read_table, read_text
+from gateshift.data.lists.tables import parse_json, read_table, read_text
 from gateshift.errors import ManifestError
 
 
@@ -156,10 +155,7 @@ def read_json(path: Path, kind: type[dict[str, Any]] | type[list[Any]]) -> Any:
     text = read_text(path)
     if not text.strip():
         raise _empty(path)
-    try:
-        value = json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise ManifestError(f"{path}: broken JSON ({error}); download it again, whole") from None
+    value = parse_json(text, path, "download it again, whole")
     if not isinstance(value, kind):
         wanted = "an object {...}" if kind is dict else "a list [...]"
         raise ManifestError(f"{path}: holds a JSON {type(value).__name__}, not {wanted}; give the data set's own file")

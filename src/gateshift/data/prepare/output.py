@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
@@ -17,7 +15,7 @@ from gateshift.data.lists.splits import Split
 from gateshift.data.prepare.videos import FoundVideo, UnusableVideo, unusable
 from gateshift.data.regions import Region, region_text
 from gateshift.errors import ManifestError
-from gateshift.files import atomic_write
+from gateshift.files import atomic_write, csv_text
 
 TRAIN_FILE, VAL_FILE, MISSING_FILE = "train.csv", "val.csv", "missing.csv"
 
@@ -103,7 +101,7 @@ def write_lists(
         times = [item.start_s, item.end_s] if timed else []
         row = [path_in_list(path, out), item.label, *times, *boxes, len(video.frames)]
         tables[TRAIN_FILE if item.split == "train" else VAL_FILE].append(row)
-    texts = {name: _csv_text(rows) for name, rows in tables.items()}
+    texts = {name: csv_text(rows) for name, rows in tables.items()}
     texts[CLASSES_FILE] = "".join(f"{name}\n" for name in classes)
     texts |= mirror_table(classes)
     if problems := unusable(videos):
@@ -113,13 +111,13 @@ def write_lists(
 
 def mirror_table(classes: Sequence[str]) -> dict[str, str]:
     """The name and the text of the file with the classes that a horizontal flip swaps."""
-    return {MIRROR_FILE: _csv_text([MIRROR_COLUMNS, *find_mirror_pairs(classes)])}
+    return {MIRROR_FILE: csv_text([MIRROR_COLUMNS, *find_mirror_pairs(classes)])}
 
 
 def missing_table(videos: Sequence[UnusableVideo]) -> dict[str, str]:
     """The name and the text of the file with the videos that are left out."""
     rows = [(video.id, video.split, video.reason) for video in videos]
-    return {MISSING_FILE: _csv_text([("id", "split", "reason"), *rows])}
+    return {MISSING_FILE: csv_text([("id", "split", "reason"), *rows])}
 
 
 def write_texts(out: Path, texts: Mapping[str, str]) -> tuple[Path, ...]:
@@ -132,12 +130,6 @@ def write_texts(out: Path, texts: Mapping[str, str]) -> tuple[Path, ...]:
             partial = all_or_none.enter_context(atomic_write(out / name))
             partial.write_text(text, encoding="utf-8", newline="")
     return tuple(out / name for name in texts)
-
-
-def _csv_text(rows: Iterable[Sequence[object]]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue()
 
 
 def path_in_list(path: Path, out: Path) -> str:

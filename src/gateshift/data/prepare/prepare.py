@@ -19,7 +19,7 @@ from gateshift.data.prepare.settings import DatasetName, Edition, Kind, PrepareS
 from gateshift.data.prepare.videos import FoundVideo, UnusableVideo, exclude_videos, locate_videos, unusable
 from gateshift.data.regions import AnyRegion, box_text, region_of
 from gateshift.data.video.packed import PackedFiles
-from gateshift.errors import GateShiftError, ManifestError, SettingsError, VideoError
+from gateshift.errors import GateShiftError, ManifestError, SettingsError, VideoError, one_line
 from gateshift.files import fitting_name
 
 # Indexing gains nothing from more threads, as it returns to Python for each packet; extracting does.
@@ -276,7 +276,7 @@ def _work_through(
             for video, outcome in zip(members, outcomes, strict=True):
                 if isinstance(outcome, Exception):
                     kind = "" if isinstance(outcome, VideoError) else f"{type(outcome).__name__}: "
-                    video.problem = kind + " ".join(str(outcome).split())
+                    video.problem = kind + one_line(outcome)
                 else:
                     yield video, outcome
             done += len(members)

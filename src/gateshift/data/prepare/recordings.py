@@ -27,6 +27,7 @@ from gateshift.data.prepare.output import (
 from gateshift.data.prepare.settings import PrepareSettings
 from gateshift.data.prepare.videos import UnusableVideo
 from gateshift.errors import ManifestError, SettingsError
+from gateshift.files import csv_text
 
 Marks = dict[str, Sequence[Span] | Sequence[Event]]
 
@@ -109,7 +110,5 @@ def _text(found: Marks, box: str | None) -> str:
     )
     if box is None:
         return table
-    text = io.StringIO(newline="")
     header, *rows = csv.reader(io.StringIO(table, newline=""))
-    csv.writer(text, lineterminator="\n").writerows([[*header, "box"], *([*row, box] for row in rows)])
-    return text.getvalue()
+    return csv_text([[*header, "box"], *([*row, box] for row in rows)])

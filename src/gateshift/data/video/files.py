@@ -192,19 +192,15 @@ class VideoFile(Video):
 
     def ends_s(self) -> list[float]:
         """Say when each frame is shown, as ``times_s``, and when the last one ends: [num_frames + 1]."""
-        times = self.times_s()
-        step = (times[-1] - times[0]) / (len(times) - 1) if len(times) > 1 else 0.0
-        return [*times, times[-1] + step]
+        return cast("list[float]", with_end(self.clock_s()).tolist())
 
     @property
     def rate(self) -> float | None:
         """Frames a second, on average; None if the file does not say."""
         try:
-            times_s = self.clock_s()
+            return mean_rate(self.clock_s())
         except VideoError:
             return None
-        duration_s = float(times_s[-1] - times_s[0])
-        return (self.num_frames - 1) / duration_s if duration_s else None
 
     @property
     def has_times(self) -> bool:
@@ -253,6 +249,17 @@ class VideoFile(Video):
             return frame.width, frame.height
         finally:
             decoder.close(for_good=True)
+
+
+def mean_rate(times_s: NDArray[np.float64]) -> float | None:
+    """Frames a second, on average, of frames that are shown at these times; None where all are shown at one."""
+    duration_s = float(times_s[-1] - times_s[0])
+    return (len(times_s) - 1) / duration_s if duration_s else None
+
+
+def with_end(times_s: NDArray[np.float64]) -> NDArray[np.float64]:
+    """When frames are shown, and when the last one ends, which lasts as long as the others do on average: [n + 1]."""
+    return np.append(times_s, times_s[-1] + (times_s[-1] - times_s[0]) / max(len(times_s) - 1, 1))
 
 
 class FrameFolder(Video):

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from os import PathLike
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -18,6 +19,8 @@ from torch import Tensor
 from gateshift.data.regions import Region, cut_region
 from gateshift.data.video.pixels import cut_frame
 from gateshift.errors import VideoError
+
+Own = TypeVar("Own", bound="Video")
 
 
 class Video(ABC):
@@ -113,7 +116,7 @@ class Video(ABC):
         """Free the decoder and the file. Closing twice is harmless."""
         self._copy.close()
 
-    def __enter__(self) -> Video:
+    def __enter__(self: Own) -> Own:
         return self
 
     def __exit__(self, *exception: object) -> None:

@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import IO, Any, TypeGuard
 
 from gateshift.data.video.protocol import Video, renamed
-from gateshift.errors import EmptyVideoError, VideoError
+from gateshift.errors import EmptyVideoError, VideoError, one_line
 
 Data = bytes | bytearray | memoryview
 Source = str | PathLike[str] | Data | IO[bytes]  # what a video may be given as
@@ -210,7 +210,7 @@ def _not_fetched(name: str, error: Exception) -> VideoError:
     elif isinstance(error, TimeoutError) or isinstance(getattr(error, "reason", None), TimeoutError):
         reason = f"nothing came for {SILENCE_S:g} s"
     elif isinstance(error, urllib.error.URLError):
-        reason = " ".join(str(error.reason).split())
+        reason = one_line(error.reason)
     else:
-        reason = f"{type(error).__name__}: {' '.join(str(error).split()).rstrip('.')[:200]}"
+        reason = f"{type(error).__name__}: {one_line(error).rstrip('.')[:200]}"
     return VideoError(f"{name}: cannot be fetched: {reason}; check the address, and the right to read it")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from contextlib import closing
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -12,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from gateshift.data.clips.frame_rates import nearest_frames
 from gateshift.data.events.events import Event
-from gateshift.data.events.videos import find_named
+from gateshift.data.events.videos import base_of, find_named
 from gateshift.data.video.files import Video, VideoFile, open_video
 from gateshift.errors import VideoError
 from gateshift.evaluation.events.counting import Compared
@@ -84,10 +84,7 @@ def report_values(
     found, hits = {id(event) for event, _ in pairs}, {id(answer) for _, answer in pairs}
     missed = [event for event in compared.truth.events if id(event) not in found]
     false = [answer for answer in answers if id(answer) not in hits]
-    source = compared.truth.source
-    base = (
-        Path(root) if root is not None else Path() if source is None else source if source.is_dir() else source.parent
-    )
+    base = base_of(compared.truth.source, root)
     of_class: dict[tuple[str, str], list[Event]] = defaultdict(list)
     for answer in compared.answers.events:
         of_class[answer.video, answer.label].append(answer)
@@ -161,7 +158,7 @@ def _strip(base: Path, event: Event) -> tuple[Strip, int]:
         found = find_named(base, event.video)
         if not found:
             return Strip(error=f"{event.video} is not in {base}; give `root`, the folder where videos are"), 0
-        with closing(open_video(found[0], square_pixels=True)) as video:
+        with open_video(found[0], square_pixels=True) as video:
             middle = _frame_of(event, video)
             around = range(max(middle - AROUND, 0), min(middle + AROUND + 1, video.num_frames))
             frames = video.read(list(around))  # [T, 3, H, W]
@@ -175,4 +172,4 @@ def _frame_of(event: Event, video: Video) -> int:
         return min(event.frame, video.num_frames - 1)
     if not isinstance(video, VideoFile):
         raise VideoError(f"{event.video}: images have no clock; give the frame of the event at {event.time_s} s")
-    return int(np.abs(np.array(video.times_s()) - event.time_s).argmin())
+    return int(nearest_frames(video.clock_s(), np.array([event.time_s]))[0])

@@ -131,7 +131,7 @@ class EventScores(dict[str, Any]):
         labels = sorted({each.label for each in (*events, *answers)})
         found = {}
         for label in (*labels, ALL_CLASSES):
-            counts = [len(list(_of(label, each))) for each in (events, answers)]
+            counts = [sum(label in (ALL_CLASSES, each.label) for each in listed) for listed in (events, answers)]
             own = [pair for pair in pairs if label in (ALL_CLASSES, pair[0].label)]
             errors = compared.errors_ms(own)
             median, p90 = np.percentile(errors, (50, 90)).tolist() if errors else (None, None)
@@ -306,7 +306,3 @@ def _class_numbers(events: Sequence[Event], classes: Sequence[str]) -> Ints:
     """The number of each event's class: [n]; -1 if it is none of them."""
     number = {label: index for index, label in enumerate(classes)}
     return np.array([number.get(event.label, -1) for event in events], np.int64)
-
-
-def _of(label: str, events: Sequence[Event]) -> Sequence[Event]:
-    return events if label == ALL_CLASSES else [event for event in events if event.label == label]

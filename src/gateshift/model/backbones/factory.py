@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from gateshift.errors import ModelError
+from gateshift.errors import ModelError, one_line
 from gateshift.model.backbones.bninception import BNInception
 from gateshift.model.backbones.inceptionv3 import InceptionV3
 from gateshift.model.temporal.clip_length import ClipLength
@@ -142,7 +142,7 @@ def _why_not(shapes: nn.Module, size_px: int) -> str | None:
     except NotImplementedError:  # of the meta device, not of the size: the first step will tell
         return None
     except (AssertionError, RuntimeError, ValueError) as error:
-        return " ".join(str(error).split()).rstrip(".")
+        return one_line(error).rstrip(".")
     return None
 
 
