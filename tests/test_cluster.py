@@ -54,8 +54,24 @@ def place(write_video: WriteVideo, tmp_path_factory: pytest.TempPathFactory) -> 
     return folder
 
 
-def command(out: Path) -> list[str]:
-    words = ["predict", "model.safetensors", "list.csv", "--engine", "ray", "--out", str(out), "--top", "2"]
+def addresses(place: Path) -> list[str]:
+    """Of two of the clips, and of one that is not there."""
+    return [f"file://{place}/clips/{name}.mp4" for name in ("000", "001", "missing_0")]
+
+
+def command(place: Path, out: Path) -> list[str]:
+    words = [
+        "predict",
+        "model.safetensors",
+        "list.csv",
+        *addresses(place),
+        "--engine",
+        "ray",
+        "--out",
+        str(out),
+        "--top",
+        "2",
+    ]
     return [sys.executable, "-m", "gateshift", *words]
 
 
@@ -126,25 +142,25 @@ def test_a_job_whose_driver_and_a_worker_are_killed_ends_with_one_row_for_each_v
 ) -> None:
     pytest.importorskip("ray", reason="Ray is not installed; pip install '.[cluster]'")
     out = tmp_path / "job"
-    with started(command(out), place) as driver:
+    with started(command(place, out), place) as driver:
         wait_until(lambda: len(parts_in(out)) >= 5, driver)
         driver.kill()
     before = parts_in(out)
     assert 5 <= len(before) < 13 and not (out / "predictions.jsonl").exists()
 
-    with started(command(out), place) as driver:
+    with started(command(place, out), place) as driver:
         wait_until(lambda: len(parts_in(out)) > len(before), driver)
         workers = [n for n, _, session, name in processes() if session == driver.pid and "MapWorker" in name]
         os.kill(workers[0], signal.SIGKILL)
         printed, errors = driver.communicate(timeout=480)
     assert driver.returncode == 2, errors
-    assert printed == f"{out}/predictions.jsonl: 200 videos, of which 10 could not be read\n"
+    assert printed == f"{out}/predictions.jsonl: 203 videos, of which 11 could not be read\n"
     after = parts_in(out)
     assert len(after) == 13 and {name: after[name] for name in before} == before
 
     records = [json.loads(line) for line in (out / "predictions.jsonl").read_text().splitlines()]
-    listed = (place / "list.csv").read_text().split()[1:]
-    assert [record["video"] for record in records] == listed
+    listed, remote = (place / "list.csv").read_text().split()[1:], addresses(place)
+    assert [record["video"] for record in records] == [*listed, *remote]
     assert len(set(listed)) == 200
     for record in records:
         name = Path(record["video"]).stem
@@ -152,35 +168,18 @@ def test_a_job_whose_driver_and_a_worker_are_killed_ends_with_one_row_for_each_v
         if name.isdecimal():
             assert record["top"][0]["class"] == ("bright" if int(name) % 2 else "dark & <b>grim</b>")
 
+    assert records[-1]["error"].startswith(f"{remote[-1]}: cannot be fetched: FileNotFoundError")
+    assert [record["top"] for record in records[-3:-1]] == [record["top"] for record in records[:2]]
+
     monkeypatch.chdir(place)
     with pytest.raises(SystemExit):
         main(["predict", "model.safetensors", *listed, "--json", "--top", "2"])
     plain = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    for record, other in zip(records, plain, strict=True):
+    for record, other in zip(records[: len(listed)], plain, strict=True):
         assert (record["video"], record["error"]) == (other["video"], other["error"])
         assert [each["class"] for each in record["top"]] == [each["class"] for each in other["top"]]
         probabilities = ([each["probability"] for each in one["top"]] for one in (record, other))
         np.testing.assert_allclose(*probabilities, atol=1e-6)
-
-
-@pytest.mark.slow
-def test_videos_at_addresses_are_fetched_by_workers_and_a_finished_job_is_left_alone(
-    place: Path, tmp_path: Path
-) -> None:
-    pytest.importorskip("ray", reason="Ray is not installed; pip install '.[cluster]'")
-    addresses = [f"file://{place}/clips/{name}.mp4" for name in ("000", "001", "missing_0")]
-    words = [sys.executable, "-m", "gateshift", "predict", "model.safetensors", *addresses, "--engine", "ray"]
-    texts = []
-    for _ in range(2):
-        with started([*words, "--out", str(tmp_path / "job")], place) as driver:
-            driver.communicate(timeout=480)
-        assert driver.returncode == 2
-        texts.append((tmp_path / "job" / "predictions.jsonl").stat().st_mtime_ns)
-    assert texts[0] == texts[1]
-    records = [json.loads(line) for line in (tmp_path / "job" / "predictions.jsonl").read_text().splitlines()]
-    assert [record["video"] for record in records] == addresses
-    assert [record["top"][0]["class"] for record in records[:2]] == ["dark & <b>grim</b>", "bright"]
-    assert records[2]["error"].startswith(f"{addresses[2]}: cannot be fetched: FileNotFoundError")
 
 
 def wanted(video: str | Path, folder: Path) -> WantedViews:
@@ -333,12 +332,14 @@ def test_a_finished_job_is_only_told_of(
     finished: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("RAY_ADDRESS", "127.0.0.1:1")  # a cluster that is gone
+    written_ns = Path("job/predictions.jsonl").stat().st_mtime_ns
     main([*finished, "--timeout", "5"])  # which is no other job
     assert capsys.readouterr().out == "job/predictions.jsonl: 1 videos, of which 0 could not be read\n"
     counted: list[tuple[int, int]] = []
     job = predict_on_ray(finished[1], finished[2], out="job", progress=lambda *numbers: counted.append(numbers))
     assert (job.path, job.num_videos, job.num_failed) == (Path("job/predictions.jsonl"), 1, 0)
     assert counted == [(1, 1)]
+    assert Path("job/predictions.jsonl").stat().st_mtime_ns == written_ns
 
 
 @pytest.mark.parametrize(

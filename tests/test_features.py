@@ -322,6 +322,16 @@ def test_a_part_of_a_video_may_take_too_long(place: Path) -> None:
         next(reader.parts("clips/open/1.mp4"))
 
 
+@pytest.fixture(scope="module")
+def lengths(tmp_path_factory: pytest.TempPathFactory, write_video: WriteVideo) -> list[Path]:
+    """Videos of 20 s and of 320 s."""
+    folder, scene = tmp_path_factory.mktemp("lengths"), moving_scene(NUM_FRAMES, 48, 64)
+    return [
+        write_video(folder / f"{seconds}.mp4", np.resize(scene, (seconds * FPS, *scene.shape[1:])), fps=FPS)
+        for seconds in (20, 320)
+    ]
+
+
 def peak_of(model: Path, video: Path, out: Path, per: Any) -> float:
     gs.extract_features(model, video, out=out, per=per, stride=1.0 if per == "clip" else 0.2, workers=1)
     return peak_mb()
@@ -329,10 +339,7 @@ def peak_of(model: Path, video: Path, out: Path, per: Any) -> float:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("per", ["clip", "frame"])
-def test_memory_does_not_grow_with_a_video(per: str, place: Path, tmp_path: Path, write_video: WriteVideo) -> None:
-    scene = moving_scene(NUM_FRAMES, 48, 64)
-    peaks = []
-    for seconds in (20, 320):
-        video = write_video(tmp_path / f"{seconds}.mp4", np.resize(scene, (seconds * FPS, *scene.shape[1:])), fps=FPS)
-        peaks.append(in_fresh_process(peak_of, place / "model.safetensors", video, tmp_path / f"f{seconds}", per))
+def test_memory_does_not_grow_with_a_video(per: str, place: Path, tmp_path: Path, lengths: list[Path]) -> None:
+    model = place / "model.safetensors"
+    peaks = [in_fresh_process(peak_of, model, video, tmp_path / video.stem, per) for video in lengths]
     assert peaks[1] - peaks[0] < 12, peaks

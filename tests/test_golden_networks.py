@@ -143,9 +143,8 @@ def test_released_temporal_shift_networks_load_and_have_the_logits_of_the_releas
 @torch.inference_mode()
 def test_in_float64_the_whole_network_equals_the_released_order_of_operations(released: Released) -> None:
     model, clips = copy.deepcopy(released.model).double(), released.clips
-    in_order = in_released_order(model)
-    assert relative_error(model(clips), in_order(clips)) <= 1e-10
-    assert relative_error(model(clips.flip(1)), in_order(clips.flip(1))) <= 1e-10
+    clips = torch.cat((clips[:1], clips[1:].flip(1)))  # where there is a second clip, it is seen backwards
+    assert relative_error(model(clips), in_released_order(model)(clips)) <= 1e-10
 
 
 @pytest.mark.parametrize("released", GATED, indirect=True)

@@ -28,11 +28,17 @@ NOT_TO_PREDICT = {
     "tensorboard",
 }
 HEAVY = {*NOT_TO_PREDICT, "PIL", "av", "numpy", "simplejpeg", "timm", "torch", "torchvision"}
-SAY = 'print(json.dumps(sorted({name.partition(".")[0] for name in sys.modules})))'
+# What the library does not need beside it, with parts of torch that take long, and rooms of this package.
+NOT_IN_PYTHON = {
+    *(NOT_TO_PREDICT | {"fastapi", "fsspec", "requests", "rich", "transformers", "tyro", "uvicorn"}),
+    *("torch._dynamo", "torch._inductor", "torch.onnx", "torch.distributed.fsdp", "torchvision.models.detection"),
+    *(f"gateshift.{room}" for room in ("training", "bench", "demo", "explanation", "web", "drawing", "recipes", "cli")),
+}
+SAY = "print(json.dumps(sorted(sys.modules)))"
 
 
 def imported(*steps: str, folder: Path | None = None) -> list[set[str]]:
-    """The distributions that a program has imported after each of its steps, by their top-level modules."""
+    """The modules that a program has imported after each of its steps."""
     code = "\n".join(f"{step.strip()}\n{SAY}" for step in steps)
     command = [sys.executable, "-c", f"import json, sys\n{code}"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, check=True)
@@ -74,10 +80,15 @@ def test_one_prediction_imports_what_it_uses(backbone: str, others: set[str], cl
     gs.save_model(gs.create_model(backbone, classes=["a", "b"], num_segments=2), tmp_path / "m.safetensors")
     (tmp_path / "c.mp4").symlink_to(clips / "unseen" / "pick_up.mp4")
     load = "import gateshift as gs\ngs.load_model('m.safetensors')"
+    in_python = "from gateshift.prediction.predict import predict_with\n"
+    in_python += "assert predict_with(gs.load_model('m.safetensors'), 'c.mp4').label"
     predict = "from gateshift.cli.main import main\nmain(['predict', 'm.safetensors', 'c.mp4'])"
-    loaded, predicted = imported(load, predict, folder=tmp_path)
+    torch_and_timm, loaded, by_python, predicted = imported(
+        "import torch" + ", timm" * (not others), load, in_python, predict, folder=tmp_path
+    )
     assert predicted & {*NOT_TO_PREDICT, *others} == set()
-    assert "torch" in loaded and "av" not in loaded and "av" in predicted
+    assert (by_python - torch_and_timm) & NOT_IN_PYTHON == set()
+    assert "av" not in loaded and "av" in by_python
 
 
 def test_scores_of_events_and_spans_need_no_network_and_no_video() -> None:

@@ -75,11 +75,13 @@ class Stuck(Dataset[Sample]):
         return {"labels": index}
 
 
-@pytest.mark.parametrize(("dies", "reason"), [(False, "timed out after 5"), (True, "exited unexpectedly")])
+@pytest.mark.parametrize(
+    ("dies", "wait_s", "reason"), [(False, 2.0, "timed out after 2"), (True, 5.0, "exited unexpectedly")]
+)
 def test_a_process_that_hangs_or_dies_ends_the_loading_with_its_reason(
-    dies: bool, reason: str, monkeypatch: pytest.MonkeyPatch
+    dies: bool, wait_s: float, reason: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loading, "LONGEST_WAIT_S", 5.0)
+    monkeypatch.setattr(loading, "LONGEST_WAIT_S", wait_s)
     loader = make_loader(Stuck(dies=dies), batch_size=1, workers=1)
     # A busy machine may need longer than that to start the process: then the first of the two is not there in time.
     with pytest.raises(VideoError, match=f"cannot be loaded: DataLoader.*{reason}.*gateshift scan finds files"):

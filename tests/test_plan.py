@@ -296,7 +296,7 @@ def test_a_recipe_is_shortened_to_the_minutes(clips: Path, tmp_path: Path) -> No
     own = tmp_path / "own.toml"
     own.write_text("[optim]\nepochs = 100000\nwarmup_epochs = 50000\nvalidate_every = 100000\n")
     del options["epochs"], options["warmup_epochs"]
-    options |= {"recipe": own, "minutes": 0.1}
+    options |= {"recipe": own, "minutes": 0.05}
     gs.train(clips / "train.csv", clips / "val.csv", out=tmp_path / "run", reporter=log, **options)
     optim = load_recipe(tmp_path / "run" / "recipe.toml").optim
     assert 1 <= optim["epochs"] < 1000

@@ -4,8 +4,6 @@ import dataclasses
 import inspect
 import io
 import json
-import subprocess
-import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -322,32 +320,6 @@ def test_the_command_line_prints_the_records_of_python(
             assert record == expected
         (line,) = printed.err.splitlines()  # and no bar, where no terminal is
         assert line.endswith("none.mp4: there is no such file; check the path")
-
-
-def test_predicting_imports_nothing_that_it_does_not_use(model: VideoClassifier, clip: Path, tmp_path: Path) -> None:
-    gs.save_model(model, tmp_path / "model.safetensors")
-    program = (
-        "import sys\n"
-        "import torch, timm\n"
-        "before = set(sys.modules)\n"
-        "import gateshift as gs\n"
-        "from gateshift.prediction.predict import predict_with\n"
-        "assert predict_with(gs.load_model(sys.argv[1]), sys.argv[2]).label\n"
-        "print('\\n'.join(set(sys.modules) - before))\n"
-    )
-    words = [sys.executable, "-c", program, str(tmp_path / "model.safetensors"), str(clip)]
-    done = subprocess.run(words, check=True, capture_output=True, text=True)
-    found = set(done.stdout.split())
-    forbidden = {
-        *("sklearn", "scipy", "pandas", "accelerate", "transformers", "matplotlib", "openvino", "nncf", "onnxruntime"),
-        *("onnx", "ray", "gradio", "fastapi", "uvicorn", "tensorboard", "tyro", "rich", "fsspec", "requests"),
-        *("torch._dynamo", "torch._inductor", "torch.onnx", "torch.distributed.fsdp", "torchvision.models.detection"),
-    }
-    assert (
-        sorted(name for name in forbidden if any(each == name or each.startswith(f"{name}.") for each in found)) == []
-    )
-    rooms = {name.split(".")[1] for name in found if name.startswith("gateshift.")}
-    assert rooms.isdisjoint({"training", "bench", "demo", "explanation", "web", "drawing", "recipes", "cli"})
 
 
 def test_a_prediction_says_what_json_says(model: VideoClassifier, frames: np.ndarray) -> None:

@@ -48,7 +48,7 @@ def test_the_demo_finds_events_with_gate_shift_and_cannot_tell_opposite_ones_wit
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "demo"
-    main(["demo", "--spot", "--out", str(out)])
+    main(["demo", "--spot", "--out", str(out), "--workers", "0"])
     printed = capsys.readouterr().out
     found = json.loads((out / "spot.json").read_text())
     assert found["none"]["right_of_pairs"] <= 0.65
