@@ -114,6 +114,28 @@ def test_a_file_is_tested_predicted_with_and_loaded_as_a_model(
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("kind", ALL)
+@pytest.mark.parametrize(
+    ("backbone", "temporal", "options"),
+    [
+        ("test_resnet", "gsf", {}),
+        ("test_resnet", "gsm", {"causal": True}),
+        ("test_resnet", "gsf", {"causal": True}),
+        ("resnet18", "gsm", {"ratio": 0.5}),
+        ("resnet18", "gsf", {"ratio": 0.5}),
+    ],
+)
+def test_files_are_written_of_other_modules_than_those_of_the_benchmark(
+    backbone: str, temporal: str, options: dict[str, Any], kind: str, tmp_path: Path
+) -> None:
+    options = {"num_segments": SEGMENTS, "num_sites": 2, **options}
+    model = trained(gs.create_model(backbone, temporal, num_classes=3, size_px=32, **options))
+    path = tmp_path / f"m{DEVICE_SUFFIXES[kind]}"
+    error, structure = write_device_export(model, path, kind, clips=some_clips())
+    assert error <= 1e-5 or (kind == "coreml" and structure is not None)
+
+
+@pytest.mark.slow
 @needs("litert")
 def test_a_litert_file_runs_without_torch_and_has_its_labels_in_a_zip(model: VideoClassifier, tmp_path: Path) -> None:
     path, some = tmp_path / "model.tflite", some_clips(5)

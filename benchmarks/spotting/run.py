@@ -2,6 +2,7 @@
 
     python benchmarks/spotting/run.py --out spotting_results            # all rows, 3 seeds: for a GPU
     python benchmarks/spotting/run.py --out quick_results --quick       # four rows, 1 seed, small: for a CPU core
+    python benchmarks/spotting/run.py --out planned_results --quick --rows planned    # what a user gets who says nothing
 
 Videos are those of ``gateshift.demo.spot_videos``: six of their eight classes are in pairs that are each other
 backwards, so that a network that averages frames cannot tell them. Each row is a training with ``gs.train`` by its own
@@ -50,6 +51,7 @@ ROWS: dict[str, dict[str, Any]] = {
         "gates_lr": None,
     },
 }
+PLANNED = "planned"  # `gateshift train` without options: network, start, size and length are its own
 # Videos and trainings of the two sizes of this benchmark.
 FULL: dict[str, Any] = {
     "videos": {"train": 24, "val": 8, "test": 8, "duration_s": 60.0},
@@ -83,7 +85,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--quick", action="store_true", help="few rows, small videos, a small network")
-    parser.add_argument("--rows", nargs="+", choices=ROWS)
+    parser.add_argument("--rows", nargs="+", choices=[*ROWS, PLANNED])
     parser.add_argument("--seeds", type=int, nargs="+")
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--epoch-clips", type=int)
@@ -113,7 +115,8 @@ def main() -> None:
 def measure(out: Path, training: dict[str, Any], row: str, seed: int) -> dict[str, float]:
     """Train a row with a seed, and test its last weights."""
     videos = out / "videos"
-    given = {"whole_frame": True, "context": 4.0, "gates_lr": "auto", **training, **ROWS[row]}
+    common = {"whole_frame": True, "context": 4.0, "gates_lr": "auto"}
+    given = {} if row == PLANNED else {**common, **training, **ROWS[row]}
     trained = gs.train(
         videos / "train.csv",
         videos / "val.csv",
