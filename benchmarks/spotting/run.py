@@ -2,7 +2,7 @@
 
     python benchmarks/spotting/run.py --out spotting_results            # all rows, 3 seeds: for a GPU
     python benchmarks/spotting/run.py --out quick_results --quick       # four rows, 1 seed, small: for a CPU core
-    python benchmarks/spotting/run.py --out planned_results --quick --rows planned    # what a user gets who says nothing
+    python benchmarks/spotting/run.py --out planned_results --quick --rows planned    # what it is without options
 
 Videos are those of ``gateshift.demo.spot_videos``: six of their eight classes are in pairs that are each other
 backwards, so that a network that averages frames cannot tell them. Each row is a training with ``gs.train`` by its own
