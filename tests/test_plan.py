@@ -28,9 +28,9 @@ from gateshift.planning.plan import (
     SMALL_PX,
     fit_minutes,
     may_start_from_motion,
-    plan_frames,
     plan_network,
     plan_training,
+    training_s,
 )
 from gateshift.planning.videos import Videos, look_at, movement_outside
 from gateshift.probing.starts import compare_starts
@@ -124,36 +124,6 @@ def test_what_only_motion_tells_is_known_from_the_start_that_knows_motion(
     assert found["imagenet"] < 0.75  # of two classes
 
 
-def frames_plan(machine: Machine = CPU, total_s: float = 600.0, **given: Any) -> dict[str, Any]:
-    size_px = SMALL_PX if machine.is_slow else None
-    return plan_frames(total_s, 25.0, machine, {"task": "spot"} | given, size_px=size_px).options
-
-
-def test_a_training_on_recordings_is_planned_around_what_is_given() -> None:
-    planned = frames_plan()
-    for name, value in planned.items():
-        assert name not in frames_plan(**{name: value})
-    assert planned["start"] == "motion"
-    for other in OTHER_NETWORKS[1:]:
-        assert frames_plan(**other)["start"] == "imagenet"
-    for other in ({"backbone": "resnet50"}, {"weights": None}):
-        assert "start" not in frames_plan(**other)
-    assert "lr" not in frames_plan(backbone="resnet50")  # from random weights it stays as it is
-    assert {"lr", "gates_lr"}.isdisjoint(frames_plan(optimizer="sgd"))
-    assert frames_plan(epochs=1)["warmup_epochs"] == 0
-    assert frames_plan(warmup_epochs=60)["epochs"] == 61
-    assert planned["batch_size"] * planned["context"] * 25 <= 256  # frames, which take memory
-    assert "batch_size" not in frames_plan(GPU)
-    assert "context" not in frames_plan(task="segment")
-    assert (
-        frames_plan(total_s=100.0)["epochs"]
-        > frames_plan(total_s=600.0)["epochs"]
-        > frames_plan(total_s=9000)["epochs"]
-    )
-    for machine in (CPU, GPU):
-        TrainSettings.from_options("a", "b", out="c", task="spot", **frames_plan(machine)).check()
-
-
 def test_the_whole_frame_is_used_where_things_move_at_its_edges_unless_it_would_squash_upright_and_wide_ones() -> None:
     at_edges = dataclasses.replace(FEW, moves_outside=0.6)
     assert not plan()["whole_frame"]
@@ -196,10 +166,11 @@ def test_as_many_epochs_as_fit_into_the_minutes(
         a_clip = [scale * step_s + videos.read_s / 2 for scale in (1, 0.4)]
         return epochs * (num_train * a_clip[0] + num_val * a_clip[1]) / 60
 
+    seconds = training_s(videos, CPU, timing, every=1, probed=False)
     try:
-        epochs = fit_minutes(minutes, videos, CPU, timing, at_most=at_most, every=1, probed=False)
+        epochs = fit_minutes(minutes, seconds, "so many videos", at_most=at_most)
     except SettingsError as error:
-        assert "an epoch of" in str(error)
+        assert "an epoch of so many videos takes" in str(error)
         assert minutes_of(1) > 0.9 * minutes
         return
     assert 1 <= epochs <= at_most

@@ -13,9 +13,9 @@ from gateshift.errors import ModelError
 from gateshift.model.backbones.factory import create_backbone, fit_size
 from gateshift.model.classifier import VideoClassifier, create_model
 from gateshift.model.stand_ins.depthwise import keep_depthwise_float32
-from gateshift.recipes.options import ModelOptions
+from gateshift.recipes.options import FrameOptions, ModelOptions
 
-TIMED_CLIPS, TIMED_STEPS = 4, 2
+TIMED_CLIPS, TIMED_FRAMES, TIMED_STEPS = 4, 64, 2
 INFERENCE = 0.4  # time of a clip in validation, relative to training
 
 
@@ -74,8 +74,23 @@ def takes_size(backbone: str, size_px: int) -> bool:
     return True
 
 
-def time_network(options: ModelOptions, *, num_classes: int, machine: Machine, precision: Precision | None) -> Timing:
-    """Train a few steps on random pixels, in each precision that is worth a try here, or in the one that is given."""
+def time_network(
+    options: ModelOptions,
+    *,
+    num_classes: int,
+    machine: Machine,
+    precision: Precision | None,
+    frames: FrameOptions | None = None,
+) -> Timing:
+    """Train a few steps on random pixels, in each precision that is worth a try here, or in the one that is given.
+
+    Args:
+        options: Of the network; a clip has its segments.
+        num_classes: K.
+        machine: What this is.
+        precision: The given one.
+        frames: What a network with an answer for each frame sees of recordings; None for one of clips.
+    """
     model = create_model(
         options.backbone,
         options.temporal,
@@ -83,6 +98,9 @@ def time_network(options: ModelOptions, *, num_classes: int, machine: Machine, p
         num_sites=options.num_sites,
         ratio=options.ratio,
         size_px=options.size,
+        task=frames.task if frames else "clip",
+        head=frames.head if frames else None,
+        fps=frames.fps if frames else None,
     )
     model.to(machine.device).to(memory_format=torch.channels_last).train()
     fast: list[Precision] = [] if why_bf16_is_slow(torch.device(machine.device)) else ["bf16"]
@@ -94,16 +112,17 @@ def _time(model: VideoClassifier, num_frames: int, precision: Precision) -> Timi
     device, size_px = model.mean.device, model.config.size_px
     if precision == "bf16" and device.type == "cpu":
         keep_depthwise_float32(model.backbone)
-    clips = torch.randint(256, (TIMED_CLIPS, num_frames, 3, size_px, size_px), dtype=torch.uint8, device=device)
-    labels = torch.zeros(TIMED_CLIPS, dtype=torch.int64, device=device)
+    num_clips = max(min(TIMED_CLIPS, TIMED_FRAMES // num_frames), 1)
+    clips = torch.randint(256, (num_clips, num_frames, 3, size_px, size_px), dtype=torch.uint8, device=device)
     kind = torch.float16 if precision == "fp16" else torch.bfloat16
     seconds = []
     for _ in range(1 + TIMED_STEPS):
         began_s = time.perf_counter()
         with torch.autocast(device.type, kind, enabled=precision != "no"):
-            loss = F.cross_entropy(model(clips), labels)
+            logits = model(clips).flatten(0, -2)  # of clips, or of all their frames
+            loss = F.cross_entropy(logits, torch.zeros(len(logits), dtype=torch.int64, device=device))
         loss.backward()
         if device.type != "cpu":
             torch.accelerator.synchronize()
         seconds.append(time.perf_counter() - began_s)
-    return Timing(min(seconds[1:]) / TIMED_CLIPS, precision)
+    return Timing(min(seconds[1:]) / num_clips, precision)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +13,6 @@ from gateshift.model.backbones.factory import PAPER_BACKBONES
 from gateshift.planning.machine import Machine, Timing
 from gateshift.planning.videos import Videos
 from gateshift.probing.probe import MOST_CLIPS
-from gateshift.recipes.options import FrameOptions, ModelOptions
 from gateshift.recipes.starts import IMAGENET, MOTION
 
 BACKBONE = "tf_efficientnet_lite0"  # which the start that knows motion is of; another one starts from ImageNet
@@ -28,10 +27,6 @@ MOST_EPOCHS, FEWEST_EPOCHS = 30, 10
 OUTSIDE = 0.35  # share of the movement outside of the center crop from which on the whole frame is used
 EPOCHS_WITHIN = ("warmup_epochs", "gates_warmup_epochs", "freeze_epochs")  # fewer than all
 LONG_S = 3600.0
-SLOW_FRAMES = 256  # of a step without an accelerator: as many take 6 to 8 GB
-SLOW_CONTEXT_S = 2.0
-FRAMES_CROP = 0.875  # an event near the edge of the picture is still in most of the clips
-SLOW_FRAME_CLIPS, MOST_FRAME_EPOCHS = 4000, 50  # of recordings: clips in all, unless they are very long
 MINUTES_KEPT = 0.92  # of what is asked for: to set up, to draw pages, and for what a machine does besides
 
 
@@ -95,7 +90,7 @@ def plan_network(
         {name: value for name, value in chosen.items() if name not in given},
         (
             f"network: {options['backbone']} with {options['temporal']} from {start}, {options['segments']} frames of "
-            f"{_size(options)}: {why}",
+            f"{size_text(options)}: {why}",
             f"picture: {picture}",
         ),
     )
@@ -135,8 +130,9 @@ def plan_training(
     epochs = min(max(round(CLIPS_OF_A_SMALL_SET / videos.num_train), FEWEST_EPOCHS), MOST_EPOCHS)
     if minutes is not None:
         every, probed = given.get("validate_every"), given.get("probe") is not False
-        epochs = fit_minutes(minutes, videos, machine, timing, at_most=epochs, every=every, probed=probed)
-    epochs = _epochs(given, epochs)
+        seconds = training_s(videos, machine, timing, every=every, probed=probed)
+        epochs = fit_minutes(minutes, seconds, f"{videos.num_train} videos", at_most=epochs)
+    epochs = epochs_of(given, epochs)
     chosen |= {"epochs": epochs, **schedule_of(epochs)}
     updates = epochs * math.ceil(videos.num_train / (chosen | given)["batch_size"])
     # An average over 100 steps of a training of not many more would hold where it started.
@@ -165,92 +161,50 @@ def _training_reasons(
     shorter = "; `minutes` shortens it" if may_shorten and all_s > LONG_S else ""
     return (
         f"training: {length} of {options['optimizer']} up to {rate:g}; {regular}",
-        f"time: about {_minutes(all_s)}, {timing.step_s:.2g} s a video on {machine} in {precision}, "
+        f"time: about {minutes_text(all_s)}, {timing.step_s:.2g} s a video on {machine} in {precision}, "
         f"measured; {workers} loading{slow}{shorter}",
     )
 
 
-def plan_frames(total_s: float, fps: float, machine: Machine, given: dict[str, Any], *, size_px: int | None) -> Plan:
-    """A training on long recordings, of a network with an answer for each frame.
+def training_s(
+    videos: Videos, machine: Machine, timing: Timing, *, every: int | None, probed: bool
+) -> Callable[[int], float]:
+    """How long a training of so many epochs takes, in seconds.
 
     Args:
-        total_s: How long the training recordings are together.
-        fps: Frames a second that the network sees.
-        machine: Where.
-        given: Options of the user.
-        size_px: Side of its input; None for its own.
-    """
-    chosen: dict[str, Any] = {"whole_frame": True, "min_crop_scale": FRAMES_CROP}
-    if not {"backbone", "start", "weights"} & {*given}:
-        chosen |= {"backbone": BACKBONE, "temporal": "gsm"}
-        chosen["start"] = MOTION if may_start_from_motion(given) else IMAGENET
-    if size_px is not None:
-        chosen["size"] = size_px
-    options = chosen | given
-    start = options.get("start") or options.get("weights")
-    if options.get("optimizer", "adamw") == "adamw":
-        chosen["gates_lr"] = "auto"
-        if start:
-            chosen |= {"lr": 5e-4, "new_layers_lr": 2.0}
-    if machine.is_slow and given.get("task") == "spot":
-        chosen["context"] = SLOW_CONTEXT_S
-    context_s = (chosen | given).get("context", FrameOptions.context)
-    clips = given.get("epoch_clips") or max(round(total_s / context_s), 1)
-    epochs = MOST_FRAME_EPOCHS
-    if machine.is_slow:
-        fitting = SLOW_FRAMES // max(round(context_s * fps), 1)
-        chosen["batch_size"] = min(max(fitting, 2), 8) * machine.processes
-        epochs = min(max(round(SLOW_FRAME_CLIPS / clips), FEWEST_EPOCHS), epochs)
-    epochs = _epochs(given, epochs)
-    chosen |= {"epochs": epochs, "warmup_epochs": min(max(1, epochs // 10), 3, epochs - 1)}
-    chosen = {name: value for name, value in chosen.items() if name not in given}
-    options = {**chosen, **given}
-    return Plan(
-        chosen,
-        (
-            f"network: {options.get('backbone', ModelOptions.backbone)} with {options.get('temporal', 'gsm')} from "
-            f"{start or 'random weights'}, {'whole frames' if options['whole_frame'] else 'crops'} of {_size(options)}",
-            f"training: {epochs} epochs of {clips} clips of {context_s:g} s",
-        ),
-    )
-
-
-def fit_minutes(
-    minutes: float,
-    videos: Videos,
-    machine: Machine,
-    timing: Timing,
-    *,
-    at_most: int,
-    every: int | None,
-    probed: bool,
-) -> int:
-    """How many epochs fit into a time, of which each, or every so many, ends with a validation.
-
-    Args:
-        minutes: The time.
         videos: What is learned.
         machine: Where.
         timing: Of the network there.
-        at_most: Epochs.
         every: Epochs between validations, if that is decided.
         probed: Whether a probe takes some of the time.
-
-    Raises:
-        SettingsError: If not even one does.
     """
+    seen = min(videos.num_train, MOST_CLIPS) + min(videos.num_val, MOST_CLIPS)
+    probe_s = timing.epoch_s(machine, num_train=0, num_val=seen, read_s=videos.read_s)
 
     def seconds(epochs: int) -> float:
         num_val = videos.num_val / (every or schedule_of(epochs)["validate_every"])
         epoch_s = timing.epoch_s(machine, num_train=videos.num_train, num_val=num_val, read_s=videos.read_s)
         return epochs * epoch_s + probed * probe_s
 
-    seen = min(videos.num_train, MOST_CLIPS) + min(videos.num_val, MOST_CLIPS)
-    probe_s = timing.epoch_s(machine, num_train=0, num_val=seen, read_s=videos.read_s)
+    return seconds
+
+
+def fit_minutes(minutes: float, seconds: Callable[[int], float], what: str, *, at_most: int) -> int:
+    """How many epochs fit into a time.
+
+    Args:
+        minutes: The time.
+        seconds: How long so many epochs take.
+        what: An epoch is of.
+        at_most: Epochs.
+
+    Raises:
+        SettingsError: If not even one does.
+    """
     fitting = [epochs for epochs in range(1, at_most + 1) if seconds(epochs) <= 60 * minutes * MINUTES_KEPT]
     if not fitting:
         raise SettingsError(
-            f"`minutes` {minutes:g}, but an epoch of {videos.num_train} videos takes {_minutes(seconds(1))} here; "
+            f"`minutes` {minutes:g}, but an epoch of {what} takes {minutes_text(seconds(1))} here; "
             "give more, or a smaller `size`"
         )
     return fitting[-1]
@@ -261,14 +215,14 @@ def schedule_of(epochs: int) -> dict[str, Any]:
     return {"warmup_epochs": min(max(1, epochs // 10), epochs - 1), "validate_every": max(1, epochs // 10)}
 
 
-def _epochs(given: Mapping[str, Any], planned: int) -> int:
+def epochs_of(given: Mapping[str, Any], planned: int) -> int:
     """As many as are asked for, or planned, and more than those within them that are asked for."""
     return given.get("epochs", max(planned, *((given.get(name) or 0) + 1 for name in EPOCHS_WITHIN)))
 
 
-def _size(options: Mapping[str, Any]) -> str:
+def size_text(options: Mapping[str, Any]) -> str:
     return f"{options['size']} px" if options.get("size") else "the size that it is made for"
 
 
-def _minutes(seconds: float) -> str:
+def minutes_text(seconds: float) -> str:
     return f"{seconds / 60:.0f} minutes" if seconds >= 90 else f"{seconds:.0f} seconds"

@@ -111,7 +111,8 @@ def probe(
         val: Validation videos, likewise.
         backbone: Any name that :func:`gateshift.create_model` takes, such as a timm name.
         temporal: Temporal modules of a ``start``; without one they would send nothing.
-        weights: "imagenet" (timm's own), or path or URL of a file; not used with ``start``.
+        weights: "imagenet" (timm's own), "motion" (with ``temporal="gsm"``), or path or URL of a file; not used with
+            ``start``.
         start: A trained model of the same network, whose features are looked at.
         size: Side of the square input in pixels; the backbone's own where left out.
         segments: Frames of a clip.

@@ -309,7 +309,7 @@ class FrameOptions(RecipeOptions):
     convolutions) or none. The last three can be streamed."""
     fps: float | None = None
     """Frames a second that the network sees, whatever the rates of the files; default: the median of the training
-    recordings'. Images have no clock: give it."""
+    recordings', or with segment and no --recipe what shows short spans well. Images have no clock: give it."""
     context: Annotated[float, arg(metavar="SECONDS")] = 4.0
     """Length of a training clip; as long as what happens around an event."""
     look_ahead: Annotated[float, arg(metavar="SECONDS")] = 0.32

@@ -114,17 +114,6 @@ def with_rate(settings: TrainSettings, recordings: Sequence[Recording]) -> Train
     )
 
 
-def total_duration_s(recordings: Sequence[Recording]) -> float:
-    """How long recordings are together, without those that cannot be read."""
-    total_s = 0.0
-    for recording in recordings:
-        with suppress(VideoError):
-            video, times_s = recording.open()
-            video.close()
-            total_s += float(times_s[-1] - times_s[0])
-    return total_s
-
-
 def create_recording_clips(
     settings: TrainSettings,
     recordings: Sequence[Recording],

@@ -264,7 +264,6 @@ class TrainSettings:
             "cutmix": self.augment.cutmix,
             "reverse": self.augment.reverse or self.augment.reversal_pairs,
             "class_weights": self.skew.class_weights,
-            "minutes": self.minutes,
             "probe": self.probe,
             "fit_classifier": self.model.fit_classifier,
         }

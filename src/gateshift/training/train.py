@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import math
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -14,13 +15,13 @@ from typing import Any
 from accelerate.utils import broadcast_object_list
 
 from gateshift.data.lists.manifest import Manifest
-from gateshift.devices import create_accelerator, num_processes
+from gateshift.devices import Precision, create_accelerator, num_processes
 from gateshift.errors import SettingsError, VideoError
 from gateshift.evaluation.metrics import Metrics, MultiLabelMetrics
 from gateshift.model.classifier import VideoClassifier
 from gateshift.model.io import load_model
 from gateshift.model.warm_start import network_of
-from gateshift.planning.machine import Machine, takes_size, this_machine, time_network
+from gateshift.planning.machine import Machine, Timing, takes_size, this_machine, time_network
 from gateshift.planning.plan import (
     BACKBONE,
     EPOCHS_WITHIN,
@@ -28,15 +29,22 @@ from gateshift.planning.plan import (
     Plan,
     fit_minutes,
     may_start_from_motion,
-    plan_frames,
     plan_network,
     plan_training,
+    training_s,
+)
+from gateshift.planning.recordings_plan import (
+    clip_read_s,
+    frame_training_s,
+    look_at_recordings,
+    plan_frame_network,
+    plan_frame_training,
 )
 from gateshift.planning.videos import Videos, look_at
 from gateshift.probing.starts import compare_starts
 from gateshift.recipes.recipe import load_one_recipe, load_recipe
 from gateshift.recipes.starts import IMAGENET, MOTION, start_network
-from gateshift.training.inputs import read_lists, read_recording_lists, total_duration_s, with_rate
+from gateshift.training.inputs import read_lists, read_recording_lists, with_rate
 from gateshift.training.loop import run_training
 from gateshift.training.reporter import Reporter, Silent
 from gateshift.training.run_folder import RunFolder
@@ -197,10 +205,13 @@ def _fill_open_options(settings: TrainSettings, reporter: Reporter) -> TrainSett
     classes, machine = train_list.class_names(), this_machine()
     videos = look_at(train_list, val_list, classes, num_segments=settings.model.segments)
     if settings.recipe is not None and minutes is not None:
-        return _shortened(settings, minutes, videos, machine, reporter)
+        timing = _time(settings, len(classes), machine, settings.optim.precision)
+        every, probed = settings.optim.validate_every, settings.probe is True
+        seconds = training_s(videos, machine, timing, every=every, probed=probed)
+        return _shortened(settings, minutes, seconds, f"{len(train_list)} videos", reporter)
     network = _plan_network(settings, given, train_list, videos, machine)
     settings = settings.changed(network.options)
-    timing = time_network(settings.model, num_classes=len(classes), machine=machine, precision=given.get("precision"))
+    timing = _time(settings, len(classes), machine, given.get("precision"))
     training = plan_training(videos, machine, timing, given | network.options, minutes=minutes)
     for line in (f"plan for {videos}: {folder.recipe}", *network.reasons, *training.reasons):
         reporter.log(line)
@@ -230,27 +241,47 @@ def _size_px(machine: Machine, given: dict[str, Any]) -> int | None:
 
 def _planned_of_recordings(settings: TrainSettings, given: dict[str, Any], reporter: Reporter) -> TrainSettings:
     """The settings with what is open of a training on long recordings."""
-    recordings, machine = read_recording_lists(settings, Silent())[0], this_machine()
-    plan = plan_frames(
-        total_duration_s(recordings),
-        with_rate(settings, recordings).frames.fps or 1.0,
+    train, val, train_list, _ = read_recording_lists(settings, Silent())
+    machine, minutes, num_classes = this_machine(), settings.minutes, len(train_list.class_names())
+    recordings = look_at_recordings(train, val, fps=with_rate(settings, train).frames.fps or 1.0)
+    if settings.recipe is not None and minutes is not None:
+        rated = with_rate(settings, train)
+        timing = _time(rated, num_classes, machine, settings.optim.precision)
+        every, read_s = settings.optim.validate_every, clip_read_s(train, rated.frames)
+        seconds = frame_training_s(recordings, rated.frames, machine, timing, read_s=read_s, every=every)
+        return _shortened(settings, minutes, seconds, f"{len(train)} recordings", reporter)
+    network = plan_frame_network(recordings, machine, given, size_px=_size_px(machine, given))
+    rated = with_rate(settings.changed(network.options), train)
+    training = plan_frame_training(
+        recordings,
         machine,
-        given,
-        size_px=_size_px(machine, given),
+        _time(rated, num_classes, machine, given.get("precision")),
+        given | network.options,
+        frames=rated.frames,
+        read_s=clip_read_s(train, rated.frames),
+        minutes=minutes,
     )
-    for line in (f"plan for {len(recordings)} recordings: {RunFolder(settings.out).recipe}", *plan.reasons):
+    for line in (
+        f"plan for {len(train)} recordings: {RunFolder(settings.out).recipe}",
+        *network.reasons,
+        *training.reasons,
+    ):
         reporter.log(line)
-    return settings.changed(plan.options)
+    return settings.changed(network.options | training.options)
+
+
+def _time(settings: TrainSettings, num_classes: int, machine: Machine, precision: Precision | None) -> Timing:
+    """How long the network takes here."""
+    frames = settings.frames if settings.frames.is_dense else None
+    return time_network(settings.model, num_classes=num_classes, machine=machine, precision=precision, frames=frames)
 
 
 def _shortened(
-    settings: TrainSettings, minutes: float, videos: Videos, machine: Machine, reporter: Reporter
+    settings: TrainSettings, minutes: float, seconds: Callable[[int], float], what: str, reporter: Reporter
 ) -> TrainSettings:
     """A recipe's settings with as many epochs as fit into the minutes; its warm-up keeps its share."""
     optim = settings.optim
-    timing = time_network(settings.model, num_classes=videos.num_classes, machine=machine, precision=optim.precision)
-    every, probed = optim.validate_every, settings.probe is True
-    epochs = fit_minutes(minutes, videos, machine, timing, at_most=optim.epochs, every=every, probed=probed)
+    epochs = fit_minutes(minutes, seconds, what, at_most=optim.epochs)
     within = {name: getattr(optim, name) for name in EPOCHS_WITHIN if getattr(optim, name) is not None}
     shorter = {name: value * epochs // optim.epochs for name, value in within.items()}
     reporter.log(f"plan: {epochs} of {optim.epochs} epochs of {settings.recipe} fit into {minutes:g} minutes")
