@@ -107,12 +107,11 @@ def plan_frame_network(
         chosen["start"] = MOTION if may_start_from_motion(given) else IMAGENET
     if size_px is not None:
         chosen["size"] = size_px
-    rate = f"{recordings.fps:g} frames a second"
+    why = ""
     if recordings.short_span_s is not None:
         chosen["fps"] = min(recordings.fps, max(round(SPAN_FRAMES / recordings.short_span_s, 1), LOWEST_FPS))
-        fps = given.get("fps", chosen["fps"])
-        rate = f"{fps:g} frames a second, as one span in {100 // SHORT} is shorter than {recordings.short_span_s:.1f} s"
-        chosen["context"] = max(round(CONTEXT_FRAMES / fps, 1), FrameOptions.context)
+        chosen["context"] = max(round(CONTEXT_FRAMES / given.get("fps", chosen["fps"]), 1), FrameOptions.context)
+        why = f", as one span in {100 // SHORT} is shorter than {recordings.short_span_s:.1f} s" * ("fps" not in given)
     elif machine.is_slow:
         chosen["context"] = SLOW_CONTEXT_S
     options = {**chosen, **given}
@@ -123,7 +122,7 @@ def plan_frame_network(
         (
             f"network: {options.get('backbone', ModelOptions.backbone)} with {options.get('temporal', 'gsm')} from "
             f"{start}, {picture} of {size_text(options)}",
-            f"sees: {rate}",
+            f"sees: {options.get('fps', recordings.fps):g} frames a second{why}",
         ),
     )
 
