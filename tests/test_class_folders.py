@@ -50,11 +50,16 @@ def test_videos_that_are_excluded_take_no_part_in_the_split(grouped: bool, tmp_p
     assert f"left out by {table}: {len(in_val)} of 15" in done.notes
 
 
-def test_a_class_whose_videos_are_all_excluded_is_named(tmp_path: Path, put_video: Callable) -> None:
+def test_a_class_whose_videos_are_all_excluded_is_told(tmp_path: Path, put_video: Callable) -> None:
     root, table = lay_folder(tmp_path / "data", put_video, wave=3, clap=3, nod=1), tmp_path / "bad.csv"
     table.write_text(f"path\n{root / 'nod' / '0.mp4'}\n")
-    with pytest.raises(ManifestError, match=r"nod: .* excludes every video of this class; add some, or delete"):
-        prepare("folder", root, tmp_path / "lists", exclude=table)
+    done = prepare("folder", root, tmp_path / "lists", exclude=table, workers=1)
+    assert done.num_videos == {"train": 4, "val": 2} and done.classes == ("clap", "nod", "wave")
+    assert f"class 'nod': {table} excludes all of it, so no list has a video" in done.notes
+    table.write_text("path\n" + "".join(f"{video}\n" for video in root.rglob("*.mp4")))
+    for pattern in (None, "[0-9]+"):
+        with pytest.raises(ManifestError, match="leaves no video of the data set"):
+            prepare("folder", root, tmp_path / "none", exclude=table, group_pattern=pattern)
 
 
 @pytest.mark.parametrize("val", ["val", "validation", "test"])

@@ -82,7 +82,7 @@ def _split(settings: PrepareSettings) -> Listing:
     by_class = _videos(search, settings, root)
     check_several(list(by_class), root)
     notes = list(search.notes())
-    kept = by_class if settings.exclude is None else _without_excluded(root, by_class, settings.exclude)
+    kept = by_class if settings.exclude is None else _without_excluded(by_class, settings.exclude, notes)
     if settings.group_pattern is None:
         videos = _split_each_class(root, kept, settings.val_share, notes)
     else:
@@ -93,18 +93,19 @@ def _split(settings: PrepareSettings) -> Listing:
     return _listing(root, [*videos, *excluded], sorted(by_class), notes)
 
 
-def _without_excluded(root: Path, by_class: Videos, exclude: Path) -> Videos:
+def _without_excluded(by_class: Videos, exclude: Path, notes: list[str]) -> Videos:
+    """The videos that a table leaves, of the classes of which it leaves any; ManifestError if there are none."""
     names = excluded_paths(exclude)
     kept = {
         label: [path for path in paths if os.path.abspath(path) not in names]  # noqa: PTH100 - links stay as they are
         for label, paths in by_class.items()
     }
-    for label, paths in kept.items():
-        if not paths:
-            raise ManifestError(
-                f"{root / label}: {exclude} excludes every video of this class; add some, or delete the folder"
-            )
-    return kept
+    notes += [
+        f"class {label!r}: {exclude} excludes all of it, so no list has a video" for label in kept if not kept[label]
+    ]
+    if not any(kept.values()):
+        raise ManifestError(f"`exclude` {exclude}: leaves no video of the data set; correct it")
+    return {label: paths for label, paths in kept.items() if paths}
 
 
 def _split_each_class(root: Path, by_class: Videos, val_share: float, notes: list[str]) -> Sorted:
