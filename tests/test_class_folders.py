@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from prepare_data import class_names, lay_folder, listing, rows, run, split_of
 
+from gateshift.data.prepare.prepare import prepare
 from gateshift.errors import ManifestError, SettingsError
 
 
@@ -33,6 +34,32 @@ def test_the_split_depends_on_names_alone(tmp_path: Path, put_video: Callable, m
     monkeypatch.setattr(Path, "iterdir", lambda self: iter(sorted(found(self), reverse=True)))
     assert {item.id: item.split for item in listing("folder", moved).items} == first
     assert len({first[f"wave/{number}"] for number in range(12)}) == 2
+
+
+@pytest.mark.parametrize("grouped", [False, True])
+def test_videos_that_are_excluded_take_no_part_in_the_split(grouped: bool, tmp_path: Path, put_video: Callable) -> None:
+    root, table = lay_folder(tmp_path / "data", put_video, wave=10, clap=5), tmp_path / "bad.csv"
+    pattern = "[0-9]+" if grouped else None
+    in_val = [item.id for item in listing("folder", root, group_pattern=pattern).items if item.split == "val"]
+    table.write_text("path\n" + "".join(f"{root / name}.mp4\n" for name in in_val))
+    out = tmp_path / "lists"
+    done = prepare("folder", root, out, exclude=table, group_pattern=pattern, workers=1)
+    assert sum(done.num_videos.values()) == 15 - len(in_val)
+    assert {row["label"] for row in rows(out / "val.csv")} == {"wave", "clap"}
+    assert not set(in_val) & set(split_of(out))
+    assert f"left out by {table}: {len(in_val)} of 15" in done.notes
+
+
+def test_a_class_whose_videos_are_all_excluded_is_told(tmp_path: Path, put_video: Callable) -> None:
+    root, table = lay_folder(tmp_path / "data", put_video, wave=3, clap=3, nod=1), tmp_path / "bad.csv"
+    table.write_text(f"path\n{root / 'nod' / '0.mp4'}\n")
+    done = prepare("folder", root, tmp_path / "lists", exclude=table, workers=1)
+    assert done.num_videos == {"train": 4, "val": 2} and done.classes == ("clap", "nod", "wave")
+    assert f"class 'nod': {table} excludes all of it, so no list has a video" in done.notes
+    table.write_text("path\n" + "".join(f"{video}\n" for video in root.rglob("*.mp4")))
+    for pattern in (None, "[0-9]+"):
+        with pytest.raises(ManifestError, match="leaves no video of the data set"):
+            prepare("folder", root, tmp_path / "none", exclude=table, group_pattern=pattern)
 
 
 @pytest.mark.parametrize("val", ["val", "validation", "test"])

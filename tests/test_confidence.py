@@ -191,6 +191,12 @@ def test_test_writes_a_model_with_which_predict_is_unsure(
     assert line in " ".join(capsys.readouterr().out.split())
 
 
+def test_a_threshold_is_kept_with_the_box_that_it_was_fitted_by(model: Path, clips: Path, tmp_path: Path) -> None:
+    careful, box = tmp_path / "careful.safetensors", (0.25, 0.0, 1.0, 0.5)
+    evaluate(model, clips / "val.csv", fit_threshold=0.01, out=careful, box=box, workers=0)
+    assert gs.load_model(careful).config.box == box
+
+
 def test_nothing_is_replaced_unasked_and_the_model_itself_can_be(
     model: Path, clips: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

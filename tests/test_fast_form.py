@@ -131,6 +131,8 @@ def test_auto_stays_with_float32_where_bf16_names_another_class(multi_label: boo
 def test_precisions_that_a_model_cannot_have_are_refused(model: VideoClassifier, clips: Path, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="`precision=fp16` needs a GPU; take `precision=bf16`"):
         fast_form(model, "fp16")
+    with pytest.raises(SettingsError, match="`precision` 'float16'; choose one of no, bf16, fp16, auto"):
+        fast_form(model, "float16")  # type: ignore[arg-type]  # what export calls it
     with pytest.raises(ModelError, match="training mode"):
         fast_form(model.train(), "auto")
     # Without gates: what is written costs time for each.

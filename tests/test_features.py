@@ -252,6 +252,9 @@ def test_what_cannot_be_is_refused_before_anything_is_read(place: Path, tmp_path
     for options, fault in [
         ({"window": 0}, "`window` 0; it must be above 0"),
         ({"batch_size": 0}, "`batch_size` 0; it must be at least 1"),
+        ({"per": "clips"}, "`per` 'clips'; choose one of clip, frame"),
+        ({"format": "npz"}, "`format` 'npz'; choose one of npy, safetensors"),
+        ({"engine": "dask"}, "`engine` 'dask'; choose one of here, ray"),
         ({"timeout": 5.0}, "`timeout` 5 was given without `engine=ray`"),
         ({"engine": "ray", "workers": 2}, "`workers` 2 with `engine=ray`"),
         ({"per": "frame", "segments": 4}, "`segments` 4 with `per=frame`"),

@@ -15,6 +15,7 @@ import gateshift as gs
 from gateshift.errors import ModelError
 from gateshift.evaluation.result import Evaluation
 from gateshift.evaluation.scores import Scores
+from gateshift.exported.loading import is_dense_file
 from gateshift.model.classifier import VideoClassifier
 from gateshift.published.hub import write_card
 
@@ -55,6 +56,16 @@ def test_a_model_that_is_pushed_is_loaded_the_same(hub: Hub, model: VideoClassif
     ]:
         assert loaded.config == model.config
         assert all(torch.equal(loaded.state_dict()[key], value) for key, value in model.state_dict().items())
+
+
+@pytest.mark.usefixtures("hub")
+def test_the_kind_of_a_model_on_the_hub_is_known(model: VideoClassifier) -> None:
+    model.push_to_hub("user/clips", token=TOKEN)
+    classes = ["open|door", "close"]
+    spotter = gs.create_model("test_resnet", classes=classes, size_px=32, num_segments=4, task="spot", head="none")
+    spotter.eval().push_to_hub("user/events", token=TOKEN)
+    names = ["hf://user/clips", "hf://user/events", "hf://user/events/model.safetensors"]
+    assert [is_dense_file(Path(name)) for name in names] == [False, True, True]
 
 
 def test_a_second_push_is_another_commit_and_the_first_is_still_there(hub: Hub, model: VideoClassifier) -> None:

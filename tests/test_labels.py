@@ -78,6 +78,16 @@ def test_numbers_with_gaps_are_told_of_the_training_list_alone(train: Callable) 
     assert "val.txt: " not in said
 
 
+@pytest.mark.usefixtures("place")
+@pytest.mark.parametrize(("label", "option"), [("wave", []), ("wave;nod", ["--multi-label"])])
+def test_named_classes_that_no_training_video_has_are_told(label: str, option: list[str], train: Callable) -> None:
+    write("classes.txt", "clap", "nod", "spin", "wave")
+    lists = write("train.csv", "path,label", f"a.mp4,{label}", "b.mp4,nod"), write("val.csv", "path,label", "c.mp4,nod")
+    code, said = train(*lists, *option)
+    told = "train.csv: 2 of the 4 classes have no video to learn from: clap, spin"
+    assert code == 0 and said.count(told) == 1 and "val.csv: " not in said
+
+
 def test_a_test_tells_of_numbers_from_1(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     gs.save_model(
         gs.create_model("test_resnet", classes=["wave", "clap", "nod"], num_segments=2), place / "m.safetensors"

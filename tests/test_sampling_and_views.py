@@ -78,6 +78,11 @@ def test_counts_below_one_are_refused(arguments: tuple[int, int], message: str) 
         segment_indices(*arguments)
 
 
+def test_an_unknown_way_with_short_videos_is_refused() -> None:
+    with pytest.raises(SettingsError, match="`short_videos` 'first'; choose one of spread, first-frame"):
+        EvalProtocol(8, short_videos="first")  # type: ignore[arg-type]
+
+
 def test_places_outside_a_segment_are_refused() -> None:
     with pytest.raises(ValueError, match="place must be from 0"):
         segment_indices(8, 4, place=1.0)

@@ -297,6 +297,9 @@ def test_a_call_writes_nothing_where_it_is_told_so_and_replaces_nothing_unasked(
     monkeypatch.chdir(tmp_path)
     Path("a.mp4").touch()
     assert scan([Path("a.mp4")], out=None, keep=["zero-bytes"]).left_out == ()
+    assert scan("a.mp4", out=None, keep="zero-bytes").left_out == ()
+    with pytest.raises(SettingsError, match="`keep` 'zero_bytes'; choose one of missing, zero-bytes, "):
+        scan("a.mp4", out=None, keep=["zero_bytes"])  # type: ignore[list-item]
     assert not Path("quarantine.csv").exists()
     assert len(scan("a.mp4").left_out) == 1
     with pytest.raises(SettingsError, match=r"`out` quarantine\.csv exists"):

@@ -209,6 +209,18 @@ def test_a_stream_of_twice_the_rate_is_seen_at_the_networks_own(video: Path) -> 
         list(gs.stream_video(network("none", fps=18.0), video, exact=True))
 
 
+@pytest.mark.parametrize("fps", [None, 25.0])
+def test_a_stream_of_events_must_know_its_rate(
+    fps: float | None, video: Path, tmp_path: Path, write_folder: Callable[..., Path]
+) -> None:
+    images = write_folder(tmp_path / "images", moving_scene(4, 48, 64))
+    with pytest.raises(SettingsError, match="the source does not say how many frames a second it gives; give `fps`"):
+        list(gs.stream_video(network("none", fps=fps), images, exact=True))
+    assert len(list(gs.stream_video(network("none", fps=fps), images, exact=True, fps=25))) == 4
+    with pytest.raises(SettingsError, match="`suppress` -1; it must be at least 0 seconds"):
+        list(gs.stream_video(network("none", fps=fps), video, exact=True, suppress=-1))
+
+
 def test_a_model_of_frames_is_streamed_exactly_or_not_at_all(video: Path) -> None:
     with pytest.raises(ModelError, match=r"stream it with `exact=True`"):
         list(gs.stream_video(network("none"), video))

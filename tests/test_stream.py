@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -152,4 +153,21 @@ def test_wrong_frames_are_refused(model: VideoClassifier) -> None:
     for frames in (np.zeros((3, 8, 8), np.uint8), np.zeros((8, 8, 3), np.float32), np.zeros((2, 0, 8, 3), np.uint8)):
         with pytest.raises(ModelError, match="a stream takes uint8 RGB"):
             stream.push(frames)
+    for frame, kind in ((None, "NoneType"), (torch.zeros(8, 8, 3, dtype=torch.uint8), "Tensor"), ([None], "NoneType")):
+        with pytest.raises(ModelError, match=f"a frame of type {kind}; a stream takes uint8 RGB"):
+            stream.push(frame)  # type: ignore[arg-type]
     assert stream.push(np.zeros((0, 8, 8, 3), np.uint8)) == []
+
+
+def test_a_wrong_frame_moves_no_answer_of_an_exact_stream_to_another_frame(model: VideoClassifier) -> None:
+    stream, frame = gs.Stream(model, exact=True), np.zeros((8, 8, 3), np.uint8)
+    with pytest.raises(ModelError, match="a frame of type NoneType"):
+        stream.push([frame, None])  # type: ignore[list-item]
+    answers = [answer for _ in range(30) for answer in stream.push(frame)] + stream.finish()
+    assert [answer.start for answer in answers] == list(range(2, 32))
+
+
+@pytest.mark.parametrize("options", [{"window": 8.5}, {"hop": 2.0}, {"exact": True, "suppress": 0.5}])
+def test_a_stream_counts_in_whole_frames(model: VideoClassifier, options: dict[str, Any]) -> None:
+    with pytest.raises(SettingsError, match="it must be a whole number"):
+        gs.Stream(model, **options)

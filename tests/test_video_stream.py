@@ -212,6 +212,12 @@ def test_predict_says_when_what_happens_changes(
         (["{video}", "--stream", "--hop", "0"], "--hop 0.0; it must be above 0"),
         (["a.mp4", "--stream", "--crops", "3"], "--crops 3 was given, but a window is one clip"),
         (["a.mp4", "--stream", "--exact", "--segments", "3"], "--segments 3 was given, but an exact stream"),
+        (["a.mp4", "--events", "e.csv", "--enter", "0.9"], "--enter was given with --events, which are single frames"),
+        (["a.mp4", "--timeline", "a.json", "--suppress", "1"], "--suppress was given with --timeline, and it is of ev"),
+        (["a.mp4", "--stream", "--exact", "--window", "1"], "--window was given with --exact, which answers every"),
+        (["a.mp4", "--stream", "--workers", "2"], "--workers 2 was given, but it is for many videos, of which one"),
+        (["a.mp4", "--timeline", "a.json", "--batch-size", "8"], "--batch-size 8 was given, but it is for many videos"),
+        (["a.mp4", "--engine", "ray", "--out", "j", "--workers", "2"], "--workers 2 was given, but --engine ray has"),
         (["a.mp4", "--stream"], "a.mp4: there is no such file"),
         (["tcp://127.0.0.1:9", "--stream"], "tcp://127.0.0.1:9: cannot be read"),
         (["{video}", "--stream", "--enter", "0.2"], "--enter 0.2, --leave 0.4"),
@@ -226,6 +232,15 @@ def test_mistakes_end_in_one_line(
     assert stopped.value.code == 2
     printed = capsys.readouterr().err
     assert message in printed and "Traceback" not in printed
+
+
+def test_a_source_that_cannot_be_read_has_a_record_with_the_fields_of_others(
+    model_file: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["predict", str(model_file), "no.mp4", "--stream", "--json"])
+    error = "no.mp4: there is no such file; check the path"
+    assert json.loads(capsys.readouterr().out) == {"video": "no.mp4", "label": None, "top": [], "error": error}
 
 
 def test_a_file_whose_rate_changes_is_streamed_by_its_own_clock(

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Sequence
 from numbers import Integral
 from typing import Any
 
@@ -100,6 +101,18 @@ def check_whole(name: str, value: Any, *, least: int, advice: str) -> None:
         raise SettingsError(f"`{name}` {value!r}; it must be a whole number; correct it")
     if value < least:
         raise SettingsError(f"`{name}` {value}; {advice}")
+
+
+def check_choice(name: str, value: Any, choices: Sequence[str]) -> None:
+    """Raise SettingsError unless an argument is one of its choices.
+
+    Args:
+        name: Of the argument.
+        value: What was given.
+        choices: What is accepted.
+    """
+    if value not in choices:
+        raise SettingsError(f"`{name}` {value!r}; choose one of {', '.join(choices)}")
 
 
 def one_line(error: object) -> str:

@@ -80,7 +80,7 @@ def evaluate(
         compare: Another model on the same videos, for :attr:`Evaluation.comparison` and the report.
         fit_threshold: Find the lowest probability from which this share of the answers is correct, in 0..1, for
             :attr:`Evaluation.threshold`. The videos must not be those of the training.
-        out: Write the model to this .safetensors with that threshold and this protocol.
+        out: Write the model to this .safetensors with that threshold, and this protocol and ``box``.
         skip_bad: Skip up to so many unreadable videos, and list them.
         overwrite: Replace the files that are written.
         root: Where relative paths of the list start; None for its own folder.
@@ -141,7 +141,8 @@ def evaluate(
     if len(parts) == 1:
         found = dataclasses.replace(found, threshold=_threshold(found, loaded, fit_threshold))
     if out is not None and is_main and found.threshold is not None:
-        _save_with_threshold(loaded, Path(out), found.threshold, test.choose_protocol(config_of(loaded), rows[0][1]))
+        protocol = test.choose_protocol(config_of(loaded), rows[0][1])
+        _save_with_threshold(loaded, Path(out), found.threshold, protocol, test.box)
     if report is not None and is_main:
         found.report(report, overwrite=True)
     return found
@@ -356,8 +357,13 @@ def _threshold(found: Evaluation, model: nn.Module, accuracy: float | None) -> C
         raise SettingsError(f"{error} ({found})") from None
 
 
-def _save_with_threshold(model: nn.Module, path: Path, threshold: ConfidenceThreshold, protocol: EvalProtocol) -> None:
-    """Write a model with a threshold and the protocol that it was fitted by: other views have other probabilities."""
+def _save_with_threshold(
+    model: nn.Module, path: Path, threshold: ConfidenceThreshold, protocol: EvalProtocol, box: Region | None
+) -> None:
+    """Write a model with a threshold, and the protocol and box that it was fitted by.
+
+    Other views, and other parts of the picture, have other probabilities.
+    """
     if isinstance(model, VideoClassifier):
         config = dataclasses.replace(
             config_of(model),
@@ -365,5 +371,6 @@ def _save_with_threshold(model: nn.Module, path: Path, threshold: ConfidenceThre
             num_segments=protocol.num_segments,
             num_clips=protocol.num_clips,
             num_crops=protocol.num_crops,
+            box=box or model.config.box,
         )
         save_model(model, path, config=config)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import itertools
 import threading
 import weakref
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 import torch
 from torch import Tensor, nn
 
 from gateshift.devices import AnyPrecision, why_bf16_is_slow
-from gateshift.errors import ModelError, SettingsError
+from gateshift.errors import ModelError, SettingsError, check_choice
 from gateshift.exported.loading import ExportedModel, config_of
 from gateshift.model.classifier import ClipClassifier, DeployedClassifier, VideoClassifier
 from gateshift.model.config import ModelConfig
@@ -106,6 +106,7 @@ def fast_form(model: Model, precision: AnyPrecision = "no") -> Model | DeployedC
 
 def check_precision(precision: AnyPrecision, model: nn.Module) -> None:
     """Raise SettingsError unless a model can be had in this precision where it is."""
+    check_choice("precision", precision, get_args(AnyPrecision))
     if precision == "fp16" and device_of(model).type == "cpu":
         raise SettingsError(f"`precision={precision}` needs a GPU; take `precision=bf16` or `precision=no`")
     if precision in AUTOCAST and isinstance(model, ExportedModel):

@@ -21,7 +21,7 @@ from gateshift.model.classifier import VideoClassifier
 from gateshift.model.clip_classifier import PredictsVideos
 from gateshift.model.clips import take_clips
 from gateshift.model.config import ModelConfig
-from gateshift.model.io import describe_model, load_model
+from gateshift.model.io import ON_HUB, describe_model, load_model
 
 
 class ExportedModel(PredictsVideos, nn.Module):
@@ -88,9 +88,9 @@ def load_any(
 
 
 def is_dense_file(path: str | PathLike[str]) -> bool:
-    """Whether a file holds a model that answers for each frame; of none that is there, no."""
+    """Whether a file or the Hub holds a model that answers for each frame; of none that is there, no."""
     path = Path(path)
-    if not path.is_file():
+    if not path.is_file() and not ON_HUB.match(str(path)):
         return False
     return (describe_model(path) if path.suffix == ".safetensors" else load_any(path).config).is_dense
 

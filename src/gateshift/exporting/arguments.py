@@ -6,7 +6,7 @@ from os import PathLike
 from pathlib import Path
 from typing import get_args
 
-from gateshift.errors import SettingsError
+from gateshift.errors import SettingsError, check_choice
 from gateshift.exported.formats import DEVICE_SUFFIXES, FORMAT_SUFFIXES, Format
 from gateshift.exporting.browser_page import check_page_folder
 from gateshift.exporting.device_export import CONVERTERS
@@ -29,10 +29,8 @@ def check_arguments(
     runtime: str | PathLike[str] | None,
 ) -> Path:
     """The file or folder to write; SettingsError, before any work is done, unless it can be written."""
-    if kind not in get_args(Format):
-        raise SettingsError(f"`format` {kind!r}; choose one of {', '.join(get_args(Format))}")
-    if precision not in get_args(ExportPrecision):
-        raise SettingsError(f"`precision` {precision!r}; choose one of {', '.join(get_args(ExportPrecision))}")
+    check_choice("format", kind, get_args(Format))
+    check_choice("precision", precision, get_args(ExportPrecision))
     if out is None and isinstance(model, VideoClassifier):
         raise SettingsError("`out` is missing, and the model is no file beside which it could lie; give it")
     if out is not None:

@@ -11,13 +11,20 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from gateshift.data.clips.loader import default_workers
 from gateshift.data.on_ray import check_cluster, check_ray, map_on_ray
 from gateshift.data.regions import AnyRegion, region_of
 from gateshift.devices import put_on_device
-from gateshift.errors import GateShiftError, SettingsError, VideoError, check_whole, explain_system_error
+from gateshift.errors import (
+    GateShiftError,
+    SettingsError,
+    VideoError,
+    check_choice,
+    check_whole,
+    explain_system_error,
+)
 from gateshift.evaluation.protocol import choose_protocol
 from gateshift.exported.loading import check_open, load_open
 from gateshift.extraction.files import name_videos, write_features
@@ -170,6 +177,9 @@ def extract_features(
     for name, value in (("window", window), ("stride", stride), ("fps", fps), ("timeout", timeout)):
         check_positive(name, value)
     check_whole("batch_size", batch_size, least=1, advice="it must be at least 1; raise it")
+    check_choice("format", format, tuple(FORMATS))
+    if per is not None:
+        check_choice("per", per, get_args(Per))
     _check_engine(engine, workers, timeout)
     sources = [videos] if isinstance(videos, str | os.PathLike) else list(videos)
     named = name_videos(sources)
@@ -206,6 +216,7 @@ def extract_features(
 
 def _check_engine(engine: str, workers: int | None, timeout: float) -> None:
     """Raise SettingsError unless Ray can be used, if it is to be, and every option is of the engine."""
+    check_choice("engine", engine, ("here", "ray"))
     check_whole("workers", workers or 0, least=0, advice="give 0 (decode in this thread) or more")
     if engine == "ray":
         if workers is not None:

@@ -13,6 +13,7 @@ from gateshift.devices import AnyPrecision
 from gateshift.errors import SettingsError
 
 _TIMEOUT_S = 300.0
+_OF_WINDOWS = ("window", "hop", "smooth", "enter", "leave")
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,14 @@ class StreamOptions:
         unfit = [name for name in given if name in ("threshold", "suppression") and self.events is None]
         if unfit:
             raise SettingsError(f"`{unfit[0]}` was given without `events`; add it, or leave it out")
+        for kind, is_asked, ignored, why in (
+            ("events", self.events is not None, _OF_WINDOWS, "which are single frames that reach `threshold`"),
+            ("timeline", self.timeline is not None, ("suppress",), "and it is of events"),
+            ("exact=True", self.exact, ("window", "hop"), "which answers every frame"),
+        ):
+            for name in given if is_asked else ():
+                if name in ignored:
+                    raise SettingsError(f"`{name}` was given with `{kind}`, {why}; leave it out")
 
 
 @dataclass(frozen=True)
@@ -187,7 +196,13 @@ class PredictSettings:
                 raise SettingsError(f"`{name}` was given with `engine=ray`, which writes JSON to `out`; leave one out")
         if self.precision != "no" and (self.live.stream or self.cluster.engine == "ray"):
             raise SettingsError(f"`precision={self.precision}`: a stream and Ray answer in float32; leave it out")
-        if not self.live.stream and (self.live.timeline or self.live.events) is None:
+        is_of_one = self.live.stream or (self.live.timeline or self.live.events) is not None
+        if is_of_one or self.cluster.engine == "ray":
+            for name, default in (("batch_size", PredictSettings.batch_size), ("workers", PredictSettings.workers)):
+                if getattr(self, name) != default:
+                    why = "it is for many videos, of which one was named" if is_of_one else "`engine=ray` has its own"
+                    raise SettingsError(f"`{name}` {getattr(self, name)} was given, but {why}; leave it out")
+        if not is_of_one:
             return
         if len(self.videos) != 1:
             names = "`stream=True`, `timeline` and `events`"

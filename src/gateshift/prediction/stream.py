@@ -14,7 +14,7 @@ from torch import Tensor
 from gateshift.data.clips.views import crop_frame
 from gateshift.data.regions import AnyRegion
 from gateshift.data.video.pixels import cut_frame
-from gateshift.errors import ModelError, SettingsError
+from gateshift.errors import ModelError, SettingsError, check_whole
 from gateshift.evaluation.fast_form import device_of
 from gateshift.evaluation.protocol import choose_box, choose_protocol
 from gateshift.model.classifier import ClipClassifier
@@ -104,6 +104,7 @@ class Stream:
         self._next = 0  # number of the next frame
         self._unanswered: deque[int] = deque()  # numbers of frames that have come and have no answer of an exact stream
         self._exact = ExactStream(model) if exact and isinstance(model, ClipClassifier) else None
+        check_whole("suppress", suppress, least=0, advice="it counts frames to either side; raise it")
         self._peaks: Peaks | None = None
         self._stride = stride if model.config.is_dense else 1
         if model.config.task == "spot":
@@ -140,16 +141,17 @@ class Stream:
             raise SettingsError(
                 f"`number` {number} after frame {self._next - 1}; frames must come in order; number them so"
             )
-        single = isinstance(frames, np.ndarray) and frames.ndim == 3
+        single = not isinstance(frames, Iterable) or getattr(frames, "ndim", 4) == 3
         pixels: Iterable[NDArray[np.uint8]] = (frames,) if single else frames  # type: ignore[assignment]
         if self._exact is not None:
             first = self._next if number is None else number
-            crops = []
+            crops, numbers = [], []
             self._next = first
             for self._next, frame in enumerate(pixels, start=first + 1):
                 if (self._next - 1) % self._stride == 0:
                     crops.append(self._crop(frame))
-                    self._unanswered.append(self._next - 1)
+                    numbers.append(self._next - 1)
+            self._unanswered += numbers  # now, as frames that came with a wrong one get no answer
             return self._frame_answers(self._exact.push(torch.stack(crops).to(self._device))) if crops else []
         first, is_gap = (self._next, False) if number is None else (number, number > self._next)
         due: list[range] = []
@@ -177,6 +179,8 @@ class Stream:
 
     def _crop(self, frame: NDArray[np.uint8]) -> Tensor:
         """What the model sees of a frame, as in a test with one crop: [H, W, 3] -> [3, s, s]."""
+        if not isinstance(frame, np.ndarray):
+            raise ModelError(f"a frame of type {type(frame).__name__}; a stream takes uint8 RGB [H, W, 3]; convert it")
         if frame.ndim != 3 or frame.shape[2] != 3 or 0 in frame.shape or frame.dtype != np.uint8:
             raise ModelError(
                 f"a frame of shape {list(frame.shape)} and {frame.dtype}; a stream takes uint8 RGB [H, W, 3]; "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, suppress
@@ -18,7 +19,7 @@ from gateshift.model.config import ModelConfig
 from gateshift.prediction.predict import ready_model
 from gateshift.prediction.scoring import AnyModel
 from gateshift.prediction.stream import Answer, Stream
-from gateshift.prediction.windows import check_positive, frames_in
+from gateshift.prediction.windows import check_positive, frames_in, known_rate
 
 MAX_RATE_ERROR = 0.05  # of a stream, relative to what the model was trained on
 EXACT_CAPACITY = 16  # frames of a live source that wait for an exact stream, and then go through it together
@@ -99,10 +100,12 @@ def stream_video(
 
     Raises:
         VideoError: If the source cannot be read, or read on, after the answers before.
-        SettingsError: If a number is out of range, or nothing says the rate of windows.
+        SettingsError: If a number is out of range, or nothing says the rate, where windows or events need it.
         ModelError: If the model cannot be loaded, is in training mode, or gives no exact stream.
     """
     check_positive("fps", fps)
+    if not 0 <= suppress < math.inf:
+        raise SettingsError(f"`suppress` {suppress}; it must be at least 0 seconds; correct it")
     report = StreamReport() if report is None else report
     model = fast_form(ready_model(model, classes=classes))
     address = fspath(source)
@@ -112,7 +115,7 @@ def stream_video(
     )
     with closing(opened):
         rate = fps or opened.rate
-        stride = choose_stride(model.config, rate)
+        stride, is_of_events = choose_stride(model.config, rate), model.config.task == "spot"
         num_window, num_hop = (
             (EXACT_CAPACITY, 1) if exact else (frames_in("window", window, rate), frames_in("hop", hop, rate))
         )
@@ -125,7 +128,7 @@ def stream_video(
             smooth=smooth,
             enter=enter,
             leave=leave,
-            suppress=round(suppress * (rate or 0) / stride),
+            suppress=round(suppress * known_rate(rate) / stride) if is_of_events and suppress else 0,
             stride=stride,
             box=WHOLE,  # what the source gives is cut already
         )
@@ -145,10 +148,11 @@ def choose_stride(config: ModelConfig, rate: float | None) -> int:
     """Of how many frames of a stream a model that answers for each frame sees one, to see it at its own rate.
 
     Raises:
-        SettingsError: If there is no such number.
+        SettingsError: If there is no such number, or nothing says the stream's rate.
     """
-    if config.fps is None or rate is None:
+    if config.fps is None:
         return 1
+    rate = known_rate(rate)
     stride = max(round(rate / config.fps), 1)
     if abs(rate / config.fps / stride - 1) > MAX_RATE_ERROR:
         raise SettingsError(

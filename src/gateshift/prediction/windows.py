@@ -16,7 +16,7 @@ from torch import Tensor
 from gateshift.data.clips.sampling import segment_indices
 from gateshift.data.clips.views import crop_frame
 from gateshift.data.video.protocol import Video
-from gateshift.errors import SettingsError
+from gateshift.errors import SettingsError, check_whole
 
 Item = TypeVar("Item")
 
@@ -37,8 +37,7 @@ class Windows:
 
     def __post_init__(self) -> None:
         for name, value in (("window", self.size), ("hop", self.hop), ("segments", self.num_segments)):
-            if value < 1:
-                raise SettingsError(f"`{name}` of {value} frames; it must have at least 1; raise it")
+            check_whole(name, value, least=1, advice="it counts frames, and must be at least 1; raise it")
 
     @cached_property
     def offsets(self) -> tuple[int, ...]:
@@ -100,9 +99,14 @@ def frames_in(name: str, duration_s: float, rate: float | None) -> int:
         SettingsError: If the duration is out of range, or nothing says the rate.
     """
     check_positive(name, duration_s)
+    return max(round(duration_s * known_rate(rate)), 1)
+
+
+def known_rate(rate: float | None) -> float:
+    """Frames a second of a source; SettingsError if nothing says."""
     if rate is None:
         raise SettingsError("the source does not say how many frames a second it gives; give `fps`, such as 25")
-    return max(round(duration_s * rate), 1)
+    return rate
 
 
 def check_positive(name: str, value: float | None) -> None:

@@ -19,7 +19,7 @@ from gateshift.data.clips.mixing import Mixing
 from gateshift.data.clips.recording_clips import RecordingClips
 from gateshift.data.clips.recordings import Recording
 from gateshift.data.lists.class_pairs import Pairs, parse_pairs
-from gateshift.data.lists.labels import check_agreement, check_several
+from gateshift.data.lists.labels import check_agreement, check_several, describe_unused
 from gateshift.data.lists.manifest import Manifest
 from gateshift.data.regions import region_of
 from gateshift.devices import create_accelerator
@@ -112,7 +112,8 @@ def set_up(settings: TrainSettings, folder: RunFolder, reporter: Reporter) -> Tr
     targets = [(each.source, each.entries, each.targets(classes)) for each in (train_list, val_list)]
     if not is_dense:  # two things may happen at once
         check_agreement(targets)
-    for note in train_list.describe_numbers(train=True):
+    unused = () if is_dense else describe_unused(targets[0][2], classes, train_list.source)
+    for note in train_list.describe_numbers(train=True) or unused:
         reporter.log(note)
 
     set_seed(settings.seed)

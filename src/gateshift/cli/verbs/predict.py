@@ -262,6 +262,6 @@ def _print_record(record: dict[str, Any]) -> None:
 def _tell_failure(settings: PredictSettings, error: VideoError) -> int:
     """Say that a source cannot be read, or read on; one video has failed."""
     if settings.json:
-        _print_record({"video": settings.videos[0], "top": [], "error": str(error)})
+        _print_record({"video": settings.videos[0], "label": None, "top": [], "error": str(error)})
     print_note(str(error))
     return 1

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
+from typing import get_args
 
 from gateshift.data.check.quarantine import HARMLESS, Fault, FaultyVideo, write_quarantine
 from gateshift.data.check.video import Finding, Part, check_video
@@ -17,7 +18,7 @@ from gateshift.data.lists.labels import first_of
 from gateshift.data.lists.manifest import read_videos
 from gateshift.data.processes import in_processes
 from gateshift.data.video.folders import VIDEO_SUFFIXES, FolderSearch
-from gateshift.errors import ManifestError, SettingsError, check_whole, one_line
+from gateshift.errors import ManifestError, SettingsError, check_choice, check_whole, one_line
 from gateshift.files import check_writable
 
 Listed = dict[Path, list[Part]]  # videos, and what lists say of each
@@ -49,7 +50,7 @@ def scan(
     videos: str | PathLike[str] | Sequence[str | PathLike[str]],
     *,
     out: str | PathLike[str] | None = "quarantine.csv",
-    keep: Collection[Fault] = HARMLESS,
+    keep: Fault | Collection[Fault] = HARMLESS,
     root: str | PathLike[str] | None = None,
     timeout: float = 300.0,
     workers: int | None = None,
@@ -65,8 +66,8 @@ def scan(
         videos: Lists (``.csv`` or ``.txt``), folders with videos at any depth, or videos; one of these, or several.
         out: The CSV to write, with the columns path, problem and detail, which ``train`` takes as ``exclude``; None
             writes nothing.
-        keep: Problems for which a video is not left out. Those in several lists never are, as leaving them out would
-            take them from both.
+        keep: Problems for which a video is not left out; one of them, or several. Those in several lists never are, as
+            leaving them out would take them from both.
         root: Where relative paths of the lists start; each list's own folder by default.
         timeout: How long decoding one video may take, in seconds, above 0.
         workers: Processes that decode, at least 1. By default one less than there are cores, at most 8.
@@ -84,6 +85,9 @@ def scan(
         raise SettingsError("`videos` names nothing; name lists, folders or videos")
     if not timeout > 0:
         raise SettingsError(f"`timeout` {timeout:g}; it must be above 0 seconds; raise it")
+    harmless: tuple[str, ...] = (keep,) if isinstance(keep, str) else tuple(keep)
+    for fault in harmless:
+        check_choice("keep", fault, get_args(Fault))
     workers = default_workers() if workers is None else workers
     check_whole("workers", workers, least=1, advice="it must be at least 1; raise it")
     if out is not None:
@@ -91,7 +95,7 @@ def scan(
     search = FolderSearch()
     listed = _find_listed(sources, None if root is None else Path(root), search)
     problems = tuple(_with_repeats(listed, _check_all(listed, timeout, workers, progress or _be_silent)))
-    left_out = tuple(problem for problem in problems if problem.problem not in (*keep, "listed-twice"))
+    left_out = tuple(problem for problem in problems if problem.problem not in (*harmless, "listed-twice"))
     if out is not None:
         write_quarantine(Path(out), left_out)
     return ScanReport(len(listed), problems, left_out, search.notes())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import get_args
 
 import torch
 from torch import Tensor
@@ -10,7 +11,7 @@ from torch import Tensor
 from gateshift.data.choices import ShortVideos
 from gateshift.data.clips.sampling import clip_places, segment_indices
 from gateshift.data.clips.transforms import Box, crop, mirror, resize_short_side, resize_square
-from gateshift.errors import SettingsError, check_whole
+from gateshift.errors import SettingsError, check_choice, check_whole
 
 CROP_COUNTS = (1, 3, 5, 10)
 
@@ -37,6 +38,7 @@ class EvalProtocol:
         check_whole("clips", self.num_clips, least=1, advice="a test takes at least 1; try `clips=1`")
         if self.num_crops not in CROP_COUNTS:
             raise SettingsError(f"`crops` {self.num_crops!r}; choose one of {', '.join(map(str, CROP_COUNTS))}")
+        check_choice("short_videos", self.short_videos, get_args(ShortVideos))
 
     @property
     def num_views(self) -> int:

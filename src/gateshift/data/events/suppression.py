@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gateshift.data.events.events import Event
-from gateshift.errors import SettingsError
+from gateshift.errors import SettingsError, check_choice
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -49,8 +49,7 @@ def suppress(
     0 0.9
     2 0.7
     """
-    if method not in get_args(Suppression):
-        raise SettingsError(f"`method` {method!r}; choose one of {', '.join(get_args(Suppression))}")
+    check_choice("method", method, get_args(Suppression))
     if not window >= 0:
         raise SettingsError(f"`window` {window}; it must be at least 0; raise it")
     wanted = "frame" if unit == "frames" else "time_s"

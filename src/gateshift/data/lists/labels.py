@@ -112,6 +112,21 @@ def describe_numbers(entries: Entries, source: Path, classes: Sequence[str], *, 
     return (f"{source}: {len(missing)} of the classes 0 to {len(classes) - 1} have no video: {named}",)
 
 
+def describe_unused(targets: NDArray[np.int64], classes: Sequence[str], source: Path) -> tuple[str, ...]:
+    """Warn of classes that no entry of a training list has, which therefore cannot be learned; one line, or none.
+
+    Args:
+        targets: Of its entries: [N], or [N, K] of 0 and 1.
+        classes: K names.
+        source: What the line calls the list.
+    """
+    counts = targets.sum(0) if targets.ndim == 2 else np.bincount(targets, minlength=len(classes))
+    unused = [name for name, count in zip(classes, counts, strict=True) if not count]
+    if not unused:
+        return ()
+    return (f"{source}: {len(unused)} of the {len(classes)} classes have no video to learn from: {first_of(unused)}",)
+
+
 def hint_for_number(entries: Entries, num_classes: int) -> str:
     """What to do about a number without a class."""
     numbers = [label for label in entries.labels if isinstance(label, int)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from gateshift.data.lists.tables import printable
 from gateshift.data.prepare.annotations import Item, Listing
 from gateshift.data.prepare.group_split import find_groups, split_groups
 from gateshift.data.prepare.settings import PrepareSettings
+from gateshift.data.prepare.videos import excluded_paths
 from gateshift.data.video.folders import FolderSearch, find_videos, folders_in
 from gateshift.errors import ManifestError
 
@@ -80,11 +82,30 @@ def _split(settings: PrepareSettings) -> Listing:
     by_class = _videos(search, settings, root)
     check_several(list(by_class), root)
     notes = list(search.notes())
+    kept = by_class if settings.exclude is None else _without_excluded(by_class, settings.exclude, notes)
     if settings.group_pattern is None:
-        videos = _split_each_class(root, by_class, settings.val_share, notes)
+        videos = _split_each_class(root, kept, settings.val_share, notes)
     else:
-        videos = _split_by_groups(root, by_class, settings.val_share, settings.group_pattern, notes)
-    return _listing(root, videos, sorted(by_class), notes)
+        videos = _split_by_groups(root, kept, settings.val_share, settings.group_pattern, notes)
+    split = {path for path, _, _ in videos}
+    # Those that are excluded take no part in the split; whoever takes them out of the listing counts them.
+    excluded: Sorted = [(path, label, "train") for label in by_class for path in by_class[label] if path not in split]
+    return _listing(root, [*videos, *excluded], sorted(by_class), notes)
+
+
+def _without_excluded(by_class: Videos, exclude: Path, notes: list[str]) -> Videos:
+    """The videos that a table leaves, of the classes of which it leaves any; ManifestError if there are none."""
+    names = excluded_paths(exclude)
+    kept = {
+        label: [path for path in paths if os.path.abspath(path) not in names]  # noqa: PTH100 - links stay as they are
+        for label, paths in by_class.items()
+    }
+    notes += [
+        f"class {label!r}: {exclude} excludes all of it, so no list has a video" for label in kept if not kept[label]
+    ]
+    if not any(kept.values()):
+        raise ManifestError(f"`exclude` {exclude}: leaves no video of the data set; correct it")
+    return {label: paths for label, paths in kept.items() if paths}
 
 
 def _split_each_class(root: Path, by_class: Videos, val_share: float, notes: list[str]) -> Sorted:

@@ -88,13 +88,22 @@ def _without_suffix(name: str) -> str:
     return stem if suffix.lower() in VIDEO_SUFFIXES else name
 
 
+def excluded_paths(exclude: Path) -> frozenset[str]:
+    """What a table names in its column ``path``, as absolute paths or from here: all of them absolute.
+
+    Raises:
+        ManifestError: If there is no such table.
+    """
+    return frozenset(os.path.abspath(name) for name in read_paths(exclude))  # noqa: PTH100 - links stay as they are
+
+
 def exclude_videos(videos: Sequence[FoundVideo], exclude: Path) -> list[FoundVideo]:
-    """The videos without those that a table names in its column ``path``, as absolute paths or from here.
+    """The videos without those that a table names.
 
     Raises:
         ManifestError: If there is no such table, or it names videos of which none is in the data set.
     """
-    names = {os.path.abspath(name) for name in read_paths(exclude)}  # noqa: PTH100 - links stay as they are
+    names = excluded_paths(exclude)
     kept = [video for video in videos if video.path is None or os.path.abspath(video.path) not in names]  # noqa: PTH100
     if names and len(kept) == len(videos):
         raise ManifestError(

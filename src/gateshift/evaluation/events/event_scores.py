@@ -14,7 +14,7 @@ import numpy as np
 from gateshift.data.events.events import Event
 from gateshift.data.events.files import Events, read_events
 from gateshift.data.events.suppression import Floats, Ints
-from gateshift.errors import SettingsError
+from gateshift.errors import SettingsError, check_choice
 from gateshift.evaluation.events.counting import Compared
 from gateshift.evaluation.events.matching import (
     Moments,
@@ -229,8 +229,7 @@ def score_events(
     >>> score_events(truth, answers, tolerances=(0, 1))["mAP"]
     {0: 0.25, 1: 1.0}
     """
-    if rule not in get_args(Rule):
-        raise SettingsError(f"`rule` {rule!r}; choose one of {', '.join(get_args(Rule))}")
+    check_choice("rule", rule, get_args(Rule))
     if not tolerances or not all(0 <= tolerance < float("inf") for tolerance in tolerances):
         raise SettingsError(f"`tolerances` {tuple(tolerances)}; give at least one, each at least 0")
     default_fps = SOCCERNET_FPS if rule == "soccernet" else None
