@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 import warnings
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
@@ -26,6 +27,7 @@ from gateshift.files import check_writable, write_text
 Found = Mapping[str, Sequence[Span]] | Events
 _ONE_VIDEO = ("elan", "cvat")
 _KEEP_SCORES = ("boris", "label-studio")
+_BARE_NAMES = ("label-studio", "via", "create-ml")  # whose files name videos without their folders
 
 
 def write_labels(
@@ -65,14 +67,16 @@ def write_labels(
     listed = found if isinstance(found, Mapping) else read_events(found)
     names = listed if isinstance(listed, Mapping) else listed.videos
     paths = {name: media.find([name], f"`path` {path}").absolute() for name in names}
+    rates = {} if isinstance(listed, Mapping) else {name: info.fps for name, info in listed.videos.items()}
 
     def clock(name: str) -> Floats:
         if name not in clocks:
-            clocks[name] = clock_of(paths[name], name, None)
+            clocks[name] = clock_of(paths[name], name, rates.get(name))
         return clocks[name]
 
     marks = _marks_of_spans(listed) if isinstance(listed, Mapping) else _marks_of_events(listed, clock)
     _check(marks, program)
+    _check_names(paths, program)
     text = _WRITERS[program](Answers(marks, paths, clock, path))
     write_text(path, text, errors="backslashreplace")
 
@@ -126,6 +130,17 @@ def _check(marks: Mapping[str, Sequence[Mark]], program: Program) -> None:
         warnings.warn(f"{program} has no place for scores; they are not written", GateShiftWarning, stacklevel=3)
     if program in ("label-studio", "cvat") and every:
         warnings.warn(f"{program} counts frames: times are those of the nearest ones", GateShiftWarning, stacklevel=3)
+
+
+def _check_names(paths: Mapping[str, Path], program: Program) -> None:
+    """Raise SettingsError if two videos would have one name in the file, so that nobody could tell them apart."""
+    times = Counter(path.name for path in paths.values())
+    if program in _BARE_NAMES and times and max(times.values()) > 1:
+        name, count = times.most_common(1)[0]
+        raise SettingsError(
+            f"{count} videos are called {name}, and a file of `program` {program} has the names of videos alone, and "
+            "not their folders; write a file for each"
+        )
 
 
 def check_program(program: Program, path: Path, *, overwrite: bool, argument: str = "path") -> None:
