@@ -60,9 +60,12 @@ class Compared:
     def by_frames(self) -> bool:
         """Whether all moments are frames, of the one rate that is asked for."""
         events = (*self.truth.events, *self.answers.events)
-        return all(event.frame is not None for event in events) and (
-            self.fps is None or all(rate in (None, self.fps) for rate in map(self.own_rate, self.truth.videos))
-        )
+        if any(event.frame is None for event in events):
+            return False
+        rates = set(map(self.own_rate, self.truth.videos))
+        is_timed = all(event.time_s is not None for event in events)
+        # Frames of a rate that no file says may be of any, and times say more.
+        return self.fps is None or (rates <= {None, self.fps} and not (None in rates and is_timed))
 
     def own_rate(self, video: str) -> float | None:
         """Frames a second of a video, as truth or answers say."""
@@ -113,7 +116,7 @@ class Compared:
         found = []
         for event, answer in pairs:
             rate = self.rate(event.video)
-            if event.time_s is not None and answer.time_s is not None and not self.by_frames:
+            if event.time_s is not None and answer.time_s is not None and (rate is None or not self.by_frames):
                 found.append(1000 * abs(event.time_s - answer.time_s))
             elif rate is not None:
                 found.append(1000 * abs(self.place(event) - self.place(answer)) / rate)
