@@ -346,7 +346,8 @@ def test_descriptions_may_have_tabs_and_lines(text: str, videos: Path, tmp_path:
 
 def test_recordings_in_which_nothing_happens_are_no_validation(videos: Path, tmp_path: Path) -> None:
     blank = [str(shutil.copy(videos / "hen.mp4", tmp_path / name)) for name in ("a.mp4", "b.mp4")]
-    found = [gs.Event(str(videos / "hen.mp4"), "peck", time_s=1.0), *({"video": name, "label": ""} for name in blank)]
+    found: list[gs.Event | dict[str, str]] = [gs.Event(str(videos / "hen.mp4"), "peck", time_s=1.0)]
+    found += [{"video": name, "label": ""} for name in blank]
     gs.write_labels(gs.EventList.of(found), tmp_path / "days.boris", "boris")
     with pytest.raises(ManifestError, match="no class is in 2 of the 3 videos"):
         gs.prepare("boris", tmp_path / "days.boris", tmp_path / "lists", val_share=0.5)

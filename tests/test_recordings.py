@@ -242,6 +242,8 @@ def test_lists_of_every_kind_are_read(videos: Path, tmp_path: Path) -> None:
         False,
         False,
     ]
+    (tmp_path / "quoted.csv").write_text('"path","time_s","label"\n"10.mp4","1.5","hit"\n')
+    assert lists_events(tmp_path / "quoted.csv")
     assert as_manifest(events, tmp_path / "events.csv").class_names() == ["hit"]
     with pytest.raises(ManifestError, match=r"events.csv: 10.mp4: .* is not there; correct the list, or set `root`"):
         read_recordings(tmp_path / "events.csv", "spot")

@@ -16,7 +16,7 @@ from gateshift.data.events.files import read_events
 from gateshift.data.events.videos import base_of, find_named
 from gateshift.data.lists.entries import Entries
 from gateshift.data.lists.manifest import Manifest
-from gateshift.data.lists.tables import read_boxes
+from gateshift.data.lists.tables import columns_of, read_boxes
 from gateshift.data.regions import Region
 from gateshift.data.video.files import Video, VideoFile, open_video
 from gateshift.errors import ManifestError, VideoError
@@ -188,6 +188,4 @@ def lists_events(source: str | PathLike[str]) -> bool:
     source = Path(source)
     if source.suffix.lower() != ".csv" or not source.is_file():
         return source.suffix.lower() == ".json" and source.is_file()
-    with source.open(encoding="utf-8-sig", errors="replace") as file:
-        columns = {name.strip() for name in file.readline().split(",")}
-    return bool({"time_s", "frame"} & columns)
+    return bool({"time_s", "frame"} & columns_of(source))
