@@ -249,6 +249,12 @@ def test_lists_of_every_kind_are_read(videos: Path, tmp_path: Path) -> None:
         read_recordings(tmp_path / "events.csv", "spot")
 
 
+def test_a_path_of_windows_is_told(videos: Path, tmp_path: Path) -> None:
+    (tmp_path / "events.csv").write_text("path,time_s,label\nrec\\10.mp4,1.5,hit\n")
+    with pytest.raises(ManifestError, match=r"the path has folders of Windows, with \\; write / between folders"):
+        read_recordings(tmp_path / "events.csv", "spot", root=videos)
+
+
 def test_clips_are_mixed_with_the_labels_of_each_frame() -> None:
     clips = torch.randint(0, 256, (3, 4, 3, 2, 2), dtype=torch.uint8)
     labels = torch.rand(3, 4, 5)

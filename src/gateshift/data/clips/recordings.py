@@ -17,6 +17,7 @@ from gateshift.data.events.videos import base_of, find_named
 from gateshift.data.lists.entries import Entries
 from gateshift.data.lists.manifest import Manifest
 from gateshift.data.lists.tables import columns_of, read_boxes
+from gateshift.data.path_hints import hint_for
 from gateshift.data.regions import Region
 from gateshift.data.video.files import Video, VideoFile, open_video
 from gateshift.errors import ManifestError, VideoError
@@ -177,9 +178,8 @@ def find_video(base: Path, name: str, source: Path) -> Path:
     """
     found = find_named(base, name)
     if not found:
-        raise ManifestError(
-            f"{source}: {name}: {base / name} is not there; correct the list, or set `root` to the folder of the videos"
-        )
+        hint = hint_for(base / name) or "correct the list, or set `root` to the folder of the videos"
+        raise ManifestError(f"{source}: {name}: {base / name} is not there; {hint}")
     return found[0]
 
 
