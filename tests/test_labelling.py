@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import shutil
 import warnings
 from collections.abc import Callable
@@ -319,6 +320,13 @@ def test_a_video_that_two_files_name_from_their_own_folders_is_one_recording(
     done = gs.prepare("create-ml", files, tmp_path / "lists")
     assert done.num_videos == {"train": 1, "val": 1}
     assert len(rows(done.train)) + len(rows(done.val)) == 3
+
+
+def test_names_of_videos_may_be_any_bytes(put_video: Callable[[Path, int], Path], tmp_path: Path) -> None:
+    names = [put_video(tmp_path / os.fsdecode(name), FRAMES) for name in (b"caf\xe9.mp4", b"hen.mp4")]
+    gs.write_labels({str(name): [gs.Span(1, 2, "walk")] for name in names}, tmp_path / "days.boris", "boris")
+    done = gs.prepare("boris", tmp_path / "days.boris", tmp_path / "lists", val_share=0.5)
+    assert {*gs.read_spans(done.train), *gs.read_spans(done.val)} == {str(name) for name in names}
 
 
 HEADER = "Observation id,Description,Subject,Behavior,Behavior type,Time,Media file name\n"

@@ -74,6 +74,13 @@ FAULTS: dict[str, tuple[Program, str, str, str, str]] = {
     "no time": ("create-ml", "create_ml.json", '"start": 0.5', '"start": "soon"', "entry 1: time 'soon'; it must be a"),
     "frames of television": ("elan", "hen.eaf", '"milliseconds"', '"PAL-frames"', "hen.eaf: its times are PAL-frames"),
     "an unknown state": ("boris", "events.tsv", "\tSTART\t", "\tBEGIN\t", "events.tsv, line 2: 'BEGIN' is none of"),
+    "a label of two lines": (
+        "elan", "hen.eaf", "<ANNOTATION_VALUE>walk<", "<ANNOTATION_VALUE>walk\nfast<",
+        r"'walk\nfast' has a letter that no list of classes can hold; correct it where it was labelled",
+    ),
+    "a label that is no text": (
+        "create-ml", "create_ml.json", '"walk"', r'"w\udce9lk"', r"entry 1: 'w\udce9lk' has a letter that no list",
+    ),
     "a state that starts twice": (
         "boris", "events.tsv", "\tSTOP\t2.000\t", "\tSTART\t2.000\t",
         "events.tsv, line 2: 'walk' of red starts at 0.500 s and again at 2.000 s; end it before",

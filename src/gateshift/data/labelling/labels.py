@@ -22,6 +22,7 @@ from gateshift.data.labelling.media import Media, clock_of, rate_of
 from gateshift.data.labelling.programs import PROGRAMS, Program
 from gateshift.data.labelling.sheets import Mark, Sheet
 from gateshift.data.labelling.via import read_via
+from gateshift.data.lists.tables import printable
 from gateshift.errors import ManifestError, SettingsError
 
 _ROUNDING_S = 0.0005
@@ -177,6 +178,11 @@ class _Reading:
 
     def _place(self, mark: Mark, video: str, rate: float | None) -> None:
         """Add a mark, in seconds, or say what is wrong with it."""
+        if set("\n\r") & set(mark.label) or printable(mark.label) != mark.label:
+            raise ManifestError(
+                f"{mark.where}: {mark.label!r} has a letter that no list of classes can hold; correct it where it was "
+                "labelled"
+            )
         if video not in self.clocks:
             self.clocks[video] = clock_of(Path(video), video, rate)
         clock_s = self.clocks[video]
