@@ -157,6 +157,14 @@ def test_times_of_tables_are_counted_in_the_rate_that_is_asked_for(tmp_path: Pat
     assert by_frame.figures()["hit"].median_error_ms == pytest.approx(40)
 
 
+@pytest.mark.parametrize("first_s", [1.5, 1.52])
+def test_a_frame_is_a_frame_where_times_are_between_frames(first_s: float) -> None:
+    times_s = [first_s + 10.04 * k for k in range(8)]
+    truth = [{"video": "v", "time_s": time_s, "label": "hit"} for time_s in times_s]
+    late = [{"video": "v", "time_s": time_s + 0.04, "label": "hit"} for time_s in times_s]
+    assert gs.score_events(truth, late, tolerances=(0, 1), fps=25)["mAP"] == {0: 0.0, 1: 1.0}
+
+
 def test_many_long_videos_do_not_blur_milliseconds() -> None:
     truth = [{"video": f"{n}", "time_s": 7000 + n / 1000, "label": "hit"} for n in range(3000)]
     late = [{**event, "time_s": event["time_s"] + 0.002} for event in truth]

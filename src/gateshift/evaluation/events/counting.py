@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,6 +15,15 @@ from gateshift.data.choices import VIDEO_SUFFIXES
 from gateshift.data.events.events import Event, EventList
 from gateshift.errors import ScoresError, SettingsError
 from gateshift.evaluation.events.matching import Moments
+
+
+def _nearest(place: float) -> int:
+    """The nearest whole number; halves always upwards, so that frames stay one apart where all are between two.
+
+    >>> _nearest(37.5), _nearest(38.5), _nearest(39.5 - 1e-12)
+    (38, 39, 40)
+    """
+    return math.floor(place + 0.5 + 1e-6)
 
 
 @dataclass(frozen=True)
@@ -80,14 +90,14 @@ class Compared:
     def _own_rates(self) -> dict[str, float | None]:
         return {video: self.own_rate(video) for video in (*self.truth.videos, *self.answers.videos)}
 
-    def place(self, event: Event, whole: Callable[[float], int] = round) -> int:
+    def place(self, event: Event, whole: Callable[[float], int] = _nearest) -> int:
         """The frame of an event, in the rate that is asked for.
 
         Where not all events have frames, times count before frames: of a variable rate, frames are no times.
 
         Args:
             event: Of either list.
-            whole: Makes a frame of a time: ``round`` for the nearest one, ``int`` for the one that is shown.
+            whole: Makes a frame of a time: the nearest one by default, ``int`` for the one that is shown.
 
         Raises:
             ScoresError: If it has a time, and no rate is known.
@@ -95,7 +105,7 @@ class Compared:
         rate = self.rate(event.video)
         if event.frame is not None and (self.by_frames or event.time_s is None or rate is None):
             own = None if self.by_frames or self.fps is None else self._own_rates[event.video]
-            return event.frame if own is None or rate is None else round(event.frame / own * rate)
+            return event.frame if own is None or rate is None else _nearest(event.frame / own * rate)
         assert event.time_s is not None
         if rate is None:
             raise ScoresError(
@@ -104,7 +114,7 @@ class Compared:
             )
         return whole(event.time_s * rate)
 
-    def moments(self, events: Sequence[Event], whole: Callable[[float], int] = round) -> Moments:
+    def moments(self, events: Sequence[Event], whole: Callable[[float], int] = _nearest) -> Moments:
         """Events of either list as numbers; a group is a class of a video."""
         groups = [self._groups.setdefault((event.label, event.video), len(self._groups)) for event in events]
         places = [self.place(event, whole) for event in events]
