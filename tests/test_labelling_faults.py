@@ -173,6 +173,14 @@ def test_of_two_videos_of_one_name_the_folders_in_the_file_say_which(
         ({"cow.mp4": []}, "a.boris", "boris", r"no video 'cow\.mp4' in "),
         ({"hen.mp4": [gs.Span(1, 1.0001, "a")]}, "a.json", "via", "'a' at 1 s lasts less than a millisecond"),
         ({"hen.mp4": [gs.Span(1, 2, "a\nb")]}, "a.eaf", "elan", r"label 'a\\nb' has a letter that no program shows"),
+        ({"hen.mp4": [gs.Span(-1, 2, "a")]}, "a.json", "label-studio", "'a' at -1 s; times are seconds from 0"),
+        ({"hen.mp4": [gs.Span(60, 70, "a")]}, "a.xml", "cvat", r"'a' at 60 s of hen\.mp4, which ends at 6\.000 s"),
+        (
+            [gs.Event("hen.mp4", "a", time_s=9.0)],
+            "a.json",
+            "label-studio",
+            r"'a' at 9\.0 s of hen\.mp4, which ends at 6\.000 s",
+        ),
         ([gs.Event("hen.mp4", "a", frame=60)], "a.boris", "boris", "'a' at frame 60 of hen.mp4, which has 60"),
         (
             {"days/fox.mp4": [], "b/fox.mp4": []},
