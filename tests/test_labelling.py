@@ -329,6 +329,14 @@ def test_names_of_videos_may_be_any_bytes(put_video: Callable[[Path, int], Path]
     assert {*gs.read_spans(done.train), *gs.read_spans(done.val)} == {str(name) for name in names}
 
 
+def test_segments_without_a_label_are_told(videos: Path, tmp_path: Path) -> None:
+    project = json.loads((FILES / "via.json").read_text("utf-8"))
+    project["metadata"]["blank"] = {"vid": "1", "flg": 0, "z": [1, 2], "xy": [], "av": {}}
+    (tmp_path / "via.json").write_text(json.dumps(project))
+    notes = gs.read_labels(tmp_path / "via.json", "via", videos=videos).notes
+    assert "via.json: segments without a value of any attribute (1) are not kept" in notes
+
+
 HEADER = "Observation id,Description,Subject,Behavior,Behavior type,Time,Media file name\n"
 
 

@@ -102,10 +102,12 @@ def plain_path(name: str) -> str:
 
     >>> plain_path("C:\\\\data\\\\fox 1.mp4"), plain_path("C:/data\\\\fox.mp4"), plain_path("file:///C:/data/fox%201.mp4")
     ('/data/fox 1.mp4', '/data/fox.mp4', '/data/fox 1.mp4')
-    >>> plain_path("/data/local-files/?d=day/fox.mp4")
-    'day/fox.mp4'
+    >>> plain_path("/data/local-files/?d=day/fox.mp4"), plain_path("file:///home/me/take #1/fox.mp4")
+    ('day/fox.mp4', '/home/me/take #1/fox.mp4')
     """
-    if re.match(r"\w{2,}://", name) or name.startswith(("file:", "/data/local-files/")):
+    if name.startswith("file:"):  # programs write # and ? in it as they are
+        name = unquote(re.sub("^file:(//[^/]*)?", "", name))
+    elif re.match(r"\w{2,}://", name) or name.startswith("/data/local-files/"):
         address = urlsplit(name)
         name = parse_qs(address.query).get("d", [unquote(address.path)])[0]
     if "/" not in name or re.match(r"[A-Za-z]:", name):  # of Windows, where some programs write both
