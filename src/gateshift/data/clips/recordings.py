@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
@@ -136,7 +137,7 @@ def read_recordings(
         box: The region of the recordings for which the list has none in a column ``box``; None for whole frames.
 
     Raises:
-        ManifestError: If the list cannot be read, has nothing in it, or a video is not there.
+        ManifestError: If the list cannot be read, has nothing in it, or a video is not there or has two names.
     """
     source = Path(source)
     base = base_of(source, root)
@@ -153,8 +154,18 @@ def read_recordings(
         ]
     if not found:
         raise ManifestError(f"{source}: lists no videos; add some")
+    _check_one_name(found, source)
     boxes = read_boxes(source)
     return [replace(each, box=boxes.get(each.name, box)) for each in found]
+
+
+def _check_one_name(recordings: Sequence[Recording], source: Path) -> None:
+    """Raise ManifestError if one video has two names: what happens under one would be nothing under the other."""
+    names: dict[str, str] = {}
+    for each in recordings:
+        first = names.setdefault(os.path.abspath(each.path), each.name)  # noqa: PTH100 - links stay as they are
+        if first != each.name:
+            raise ManifestError(f"{source}: {first} and {each.name} are one video; name it alike in all of its rows")
 
 
 def as_manifest(recordings: Sequence[Recording], source: Path) -> Manifest:
