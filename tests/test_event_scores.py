@@ -146,6 +146,25 @@ def test_times_count_before_frames_where_labels_have_no_frames() -> None:
     assert found.figures()["hit"].median_error_ms == pytest.approx(40)
 
 
+def test_times_of_tables_are_counted_in_the_rate_that_is_asked_for(tmp_path: Path) -> None:
+    (tmp_path / "truth.csv").write_text("path,frame,time_s,label\na.mp4,100,4.0,hit\n")
+    (tmp_path / "answers.csv").write_text("path,frame,time_s,label,score\na.mp4,101,4.04,hit,0.9\n")
+    by_ms = gs.score_events(tmp_path / "truth.csv", tmp_path / "answers.csv", tolerances=(1, 39, 40), fps=1000)
+    assert by_ms["mAP"] == {1: 0.0, 39: 0.0, 40: 1.0}
+    assert by_ms.figures()["hit"].median_error_ms == pytest.approx(40)
+    by_frame = gs.score_events(tmp_path / "truth.csv", tmp_path / "answers.csv", tolerances=(0, 1))
+    assert by_frame["mAP"] == {0: 0.0, 1: 1.0}
+    assert by_frame.figures()["hit"].median_error_ms == pytest.approx(40)
+
+
+@pytest.mark.parametrize("first_s", [1.5, 1.52])
+def test_a_frame_is_a_frame_where_times_are_between_frames(first_s: float) -> None:
+    times_s = [first_s + 10.04 * k for k in range(8)]
+    truth = [{"video": "v", "time_s": time_s, "label": "hit"} for time_s in times_s]
+    late = [{"video": "v", "time_s": time_s + 0.04, "label": "hit"} for time_s in times_s]
+    assert gs.score_events(truth, late, tolerances=(0, 1), fps=25)["mAP"] == {0: 0.0, 1: 1.0}
+
+
 def test_many_long_videos_do_not_blur_milliseconds() -> None:
     truth = [{"video": f"{n}", "time_s": 7000 + n / 1000, "label": "hit"} for n in range(3000)]
     late = [{**event, "time_s": event["time_s"] + 0.002} for event in truth]

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,8 @@ empty.mp4,,,,,right
 
 def put(path: Path, content: Any) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
+    text = content if isinstance(content, str | bytes) else json.dumps(content)
+    path.write_bytes(text if isinstance(text, bytes) else text.encode("utf-8"))
     return path
 
 
@@ -169,6 +171,21 @@ def test_what_is_written_is_what_is_read(
     assert read.by_video() == gs.EventList.of(found).by_video()
 
 
+def test_numbers_that_are_texts_are_numbers(tmp_path: Path) -> None:
+    video = {"video": "v", "fps": "29.97", "num_frames": "9", "events": [{"frame": "3", "label": "hit"}]}
+    listed = gs.read_events(put(tmp_path / "train.json", [video]))
+    assert (listed.videos["v"].fps, listed.videos["v"].num_frames, listed.events[0].frame) == (29.97, 9, 3)
+
+
+def test_a_table_gets_columns_for_what_it_did_not_have(tmp_path: Path) -> None:
+    listed = gs.read_events(put(tmp_path / "events.csv", "path,frame,label,note\na.mp4,3,bounce,near\nb.mp4,,,dark\n"))
+    scored = [replace(event, time_s=0.12, score=0.5) for event in listed.events]
+    gs.write_events(replace(listed, events=tuple(scored)), tmp_path / "answers.csv")
+    assert (tmp_path / "answers.csv").read_text() == (
+        "path,frame,label,note,time_s,score\na.mp4,3,bounce,near,0.12,0.5\nb.mp4,,,dark,,\n"
+    )
+
+
 def test_answers_change_from_one_format_to_another_and_back(tmp_path: Path) -> None:
     path = put(tmp_path / "results.json", RESULTS)
     gs.write_events(path, tmp_path / "table.csv")
@@ -256,6 +273,10 @@ VIDEO = {"video": "v", "num_frames": 9, "events": [{"frame": 3, "label": "hit"}]
         ([{**VIDEO, "events": [{"frame": 1}]}], "event 1: label None; it must be the name of a class"),
         ([{**VIDEO, "events": [{"frame": True, "label": "hit"}]}], "frame True; it must be a number"),
         ([{**VIDEO, "events": ["hit"]}], "event 1: 'hit'; it needs frame and label"),
+        ([{**VIDEO, "num_frames": "many"}], "video 1: num_frames 'many'; it must be a number"),
+        ([{**VIDEO, "fps": [25]}], "video 1: fps [25]; it must be a number"),
+        (b"path,time_s,label\na,1,caf\xe9\n", r"line 2: label 'caf\udce9' is not in UTF-8; save the file as UTF-8"),
+        ("path,time_s,label\na,1,b\n".encode("utf-16"), "not a text file in UTF-8; save it as one"),
         ({"annotations": [{"label": "Goal"}]}, "event 1: {'label': 'Goal'}; it needs label and position"),
         ({"annotations": {}}, "'annotations' is no list of events"),
     ],
@@ -309,6 +330,8 @@ def test_spans_come_back_as_they_were(tmp_path: Path) -> None:
         ("a,walk,3,2", "start '3' and end '2'; they must be seconds from 0"),
         ("a,walk,,2", "start '' and end '2'"),
         (",walk,1,2", "no path"),
+        ("a,,1,2", "line 2: a span without a label; name its class, or leave its times empty too"),
+        ("a,,,2", "line 2: a span without a label"),
         ("a,walk,1", "3 fields for 4 columns"),
     ],
 )

@@ -1,6 +1,9 @@
 """Labelling programs: a file in, a list out, answers back, and read again with the same times."""
 
 import csv
+import json
+import os
+import shutil
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -9,11 +12,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from labelling_files import EVENTS, FILES, FRAMES, GIVEN, RATE, SPANS, by_name, lay_files, lay_videos
+from PIL import Image
 
 import gateshift as gs
 from gateshift.cli.main import main
 from gateshift.data.labelling.programs import PROGRAMS, SUFFIXES, Program
-from gateshift.errors import GateShiftWarning, SettingsError
+from gateshift.errors import GateShiftWarning, ManifestError, SettingsError
 
 COUNT_FRAMES = ("label-studio", "cvat")
 ONE_VIDEO = ("elan", "cvat")
@@ -294,3 +298,89 @@ def test_answers_are_found_beside_the_file_they_came_from(
     put_video(folder / "hen.mp4", FRAMES)
     lay_files(folder, ["hen.eaf"])
     assert by_name(gs.read_labels(folder / "hen.eaf", "elan"))[0] == {"hen.mp4": SPANS["hen.mp4"]}
+
+
+def test_a_video_that_two_files_name_from_their_own_folders_is_one_recording(
+    put_video: Callable[[Path, int], Path], tmp_path: Path
+) -> None:
+    for name in ("fox.mp4", "hen.mp4"):
+        put_video(tmp_path / "videos" / name, FRAMES)
+    files = []
+    for number, names in ((1, ["fox.mp4"]), (2, ["fox.mp4", "hen.mp4"])):
+        path = tmp_path / f"person{number}" / "labels.json"
+        path.parent.mkdir()
+        marks = [{"video": f"../videos/{name}", "label": "walk", "start": number, "end": number + 1} for name in names]
+        path.write_text(json.dumps(marks))
+        files.append(path)
+    spans = gs.read_labels(files, "create-ml").spans
+    assert {name: len(own) for name, own in spans.items()} == {
+        str(tmp_path / "videos" / "fox.mp4"): 2,
+        str(tmp_path / "videos" / "hen.mp4"): 1,
+    }
+    done = gs.prepare("create-ml", files, tmp_path / "lists")
+    assert done.num_videos == {"train": 1, "val": 1}
+    assert len(rows(done.train)) + len(rows(done.val)) == 3
+
+
+def test_names_of_videos_may_be_any_bytes(put_video: Callable[[Path, int], Path], tmp_path: Path) -> None:
+    names = [put_video(tmp_path / os.fsdecode(name), FRAMES) for name in (b"caf\xe9.mp4", b"hen.mp4")]
+    gs.write_labels({str(name): [gs.Span(1, 2, "walk")] for name in names}, tmp_path / "days.boris", "boris")
+    done = gs.prepare("boris", tmp_path / "days.boris", tmp_path / "lists", val_share=0.5)
+    assert {*gs.read_spans(done.train), *gs.read_spans(done.val)} == {str(name) for name in names}
+
+
+def test_segments_without_a_label_are_told(videos: Path, tmp_path: Path) -> None:
+    project = json.loads((FILES / "via.json").read_text("utf-8"))
+    project["metadata"]["blank"] = {"vid": "1", "flg": 0, "z": [1, 2], "xy": [], "av": {}}
+    (tmp_path / "via.json").write_text(json.dumps(project))
+    notes = gs.read_labels(tmp_path / "via.json", "via", videos=videos).notes
+    assert "via.json: segments without a value of any attribute (1) are not kept" in notes
+
+
+HEADER = "Observation id,Description,Subject,Behavior,Behavior type,Time,Media file name\n"
+
+
+def test_observers_of_one_video_have_states_of_their_own(videos: Path, tmp_path: Path) -> None:
+    times = {"Ann": (1, 5), "Bob": (2, 4)}
+    table = "".join(
+        f"{by},,,walk,{kind},{time_s},hen.mp4\n"
+        for by, both in times.items()
+        for kind, time_s in zip(("START", "STOP"), both, strict=True)
+    )
+    (tmp_path / "both.csv").write_text(HEADER + table)
+    spans, _ = by_name(gs.read_labels(tmp_path / "both.csv", "boris", videos=videos))
+    assert spans == {"hen.mp4": [gs.Span(1.0, 5.0, "walk"), gs.Span(2.0, 4.0, "walk")]}
+
+
+@pytest.mark.parametrize("text", ['"in\nlines"', "a\u2028b", "a\tb", '"a ""b"" c"'])
+def test_descriptions_may_have_tabs_and_lines(text: str, videos: Path, tmp_path: Path) -> None:
+    lines = [f"one,{text},,walk,{kind},{time_s},hen.mp4\n" for kind, time_s in (("START", 1), ("STOP", 2))]
+    (tmp_path / "events.csv").write_text(HEADER + "".join(lines), "utf-8")
+    spans, _ = by_name(gs.read_labels(tmp_path / "events.csv", "boris", videos=videos))
+    assert spans == {"hen.mp4": [gs.Span(1.0, 2.0, "walk")]}
+
+
+def test_recordings_in_which_nothing_happens_are_no_validation(videos: Path, tmp_path: Path) -> None:
+    blank = [str(shutil.copy(videos / "hen.mp4", tmp_path / name)) for name in ("a.mp4", "b.mp4")]
+    found: list[gs.Event | dict[str, str]] = [gs.Event(str(videos / "hen.mp4"), "peck", time_s=1.0)]
+    found += [{"video": name, "label": ""} for name in blank]
+    gs.write_labels(gs.EventList.of(found), tmp_path / "days.boris", "boris")
+    with pytest.raises(ManifestError, match="no class is in 2 of the 3 videos"):
+        gs.prepare("boris", tmp_path / "days.boris", tmp_path / "lists", val_share=0.5)
+
+
+@pytest.mark.parametrize("program", ["boris", "cvat"])
+def test_images_are_written_at_the_rate_that_their_list_says(program: Program, tmp_path: Path) -> None:
+    (tmp_path / "frames").mkdir()
+    for number in range(10):
+        Image.new("RGB", (64, 48)).save(tmp_path / "frames" / f"{number:06}.jpg")
+    record = {"video": "frames", "fps": 5, "num_frames": 10, "events": [{"frame": 3, "label": "peck"}]}
+    (tmp_path / "spot.json").write_text(json.dumps([record]))
+    labels = gs.read_labels(tmp_path / "spot.json", "e2e-spot", videos=tmp_path).events
+    assert [(event.time_s, event.label) for event in labels.events] == [(0.6, "peck")]
+    out = tmp_path / f"out{SUFFIXES[program][0]}"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", GateShiftWarning)
+        gs.write_labels(tmp_path / "spot.json", out, program, videos=tmp_path)
+    again = gs.read_labels(out, program, videos=tmp_path, fps=5).events
+    assert [(event.time_s, event.label) for event in again.events] == [(0.6, "peck")]

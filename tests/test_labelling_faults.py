@@ -74,6 +74,21 @@ FAULTS: dict[str, tuple[Program, str, str, str, str]] = {
     "no time": ("create-ml", "create_ml.json", '"start": 0.5', '"start": "soon"', "entry 1: time 'soon'; it must be a"),
     "frames of television": ("elan", "hen.eaf", '"milliseconds"', '"PAL-frames"', "hen.eaf: its times are PAL-frames"),
     "an unknown state": ("boris", "events.tsv", "\tSTART\t", "\tBEGIN\t", "events.tsv, line 2: 'BEGIN' is none of"),
+    "a label of two lines": (
+        "elan", "hen.eaf", "<ANNOTATION_VALUE>walk<", "<ANNOTATION_VALUE>walk\nfast<",
+        r"'walk\nfast' has a letter that no list of classes can hold; correct it where it was labelled",
+    ),
+    "a label that is no text": (
+        "create-ml", "create_ml.json", '"walk"', r'"w\udce9lk"', r"entry 1: 'w\udce9lk' has a letter that no list",
+    ),
+    "a state that starts twice": (
+        "boris", "events.tsv", "\tSTOP\t2.000\t", "\tSTART\t2.000\t",
+        "events.tsv, line 2: 'walk' of red starts at 0.500 s and again at 2.000 s; end it before",
+    ),
+    "a state that stops before it starts": (
+        "boris", "events.tsv", "\tSTART\t0.500\t", "\tSTOP\t0.500\t",
+        "events.tsv, line 2: 'walk' of red stops at 0.500 s and never starts; begin it",
+    ),
 }  # fmt: skip
 
 
@@ -136,6 +151,20 @@ def test_two_videos_of_one_name_are_told_apart_by_their_folder(
     assert list(labels.spans) == [str(tmp_path / "b/deep" / name) for name in ("fox.mp4", "hen.mp4")]
 
 
+def test_of_two_videos_of_one_name_the_folders_in_the_file_say_which(
+    put_video: Callable[[Path, int], Path], tmp_path: Path
+) -> None:
+    for folder in ("2024/first", "2024/second", "."):
+        put_video(tmp_path / folder / "fox.mp4", 60)
+    path = tmp_path / "labels.json"
+    for name, found in (("D:\\\\old\\\\second\\\\fox.mp4", "2024/second/fox.mp4"), ("fox.mp4", "fox.mp4")):
+        path.write_text(f'[{{"video": "{name}", "label": "walk", "start": 1, "end": 2}}]')
+        assert list(gs.read_labels(path, "create-ml", videos=tmp_path).spans) == [str(tmp_path / found)]
+    path.write_text('[{"video": "D:\\\\old\\\\third\\\\fox.mp4", "label": "walk", "start": 1, "end": 2}]')
+    with pytest.raises(GateShiftError, match=r"3 videos are called fox\.mp4, such as "):
+        gs.read_labels(path, "create-ml", videos=tmp_path)
+
+
 @pytest.mark.parametrize(
     ("found", "name", "program", "message"),
     [
@@ -144,7 +173,21 @@ def test_two_videos_of_one_name_are_told_apart_by_their_folder(
         ({"cow.mp4": []}, "a.boris", "boris", r"no video 'cow\.mp4' in "),
         ({"hen.mp4": [gs.Span(1, 1.0001, "a")]}, "a.json", "via", "'a' at 1 s lasts less than a millisecond"),
         ({"hen.mp4": [gs.Span(1, 2, "a\nb")]}, "a.eaf", "elan", r"label 'a\\nb' has a letter that no program shows"),
+        ({"hen.mp4": [gs.Span(-1, 2, "a")]}, "a.json", "label-studio", "'a' at -1 s; times are seconds from 0"),
+        ({"hen.mp4": [gs.Span(60, 70, "a")]}, "a.xml", "cvat", r"'a' at 60 s of hen\.mp4, which ends at 6\.000 s"),
+        (
+            [gs.Event("hen.mp4", "a", time_s=9.0)],
+            "a.json",
+            "label-studio",
+            r"'a' at 9\.0 s of hen\.mp4, which ends at 6\.000 s",
+        ),
         ([gs.Event("hen.mp4", "a", frame=60)], "a.boris", "boris", "'a' at frame 60 of hen.mp4, which has 60"),
+        (
+            {"days/fox.mp4": [], "b/fox.mp4": []},
+            "a.json",
+            "via",
+            r"2 videos are called fox\.mp4, and a file of `program`",
+        ),
         ({"hen.mp4": []}, "a.json", "anvil", "`program` 'anvil'; choose one of boris, elan"),
     ],
 )

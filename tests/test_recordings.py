@@ -242,9 +242,23 @@ def test_lists_of_every_kind_are_read(videos: Path, tmp_path: Path) -> None:
         False,
         False,
     ]
+    (tmp_path / "quoted.csv").write_text('"path","time_s","label"\n"10.mp4","1.5","hit"\n')
+    assert lists_events(tmp_path / "quoted.csv")
     assert as_manifest(events, tmp_path / "events.csv").class_names() == ["hit"]
     with pytest.raises(ManifestError, match=r"events.csv: 10.mp4: .* is not there; correct the list, or set `root`"):
         read_recordings(tmp_path / "events.csv", "spot")
+
+
+def test_a_video_of_two_names_is_an_error(videos: Path, tmp_path: Path) -> None:
+    (tmp_path / "events.csv").write_text("path,time_s,label\n10.mp4,1.5,hit\n./10.mp4,2,hit\n")
+    with pytest.raises(ManifestError, match=r"10\.mp4 and \./10\.mp4 are one video; name it alike in all of its rows"):
+        read_recordings(tmp_path / "events.csv", "spot", root=videos)
+
+
+def test_a_path_of_windows_is_told(videos: Path, tmp_path: Path) -> None:
+    (tmp_path / "events.csv").write_text("path,time_s,label\nrec\\10.mp4,1.5,hit\n")
+    with pytest.raises(ManifestError, match=r"the path has folders of Windows, with \\; write / between folders"):
+        read_recordings(tmp_path / "events.csv", "spot", root=videos)
 
 
 def test_clips_are_mixed_with_the_labels_of_each_frame() -> None:

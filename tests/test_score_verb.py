@@ -42,6 +42,12 @@ def test_spans_are_told_by_their_columns(files: Path, capsys: pytest.CaptureFixt
     )
 
 
+def test_columns_may_be_in_quotes(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (files / "quoted.csv").write_text('"path","label","start","end"\n"a.mp4","walk","0","4"\n"a.mp4","sit","4","6"\n')
+    main(["score", "quoted.csv", "spans.csv"])
+    assert capsys.readouterr().out.startswith("frame accuracy 100.00%, edit 100.0")
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -50,6 +56,7 @@ def test_spans_are_told_by_their_columns(files: Path, capsys: pytest.CaptureFixt
         ("truth.csv answers.csv --fps 0", "--fps 0.0; it must be above 0"),
         ("truth.csv answers.csv --rule best", "--rule best; choose one of nearest, soccernet"),
         ("truth.csv answers.csv --report truth.csv", "--report truth.csv; its name must end with .html"),
+        ("spans.csv spans.csv --report page.html", "--report of spans; a page is of events; leave it out"),
     ],
 )
 @pytest.mark.usefixtures("files")

@@ -1,5 +1,6 @@
 """Scores of spans: against slow loops over frames, and values computed by hand."""
 
+from dataclasses import replace
 from itertools import groupby
 
 import pytest
@@ -43,6 +44,19 @@ def test_an_answer_that_is_half_a_second_late() -> None:
     assert str(found) == (
         "frame accuracy 83.33%, edit 100.0, F1 at IoU 0.1: 100.00%, 0.25: 100.00%, 0.5: 100.00%; 2 spans"
     )
+
+
+@settings(deadline=None)
+@given(frames.filter(lambda pairs: any(own for own, _ in pairs)), st.sampled_from([0.1, 0.5]), st.floats(0, 5))
+def test_what_is_said_beyond_the_end_of_a_video_counts_nothing(
+    pairs: list[tuple[str, str]], overlap: float, beyond_s: float
+) -> None:
+    end_s = len(pairs) / 10
+    truth, answers = (spans_of([pair[side] for pair in pairs]) for side in (0, 1))
+    longer = [replace(span, end_s=span.end_s + (beyond_s if span.end_s == end_s else 0)) for span in truth]
+    later = [*answers, gs.Span(end_s, end_s + 1, "lie")] if beyond_s else answers
+    found = gs.score_spans({"v": longer}, {"v": later}, (overlap,), {"v": end_s})
+    assert found == gs.score_spans({"v": truth}, {"v": answers}, (overlap,), {"v": end_s})
 
 
 def test_a_video_without_answers_and_one_without_spans() -> None:

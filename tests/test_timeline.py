@@ -167,7 +167,11 @@ def test_predict_writes_a_timeline(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["{video}", "--timeline", "out.txt"], "its name must end with .json or .csv or .srt or .vtt; rename it"),
+        (
+            ["{video}", "--timeline", "out.txt"],
+            "--timeline out.txt; its name must end with .json or .csv or .srt or .vtt",
+        ),
+        (["{video}", "--events", "out.txt"], "--events out.txt; its name must end with .csv or .json or .srt or .vtt"),
         (["{video}", "--timeline", "nowhere/out.json"], "no folder nowhere; create it"),
         (["{video}", "--timeline", "{tmp}/out.json", "--smooth", "2"], "a timeline takes an odd number"),
         (["{images}", "--timeline", "{tmp}/out.json"], "images have no clock"),

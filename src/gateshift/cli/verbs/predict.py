@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from gateshift.cli.terminal import count_bar, print_line, print_note
-from gateshift.errors import VideoError
+from gateshift.errors import SettingsError, VideoError
 from gateshift.prediction.settings import PredictSettings
 
 if TYPE_CHECKING:
@@ -156,7 +156,7 @@ def _timeline(settings: PredictSettings, out: Path) -> int:
     from gateshift.prediction.timeline import find_events
 
     try:
-        with _bar("predicting", "windows") as progress:
+        with _named("timeline"), _bar("predicting", "windows") as progress:
             events = find_events(
                 settings.model,
                 settings.videos[0],
@@ -177,7 +177,7 @@ def _events(settings: PredictSettings, out: Path) -> int:
     from gateshift.prediction.spotting import spot_events
 
     try:
-        with _bar("predicting", "frames") as progress:
+        with _named("events"), _bar("predicting", "frames") as progress:
             events = spot_events(
                 settings.model,
                 settings.videos[0],
@@ -242,6 +242,15 @@ def _window_options(settings: PredictSettings) -> dict[str, Any]:
 
 def _options(settings: object, *names: str) -> dict[str, Any]:
     return {name: getattr(settings, name) for name in names}
+
+
+@contextmanager
+def _named(option: str) -> Iterator[None]:
+    """Errors call the file of answers, which is ``out`` in Python, by the option that names it."""
+    try:
+        yield
+    except SettingsError as error:
+        raise SettingsError(str(error).replace("`out`", f"`{option}`")) from None
 
 
 @contextmanager

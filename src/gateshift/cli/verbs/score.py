@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from gateshift.cli.terminal import print_line
+from gateshift.errors import SettingsError
 from gateshift.evaluation.events.settings import ScoreSettings
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ def run_score(settings: ScoreSettings) -> None:
     from gateshift.files import check_writable
 
     if is_span_table(settings.truth):
+        if settings.report is not None:
+            raise SettingsError("`report` of spans; a page is of events; leave it out")
         print_line(str(score_spans(settings.truth, settings.answers, settings.overlaps)))
         return
     if settings.report is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from os import PathLike
@@ -16,7 +17,8 @@ from gateshift.data.events.files import read_events
 from gateshift.data.events.videos import base_of, find_named
 from gateshift.data.lists.entries import Entries
 from gateshift.data.lists.manifest import Manifest
-from gateshift.data.lists.tables import read_boxes
+from gateshift.data.lists.tables import columns_of, read_boxes
+from gateshift.data.path_hints import hint_for
 from gateshift.data.regions import Region
 from gateshift.data.video.files import Video, VideoFile, open_video
 from gateshift.errors import ManifestError, VideoError
@@ -135,7 +137,7 @@ def read_recordings(
         box: The region of the recordings for which the list has none in a column ``box``; None for whole frames.
 
     Raises:
-        ManifestError: If the list cannot be read, has nothing in it, or a video is not there.
+        ManifestError: If the list cannot be read, has nothing in it, or a video is not there or has two names.
     """
     source = Path(source)
     base = base_of(source, root)
@@ -152,8 +154,18 @@ def read_recordings(
         ]
     if not found:
         raise ManifestError(f"{source}: lists no videos; add some")
+    _check_one_name(found, source)
     boxes = read_boxes(source)
     return [replace(each, box=boxes.get(each.name, box)) for each in found]
+
+
+def _check_one_name(recordings: Sequence[Recording], source: Path) -> None:
+    """Raise ManifestError if one video has two names: what happens under one would be nothing under the other."""
+    names: dict[str, str] = {}
+    for each in recordings:
+        first = names.setdefault(os.path.abspath(each.path), each.name)  # noqa: PTH100 - links stay as they are
+        if first != each.name:
+            raise ManifestError(f"{source}: {first} and {each.name} are one video; name it alike in all of its rows")
 
 
 def as_manifest(recordings: Sequence[Recording], source: Path) -> Manifest:
@@ -177,9 +189,8 @@ def find_video(base: Path, name: str, source: Path) -> Path:
     """
     found = find_named(base, name)
     if not found:
-        raise ManifestError(
-            f"{source}: {name}: {base / name} is not there; correct the list, or set `root` to the folder of the videos"
-        )
+        hint = hint_for(base / name) or "correct the list, or set `root` to the folder of the videos"
+        raise ManifestError(f"{source}: {name}: {base / name} is not there; {hint}")
     return found[0]
 
 
@@ -188,6 +199,4 @@ def lists_events(source: str | PathLike[str]) -> bool:
     source = Path(source)
     if source.suffix.lower() != ".csv" or not source.is_file():
         return source.suffix.lower() == ".json" and source.is_file()
-    with source.open(encoding="utf-8-sig", errors="replace") as file:
-        columns = {name.strip() for name in file.readline().split(",")}
-    return bool({"time_s", "frame"} & columns)
+    return bool({"time_s", "frame"} & columns_of(source))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from gateshift.data.events.events import Event, EventList, Span, VideoInfo, number_if_any, read_event
-from gateshift.data.lists.tables import listed_path, read_table
+from gateshift.data.lists.tables import columns_of, listed_path, printable, read_table
 from gateshift.errors import ManifestError
 from gateshift.files import check_writable, write_text
 
@@ -31,9 +31,7 @@ def read_event_table(path: Path) -> EventList:
         columns = tuple(row)
         if not {"frame", "time_s"} & row.keys():
             raise ManifestError(f"{where}: columns {', '.join(row)}; add time_s or frame, when each event happens")
-        name, label = listed_path(row["path"], path.parent), row["label"].strip()
-        if not name:
-            raise ManifestError(f"{where}: no path; name the video")
+        name, label = _name_and_label(row, path, where)
         extra = {column: value for column, value in row.items() if column not in _OWN}
         if label:
             events.append(read_event(name, row, where, extra=extra))
@@ -48,15 +46,28 @@ def read_event_table(path: Path) -> EventList:
     return EventList(tuple(events), videos, "csv", {"columns": columns} if columns else {})
 
 
+def _name_and_label(row: Mapping[str, str], path: Path, where: str) -> tuple[str, str]:
+    """The video of a row, whose name may be any bytes, as on a disk, and its class, which is text.
+
+    Raises:
+        ManifestError: If there is no name, or the class is not UTF-8, as where a spreadsheet wrote its own encoding.
+    """
+    name, label = listed_path(row["path"], path.parent), row["label"].strip()
+    if not name:
+        raise ManifestError(f"{where}: no path; name the video")
+    if label != printable(label):
+        raise ManifestError(f"{where}: label {label!r} is not in UTF-8; save the file as UTF-8")
+    return name, label
+
+
 def event_table(listed: EventList) -> str:
     """Events as a table; videos without any come last, with an empty label."""
     events, filled = listed.events, {event.video for event in listed.events}
-    columns = list(listed.extra.get("columns", ()))
-    if not columns:
-        has = {name: any(getattr(event, name) is not None for event in events) for name in ("frame", "time_s", "score")}
-        times = [name for name in ("frame", "time_s") if has[name]] or ["time_s"]
-        columns = ["path", *times, "label", *(["score"] if has["score"] else [])]
-        columns += dict.fromkeys(name for event in events for name in event.extra if name not in columns)
+    given = [name for name in ("frame", "time_s", "score") if any(getattr(each, name) is not None for each in events)]
+    times = [name for name in given if name != "score"] or ["time_s"]
+    columns = list(listed.extra.get("columns", ())) or ["path", *times, "label"]
+    more = (*given, *(name for event in events for name in event.extra))
+    columns += dict.fromkeys(name for name in more if name not in columns)
     rows: list[dict[str, Any]] = [
         {
             **event.extra,
@@ -71,10 +82,7 @@ def event_table(listed: EventList) -> str:
 
 def is_span_table(path: Path) -> bool:
     """Whether a file is a table of spans, by the columns that its first line names."""
-    if not path.is_file():
-        return False
-    with path.open(encoding="utf-8-sig", errors="replace") as file:
-        return {*SPAN_COLUMNS} <= {name.strip() for name in file.readline(4096).split(",")}
+    return path.is_file() and {*SPAN_COLUMNS} <= columns_of(path)
 
 
 def read_spans(path: str | PathLike[str]) -> dict[str, list[Span]]:
@@ -91,10 +99,10 @@ def read_spans(path: str | PathLike[str]) -> dict[str, list[Span]]:
     """
     path, found = Path(path), dict[str, list[Span]]()
     for where, row in read_table(path, SPAN_COLUMNS, advice="correct it", errors="surrogateescape"):
-        name, label = listed_path(row["path"], path.parent), row["label"].strip()
-        if not name:
-            raise ManifestError(f"{where}: no path; name the video")
+        name, label = _name_and_label(row, path, where)
         spans = found.setdefault(name, [])
+        if not label and (row["start"].strip() or row["end"].strip()):
+            raise ManifestError(f"{where}: a span without a label; name its class, or leave its times empty too")
         if label:
             start_s, end_s = (_seconds(row[column]) for column in ("start", "end"))
             if not 0 <= start_s < end_s < math.inf:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from gateshift.data.events.event_tables import event_table, read_event_table
-from gateshift.data.events.events import Event, EventList, Span, VideoInfo, read_event
+from gateshift.data.events.events import Event, EventList, Span, VideoInfo, number_if_any, read_event
 from gateshift.data.events.soccernet import KEYS, game_document, read_game
 from gateshift.data.events.subtitles import SUBTITLE_SUFFIXES, subtitles
 from gateshift.data.lists.tables import parse_json, read_text
@@ -83,24 +83,26 @@ def _read_spot(records: list[Any], path: Path) -> EventList:
         if not isinstance(own, list) or record.get("num_events", len(own)) != len(own):
             count = len(own) if isinstance(own, list) else "no list of"
             raise ManifestError(f"{where}: {name} has {count} events, and num_events says another number; correct it")
-        fps, num_frames = (record.get(field) for field in ("fps", "num_frames"))
-        extra = {field: value for field, value in record.items() if field != "events"}
-        videos[name] = VideoInfo(
-            fps if _is_positive(fps) else None, num_frames if _is_positive(num_frames) else None, extra
-        )
+        fps, frames = (_positive(record.get(field), field, where) for field in ("fps", "num_frames"))
+        num_frames = None if frames is None else int(frames)
+        videos[name] = VideoInfo(fps, num_frames, {field: record[field] for field in record if field != "events"})
         for place, each in enumerate(own, start=1):
             at = f"{where}, event {place}"
             if not isinstance(each, dict):
                 raise ManifestError(f"{at}: {each!r}; it needs frame and label; correct it")
             event = read_event(name, each, at)
-            if num_frames and event.frame is not None and 0 < num_frames <= event.frame:
+            if num_frames is not None and event.frame is not None and num_frames <= event.frame:
                 raise ManifestError(f"{at}: frame {event.frame} of {name}, which has {num_frames}; correct it")
             events.append(event)
     return EventList(tuple(events), videos, "e2e-spot")
 
 
-def _is_positive(value: Any) -> bool:
-    return isinstance(value, int | float) and value > 0
+def _positive(value: Any, name: str, where: str) -> float | None:
+    """A number above 0, or the text of one; None for others, which mean that it is not known."""
+    number = number_if_any(value, name, where)
+    if number is None or number <= 0:
+        return None
+    return value if isinstance(value, int | float) else number
 
 
 def _read_games(folder: Path) -> EventList:

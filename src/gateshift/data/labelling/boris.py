@@ -7,6 +7,7 @@ Times are those of all videos of an observation one after the other, with its ti
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -34,6 +35,7 @@ class _Event:
     modifier: str
     is_state: bool
     where: str
+    is_stop: bool | None = None  # of a state; None where starts and stops alternate, as in a project
 
 
 def read_boris(path: Path) -> Sheet:
@@ -95,12 +97,22 @@ def _listed(players: Mapping[str, Any], player: str) -> list[Any]:
 def _stretches(events: Iterable[_Event]) -> Iterator[tuple[_Event, float | None]]:
     """Each point, and each state from its start to its stop."""
     begun: dict[tuple[str, str, str], _Event] = {}
-    for event in sorted(events, key=lambda each: each.time_s):
+    for event in sorted(events, key=lambda each: (each.time_s, each.is_stop is False)):
         key = (event.subject, event.code, event.modifier)
+        of = f" of {event.subject}" if event.subject else ""
         if not event.is_state:
             yield event, None
+        elif key not in begun and event.is_stop:
+            raise ManifestError(
+                f"{event.where}: {event.code!r}{of} stops at {event.time_s:.3f} s and never starts; begin it"
+            )
         elif key not in begun:
             begun[key] = event
+        elif event.is_stop is False:
+            raise ManifestError(
+                f"{begun[key].where}: {event.code!r}{of} starts at {begun[key].time_s:.3f} s and again at "
+                f"{event.time_s:.3f} s; end it before"
+            )
         else:
             yield begun.pop(key), event.time_s
     for event in begun.values():
@@ -130,23 +142,13 @@ def _add(
 
 
 def _read_table(path: Path) -> Sheet:
-    with open_text(path) as text:
-        lines = text.read().splitlines()
-    head = next((place for place, line in enumerate(lines) if {"Behavior", "Subject"} <= {*_cells(line)}), None)
-    if head is None:
-        raise ManifestError(
-            f"{path}: no line names the columns Subject and Behavior; give a project or events of BORIS"
-        )
-    before = {cells[0]: cells[1] for cells in map(_cells, lines[:head]) if len(cells) > 1}
-    names = _cells(lines[head])
+    before, rows = _rows(path)
     sheet = Sheet(by_what="subject")
-    events: dict[str, list[_Event]] = {}
+    events: dict[tuple[str, str], list[_Event]] = {}  # of each observation of each video
     modified = 0
-    for place, line in enumerate(lines[head + 1 :], start=head + 2):
-        row = dict(zip(names, _cells(line), strict=False))
+    for where, row in rows:
         if not row.get("Behavior"):
             continue
-        where = f"{path}, line {place}"
         file = _video_of(row, where)
         sheet.videos.setdefault(file, (file,))
         offset_s = read_number(row.get("Time offset (s)") or before.get("Time offset (s)") or 0, "time offset", where)
@@ -161,17 +163,33 @@ def _read_table(path: Path) -> Sheet:
             sheet.marks.append(Mark(file, label, start, stop if _KINDS[kind] else None, where, subject))
         else:
             time_s = read_number(row.get("Time"), "time", where) - offset_s
-            events.setdefault(file, []).append(_Event(time_s, subject, label, "|".join(modifiers), _KINDS[kind], where))
-    if head and len(events) > 1:  # of one observation, as BORIS wrote them until version 7
-        raise ManifestError(f"{path}: {len(events)} videos one after the other; give the project (.boris)")
-    for file, found in events.items():
+            event = _Event(time_s, subject, label, "|".join(modifiers), _KINDS[kind], where, kind == "STOP")
+            events.setdefault((row.get("Observation id", ""), file), []).append(event)
+    files = {file for _, file in events}
+    if before and len(files) > 1:  # of one observation, as BORIS wrote them until version 7
+        raise ManifestError(f"{path}: {len(files)} videos one after the other; give the project (.boris)")
+    for (_, file), found in events.items():
         _add(sheet, [file], {}, _stretches(found))
     sheet.leave_out(modified, "modifiers")
     return sheet
 
 
-def _cells(line: str) -> list[str]:
-    return next(csv.reader([line], delimiter="\t" if "\t" in line else ","), [])
+def _rows(path: Path) -> tuple[dict[str, str], list[tuple[str, dict[str, str]]]]:
+    """What stands before the line that names the columns, and each row below it with its place."""
+    with open_text(path) as file:
+        text = file.read()
+    for delimiter in "\t,":
+        reader = csv.reader(io.StringIO(text), delimiter=delimiter)
+        try:
+            lines = [(reader.line_num, cells) for cells in reader]
+        except csv.Error as error:
+            raise ManifestError(f"{path}, line {reader.line_num}: {error}; export the events again") from None
+        for head, (_, names) in enumerate(lines):
+            if {"Behavior", "Subject"} <= {*names}:
+                before = {cells[0]: cells[1] for _, cells in lines[:head] if len(cells) > 1}
+                rows = [(f"{path}, line {n}", dict(zip(names, cells, strict=False))) for n, cells in lines[head + 1 :]]
+                return before, rows
+    raise ManifestError(f"{path}: no line names the columns Subject and Behavior; give a project or events of BORIS")
 
 
 def _video_of(row: Mapping[str, str], where: str) -> str:

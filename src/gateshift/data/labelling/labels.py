@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from gateshift.data.labelling.media import Media, clock_of, rate_of
 from gateshift.data.labelling.programs import PROGRAMS, Program
 from gateshift.data.labelling.sheets import Mark, Sheet
 from gateshift.data.labelling.via import read_via
+from gateshift.data.lists.tables import printable
 from gateshift.errors import ManifestError, SettingsError
 
 _ROUNDING_S = 0.0005
@@ -64,7 +66,7 @@ def read_labels(
             default they are where the files say, or beside these.
         only: The tiers (ELAN), subjects (BORIS), annotators (Label Studio) or attributes (VIA) to read; by default all.
         fps: The rate at which Label Studio counted frames, if not the video's own or the ``fps`` of its task; frames a
-            second of folders of images.
+            second of folders of images, if the file does not say it.
         allow_missing: Leave videos out that are not there.
 
     Returns:
@@ -92,6 +94,7 @@ def _read_spotting(path: Path) -> Sheet:
     """Events of SoccerNet or E2E-Spot."""
     listed = read_events(path)
     sheet = Sheet({name: (name, name.removesuffix("/1")) for name in listed.videos})  # a game may be one video
+    sheet.rates = {name: info.fps for name, info in listed.videos.items() if info.fps is not None}
     for event in listed.events:
         where = f"{path}, {event.video}"
         if event.time_s is not None:
@@ -162,7 +165,8 @@ class _Reading:
         missing: dict[str, str] = {}
         for name, names in sheet.videos.items():
             try:
-                found[name] = str(media.find(names, str(path)).absolute())
+                # One name for each video, from whichever folder it is reached.
+                found[name] = os.path.abspath(media.find(names, str(path)))  # noqa: PTH100 - links stay as they are
             except ManifestError as error:
                 missing[names[0] if names else name] = str(error)
         if missing and not self.allow_missing:
@@ -174,8 +178,13 @@ class _Reading:
 
     def _place(self, mark: Mark, video: str, rate: float | None) -> None:
         """Add a mark, in seconds, or say what is wrong with it."""
+        if set("\n\r") & set(mark.label) or printable(mark.label) != mark.label:
+            raise ManifestError(
+                f"{mark.where}: {mark.label!r} has a letter that no list of classes can hold; correct it where it was "
+                "labelled"
+            )
         if video not in self.clocks:
-            self.clocks[video] = clock_of(Path(video), video, self.fps)
+            self.clocks[video] = clock_of(Path(video), video, rate)
         clock_s = self.clocks[video]
         end_s = math.inf if mark.end is None else mark.end
         if mark.end is not None and not math.isnan(end_s) and end_s <= mark.start:

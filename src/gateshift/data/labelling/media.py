@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import re
+import unicodedata
 from collections.abc import Sequence
 from functools import cached_property
+from itertools import takewhile
 from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -41,19 +43,16 @@ class Media:
             if path and (found := self._named(path)):
                 return found[0]
         tails = [[each for each in path.split("/") if each not in ("", ".", "..")] for path in paths]
+        tails = [tail for tail in tails if tail]
         for tail in tails:
-            for start in range(len(tail)):
+            if found := self._named("/".join(tail)):
+                return found[0]
+            if self.folder is not None and (deep := self._at_any_depth(tail, where)):
+                return deep
+        for tail in tails:
+            for start in range(1, len(tail)):
                 if found := self._named("/".join(tail[start:])):
                     return found[0]
-        for tail in filter(None, tails if self.folder else ()):
-            deep = self._by_name.get(tail[-1], [])
-            if len(deep) > 1:
-                raise ManifestError(
-                    f"{where}: {len(deep)} videos are called {tail[-1]}, such as {deep[0]} and {deep[1]}; set `videos` "
-                    "to the folder of the right one"
-                )
-            if deep:
-                return deep[0]
         raise ManifestError(
             f"{where}: no video {names[0]!r} in {self.base}; put it there, or set `videos` to its folder"
         )
@@ -64,27 +63,55 @@ class Media:
         except (OSError, ValueError):  # no file system takes such a name
             return []
 
+    def _at_any_depth(self, tail: Sequence[str], where: str) -> Path | None:
+        """The file of this name, if it is in the folder; of several the one whose path ends most alike.
+
+        Raises:
+            ManifestError: If several do.
+        """
+        wanted = [_composed(part) for part in reversed(tail)]
+        alike: dict[int, list[Path]] = {}
+        for path in self._by_name.get(wanted[0], []):
+            own = [_composed(part) for part in reversed(path.relative_to(self.base).parts)]
+            same = [*takewhile(lambda parts: parts[0] == parts[1], zip(wanted, own, strict=False))]
+            alike.setdefault(len(same), []).append(path)
+        best = alike[max(alike)] if alike else []
+        if len(best) > 1:
+            raise ManifestError(
+                f"{where}: {len(best)} videos are called {tail[-1]}, such as {best[0]} and {best[1]}; set `videos` to "
+                "the folder of the right one"
+            )
+        return best[0] if best else None
+
     @cached_property
     def _by_name(self) -> dict[str, list[Path]]:
         found: dict[str, list[Path]] = {}
         for folder, _, files in os.walk(self.base):
             for name in sorted(files):
-                found.setdefault(name, []).append(Path(folder) / name)
+                found.setdefault(_composed(name), []).append(Path(folder) / name)
         return found
+
+
+def _composed(name: str) -> str:
+    """A name in one of the two forms that Unicode has of letters with accents: macOS writes the other."""
+    return unicodedata.normalize("NFC", name)
 
 
 def plain_path(name: str) -> str:
     """A path with forward slashes, of one that may be a Windows path, or the address of a file.
 
-    >>> plain_path("C:\\\\data\\\\fox 1.mp4"), plain_path("file:///C:/data/fox%201.mp4")
-    ('/data/fox 1.mp4', '/data/fox 1.mp4')
-    >>> plain_path("/data/local-files/?d=day/fox.mp4")
-    'day/fox.mp4'
+    >>> plain_path("C:\\\\data\\\\fox 1.mp4"), plain_path("C:/data\\\\fox.mp4"), plain_path("file:///C:/data/fox%201.mp4")
+    ('/data/fox 1.mp4', '/data/fox.mp4', '/data/fox 1.mp4')
+    >>> plain_path("/data/local-files/?d=day/fox.mp4"), plain_path("file:///home/me/take #1/fox.mp4")
+    ('day/fox.mp4', '/home/me/take #1/fox.mp4')
     """
-    if re.match(r"\w{2,}://", name) or name.startswith(("file:", "/data/local-files/")):
+    if name.startswith("file:"):  # programs write # and ? in it as they are
+        name = unquote(re.sub("^file:(//[^/]*)?", "", name))
+    elif re.match(r"\w{2,}://", name) or name.startswith("/data/local-files/"):
         address = urlsplit(name)
         name = parse_qs(address.query).get("d", [unquote(address.path)])[0]
-    name = name.replace("\\", "/") if "\\" in name and "/" not in name else name
+    if "/" not in name or re.match(r"[A-Za-z]:", name):  # of Windows, where some programs write both
+        name = name.replace("\\", "/")
     return re.sub(r"^(/?)[A-Za-z]:(?=/)", "", name)
 
 

@@ -53,7 +53,7 @@ def read_via(path: Path) -> Sheet:
         if not isinstance(file, dict):
             raise ManifestError(f"{path}, view {view!r}: its file is not in the project; save the project again")
         sheet.videos[view] = tuple(str(file[name]) for name in ("fname", "src") if _is_name(file.get(name)))
-    regions = 0
+    regions = blank = 0
     for name, record in metadata.items():
         where = f"{path}, metadata {name!r}"
         times = part(record, "z", list, where)
@@ -66,10 +66,13 @@ def read_via(path: Path) -> Sheet:
         if view not in sheet.videos:
             raise ManifestError(f"{where}: its view {view!r} is not in the project; save it again")
         start, *ends = (read_number(each, "time", where) for each in times)
-        for by, label in _labels(part(record, "av", dict, where), attributes, where):
+        values = part(record, "av", dict, where)
+        blank += not values
+        for by, label in _labels(values, attributes, where):
             stop = None if not ends or by.startswith(MOMENTS) else ends[-1]
             sheet.marks.append(Mark(view, label, start, stop, where, by))
     sheet.leave_out(regions, "regions of pictures, and what is said of whole files,")
+    sheet.leave_out(blank, "segments without a value of any attribute")
     return sheet
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import unicodedata
 import warnings
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 
-from gateshift.data.clips.recordings import Floats
+from gateshift.data.clips.recordings import END_SLACK_S, Floats
 from gateshift.data.events.events import EventList, Span
 from gateshift.data.events.files import Events, read_events, write_events
 from gateshift.data.labelling.boris import boris_text
@@ -26,6 +27,8 @@ from gateshift.files import check_writable, write_text
 Found = Mapping[str, Sequence[Span]] | Events
 _ONE_VIDEO = ("elan", "cvat")
 _KEEP_SCORES = ("boris", "label-studio")
+_COUNT_FRAMES = ("label-studio", "cvat")
+_BARE_NAMES = ("label-studio", "via", "create-ml")  # whose files name videos without their folders
 
 
 def write_labels(
@@ -65,14 +68,18 @@ def write_labels(
     listed = found if isinstance(found, Mapping) else read_events(found)
     names = listed if isinstance(listed, Mapping) else listed.videos
     paths = {name: media.find([name], f"`path` {path}").absolute() for name in names}
+    rates = {} if isinstance(listed, Mapping) else {name: info.fps for name, info in listed.videos.items()}
 
     def clock(name: str) -> Floats:
         if name not in clocks:
-            clocks[name] = clock_of(paths[name], name, None)
+            clocks[name] = clock_of(paths[name], name, rates.get(name))
         return clocks[name]
 
     marks = _marks_of_spans(listed) if isinstance(listed, Mapping) else _marks_of_events(listed, clock)
+    if program in _COUNT_FRAMES:
+        _check_ends(marks, clock)
     _check(marks, program)
+    _check_names(paths, program)
     text = _WRITERS[program](Answers(marks, paths, clock, path))
     write_text(path, text, errors="backslashreplace")
 
@@ -120,12 +127,36 @@ def _check(marks: Mapping[str, Sequence[Mark]], program: Program) -> None:
     for mark in every:
         if any(unicodedata.category(letter)[0] == "C" for letter in mark.label):
             raise SettingsError(f"label {mark.label!r} has a letter that no program shows; rename the class")
+        if not mark.start >= 0:
+            raise SettingsError(f"{mark.label!r} at {mark.start} s; times are seconds from 0; correct it")
         if mark.end is not None and round(mark.end - mark.start, 6) < 0.001:
             raise SettingsError(f"{mark.label!r} at {mark.start} s lasts less than a millisecond; leave it out")
     if program not in _KEEP_SCORES and any(mark.score is not None for mark in every):
         warnings.warn(f"{program} has no place for scores; they are not written", GateShiftWarning, stacklevel=3)
-    if program in ("label-studio", "cvat") and every:
+    if program in _COUNT_FRAMES and every:
         warnings.warn(f"{program} counts frames: times are those of the nearest ones", GateShiftWarning, stacklevel=3)
+
+
+def _check_ends(marks: Mapping[str, Sequence[Mark]], clock: Callable[[str], Floats]) -> None:
+    """Raise SettingsError for a mark beyond the end of its video, where no frame is."""
+    for mark in (mark for own in marks.values() for mark in own):
+        last_s = clock(mark.video)[-1]
+        if mark.start > last_s + END_SLACK_S:
+            raise SettingsError(
+                f"{mark.label!r} at {mark.start} s of {mark.video}, which ends at {last_s:.3f} s; correct the time, or "
+                "give the video that it is of"
+            )
+
+
+def _check_names(paths: Mapping[str, Path], program: Program) -> None:
+    """Raise SettingsError if two videos would have one name in the file, so that nobody could tell them apart."""
+    times = Counter(path.name for path in paths.values())
+    if program in _BARE_NAMES and times and max(times.values()) > 1:
+        name, count = times.most_common(1)[0]
+        raise SettingsError(
+            f"{count} videos are called {name}, and a file of `program` {program} has the names of videos alone, and "
+            "not their folders; write a file for each"
+        )
 
 
 def check_program(program: Program, path: Path, *, overwrite: bool, argument: str = "path") -> None:

@@ -6,6 +6,7 @@ import csv
 import json
 import math
 import os
+from codecs import BOM_UTF16_BE, BOM_UTF16_LE
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from numbers import Real
@@ -15,14 +16,19 @@ from typing import Any, TextIO
 from gateshift.data.regions import Region, parse_region
 from gateshift.errors import ManifestError
 
+_LONGEST_HEADER = 4096  # letters; the first line of another file may be all of it
+
 
 @contextmanager
 def open_text(path: Path, *, errors: str = "strict") -> Iterator[TextIO]:
     """A text file in UTF-8, to be read line by line, so that it is never in memory as a whole.
 
     Raises:
-        ManifestError: If it is something else.
+        ManifestError: If it is something else; where ``errors`` let bytes pass, if it is UTF-16, as Excel may write.
     """
+    with path.open("rb") as start:
+        if start.read(2) in (BOM_UTF16_LE, BOM_UTF16_BE):
+            raise ManifestError(f"{path}: not a text file in UTF-8; save it as one")
     try:
         with path.open(encoding="utf-8-sig", errors=errors) as file:
             yield file
@@ -121,6 +127,16 @@ def read_table(
                 yield where, {name: field or "" for name, field in row.items()}
         except csv.Error as error:
             raise ManifestError(f"{path}, line {rows.line_num}: {error}; correct the line") from None
+
+
+def columns_of(path: Path) -> set[str]:
+    """The columns that the first line of a file names, if it is a table."""
+    with path.open(encoding="utf-8-sig", errors="replace") as file:
+        try:
+            names = next(csv.reader([file.readline(_LONGEST_HEADER)]), [])
+        except csv.Error:
+            return set()
+    return {name.strip() for name in names}
 
 
 def box_in(row: Mapping[str, str], where: str) -> Region | None:

@@ -128,7 +128,8 @@ def write_texts(out: Path, texts: Mapping[str, str]) -> tuple[Path, ...]:
     with ExitStack() as all_or_none:
         for name, text in texts.items():
             partial = all_or_none.enter_context(atomic_write(out / name))
-            partial.write_text(text, encoding="utf-8", newline="")
+            # Names of files may be any bytes.
+            partial.write_text(text, encoding="utf-8", errors="surrogateescape", newline="")
     return tuple(out / name for name in texts)
 
 

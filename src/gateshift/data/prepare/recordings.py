@@ -92,7 +92,7 @@ def _split(found: Marks, settings: PrepareSettings) -> tuple[set[str], list[str]
     labels, names = [label for label, _ in pairs], [name for _, name in pairs]
     chosen = split_groups(labels, names, val_share=settings.val_share)
     in_val = {name for name, is_val in zip(names, chosen, strict=True) if is_val}
-    if not in_val:
+    if not any(found[name] for name in in_val):
         raise ManifestError(
             f"{settings.root[0]}: no class is in 2 of the {len(found)} videos, one for train and one for val; label "
             "more videos"

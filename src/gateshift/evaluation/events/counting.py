@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,6 +15,15 @@ from gateshift.data.choices import VIDEO_SUFFIXES
 from gateshift.data.events.events import Event, EventList
 from gateshift.errors import ScoresError, SettingsError
 from gateshift.evaluation.events.matching import Moments
+
+
+def _nearest(place: float) -> int:
+    """The nearest whole number; halves always upwards, so that frames stay one apart where all are between two.
+
+    >>> _nearest(37.5), _nearest(38.5), _nearest(39.5 - 1e-12)
+    (38, 39, 40)
+    """
+    return math.floor(place + 0.5 + 1e-6)
 
 
 @dataclass(frozen=True)
@@ -60,9 +70,12 @@ class Compared:
     def by_frames(self) -> bool:
         """Whether all moments are frames, of the one rate that is asked for."""
         events = (*self.truth.events, *self.answers.events)
-        return all(event.frame is not None for event in events) and (
-            self.fps is None or all(rate in (None, self.fps) for rate in map(self.own_rate, self.truth.videos))
-        )
+        if any(event.frame is None for event in events):
+            return False
+        rates = set(map(self.own_rate, self.truth.videos))
+        is_timed = all(event.time_s is not None for event in events)
+        # Frames of a rate that no file says may be of any, and times say more.
+        return self.fps is None or (rates <= {None, self.fps} and not (None in rates and is_timed))
 
     def own_rate(self, video: str) -> float | None:
         """Frames a second of a video, as truth or answers say."""
@@ -77,14 +90,14 @@ class Compared:
     def _own_rates(self) -> dict[str, float | None]:
         return {video: self.own_rate(video) for video in (*self.truth.videos, *self.answers.videos)}
 
-    def place(self, event: Event, whole: Callable[[float], int] = round) -> int:
+    def place(self, event: Event, whole: Callable[[float], int] = _nearest) -> int:
         """The frame of an event, in the rate that is asked for.
 
         Where not all events have frames, times count before frames: of a variable rate, frames are no times.
 
         Args:
             event: Of either list.
-            whole: Makes a frame of a time: ``round`` for the nearest one, ``int`` for the one that is shown.
+            whole: Makes a frame of a time: the nearest one by default, ``int`` for the one that is shown.
 
         Raises:
             ScoresError: If it has a time, and no rate is known.
@@ -92,7 +105,7 @@ class Compared:
         rate = self.rate(event.video)
         if event.frame is not None and (self.by_frames or event.time_s is None or rate is None):
             own = None if self.by_frames or self.fps is None else self._own_rates[event.video]
-            return event.frame if own is None or rate is None else round(event.frame / own * rate)
+            return event.frame if own is None or rate is None else _nearest(event.frame / own * rate)
         assert event.time_s is not None
         if rate is None:
             raise ScoresError(
@@ -101,7 +114,7 @@ class Compared:
             )
         return whole(event.time_s * rate)
 
-    def moments(self, events: Sequence[Event], whole: Callable[[float], int] = round) -> Moments:
+    def moments(self, events: Sequence[Event], whole: Callable[[float], int] = _nearest) -> Moments:
         """Events of either list as numbers; a group is a class of a video."""
         groups = [self._groups.setdefault((event.label, event.video), len(self._groups)) for event in events]
         places = [self.place(event, whole) for event in events]
@@ -113,7 +126,7 @@ class Compared:
         found = []
         for event, answer in pairs:
             rate = self.rate(event.video)
-            if event.time_s is not None and answer.time_s is not None and not self.by_frames:
+            if event.time_s is not None and answer.time_s is not None and (rate is None or not self.by_frames):
                 found.append(1000 * abs(event.time_s - answer.time_s))
             elif rate is not None:
                 found.append(1000 * abs(self.place(event) - self.place(answer)) / rate)

@@ -212,7 +212,8 @@ def score_events(
         tolerances: Of "nearest" in frames, inclusive; of "soccernet" in seconds, in frames where no rate is known.
         rule: "nearest" or "soccernet".
         fps: Frames a second to count in, so that times become frames: 1000 counts in milliseconds. By default each
-            video's own, as files say; where all events have frames it is needed only for the averages over seconds.
+            video's own, as files say; where all events have frames alone it is needed only for the averages over
+            seconds.
             The rule of SoccerNet counts 2 a second, as its own code does, where nothing but times is known.
 
     Returns:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from os import PathLike
 from pathlib import Path
@@ -46,7 +47,8 @@ def score_spans(
     """Score answers about from when to when something happens: frame accuracy, edit score, F1 at several overlaps.
 
     As Lea et al. (CVPR 2017) measure it, but in seconds, so that frame rates do not matter. Spans of one class that
-    touch are one; where spans overlap, the one that starts last counts; gaps are "nothing", which is no span.
+    touch are one; where spans overlap, the one that starts last counts; gaps are "nothing", which is no span; what is
+    beyond the end of a video counts nothing.
 
     Args:
         truth: A CSV ``path,label,start,end``, or the spans of each video.
@@ -65,15 +67,16 @@ def score_spans(
             raise SettingsError(f"`overlaps` {tuple(overlaps)}; each must be above 0 and at most 1; correct it")
     wanted, given = _listed(truth), _listed(answers)
     names = match_names(wanted, given)
-    found = {names[video]: spans for video, spans in given.items()}
+    ends_s = {} if durations_s is None else durations_s
+    found = {names[video]: _until(ends_s.get(names[video]), spans) for video, spans in given.items()}
+    wanted = {video: _until(ends_s.get(video), spans) for video, spans in wanted.items()}
     num_spans = sum(map(len, wanted.values()))
     if not num_spans:
         raise ScoresError("`truth` has no spans, so nothing can be found or missed; give labels with spans")
     pairs = {video: (wanted.get(video, []), found.get(video, [])) for video in {**wanted, **found}}
     right_s, all_s = 0.0, 0.0
     for video, (own, answered) in pairs.items():
-        ends_s = [span.end_s for span in (*own, *answered)]
-        duration_s = (durations_s or {}).get(video, max(ends_s, default=0.0))
+        duration_s = ends_s.get(video, max((span.end_s for span in (*own, *answered)), default=0.0))
         right_s, all_s = right_s + _right_time(own, answered, duration_s), all_s + duration_s
     edits = [edit_score([s.label for s in own], [s.label for s in answered]) for own, answered in pairs.values()]
     total = num_spans + sum(map(len, found.values()))
@@ -86,9 +89,15 @@ def _listed(spans: str | PathLike[str] | Spans) -> dict[str, list[Span]]:
     return {video: one_at_a_time(own) for video, own in listed.items()}
 
 
+def _until(end_s: float | None, spans: Sequence[Span]) -> list[Span]:
+    """The part of spans before the end of their video, if it is known."""
+    last_s = math.inf if end_s is None else end_s
+    return [replace(span, end_s=min(span.end_s, last_s)) for span in spans if span.start_s < last_s]
+
+
 def _right_time(truth: Sequence[Span], answers: Sequence[Span], duration_s: float) -> float:
     """For how many seconds both say the same, nothing included."""
-    times = {0.0, duration_s, *(min(t, duration_s) for s in (*truth, *answers) for t in (s.start_s, s.end_s))}
+    times = {0.0, duration_s, *(time_s for span in (*truth, *answers) for time_s in (span.start_s, span.end_s))}
     intervals = list(pairwise(sorted(times)))
     labels = [_labels_at(spans, [start for start, _ in intervals]) for spans in (truth, answers)]
     same = zip(intervals, *labels, strict=True)
