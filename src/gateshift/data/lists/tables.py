@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
 import os
@@ -26,11 +27,10 @@ def open_text(path: Path, *, errors: str = "strict") -> Iterator[TextIO]:
     Raises:
         ManifestError: If it is something else; where ``errors`` let bytes pass, if it is UTF-16, as Excel may write.
     """
-    with path.open("rb") as start:
-        if start.read(2) in (BOM_UTF16_LE, BOM_UTF16_BE):
-            raise ManifestError(f"{path}: not a text file in UTF-8; save it as one")
     try:
-        with path.open(encoding="utf-8-sig", errors=errors) as file:
+        with path.open("rb") as start, io.TextIOWrapper(start, encoding="utf-8-sig", errors=errors) as file:
+            if start.peek(2)[:2] in (BOM_UTF16_LE, BOM_UTF16_BE):
+                raise ManifestError(f"{path}: not a text file in UTF-8; save it as one")
             yield file
     except UnicodeDecodeError:
         raise ManifestError(f"{path}: not a text file in UTF-8; save it as one") from None
