@@ -42,7 +42,7 @@ def planned(
     given = {"task": "segment" if short_span_s else "spot"} | given
     network = plan_frame_network(recordings, machine, given, size_px=SMALL_PX if machine.is_slow else None)
     seen = {"fps": 25.0} | given | network.options
-    frames = FrameOptions(**{name: seen[name] for name in ("fps", "context", "epoch_clips") if name in seen})
+    frames = FrameOptions(**{name: seen[name] for name in ("task", "fps", "context", "epoch_clips") if name in seen})
     training = plan_frame_training(
         recordings, machine, TIMING, given | network.options, frames=frames, read_s=0.1, minutes=minutes
     )

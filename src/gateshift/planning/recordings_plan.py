@@ -34,7 +34,8 @@ LOWEST_FPS = 2.0  # of longer spans too, as movement is not seen at less
 SLOW_FRAMES = 256  # of a step without an accelerator: as many take 6 to 8 GB
 SLOW_CONTEXT_S = 2.0  # of events
 FRAMES_CROP = 0.875  # an event near the edge of the picture is still in most of the clips
-SLOW_FRAME_CLIPS, MOST_FRAME_EPOCHS, FEWEST_FRAME_EPOCHS = 4000, 50, 10  # clips in all, unless recordings are very long
+SLOW_CLIPS = {"spot": 4000, "segment": 2500}  # in all, unless recordings are very long
+MOST_FRAME_EPOCHS, FEWEST_FRAME_EPOCHS = 50, 10
 READ = 8  # recordings of which a clip is read, to see how long that takes
 
 
@@ -157,7 +158,7 @@ def plan_frame_training(
     epochs = MOST_FRAME_EPOCHS
     if machine.is_slow:
         chosen["batch_size"] = min(max(SLOW_FRAMES // num_frames, 2), 8) * machine.processes
-        epochs = min(max(round(SLOW_FRAME_CLIPS / clips), FEWEST_FRAME_EPOCHS), epochs)
+        epochs = min(max(round(SLOW_CLIPS[frames.task] / clips), FEWEST_FRAME_EPOCHS), epochs)
     every = given.get("validate_every", OptimOptions.validate_every)
     seconds = frame_training_s(recordings, frames, machine, timing, read_s=read_s, every=every)
     if minutes is not None:
