@@ -84,6 +84,8 @@ def test_events_are_seen_at_the_rate_of_the_recordings_and_spans_at_one_that_sho
     assert planned(short_span_s=0.1)["context"] == FrameOptions.context
     assert planned(short_span_s=60.0)["fps"] == 2.0  # movement is not seen at less
     assert planned(short_span_s=2.0, fps=10.0)["context"] == FrameOptions.context
+    assert planned(short_span_s=2.0)["ema"] > planned(short_span_s=2.0, epochs=2)["ema"] == 0
+    assert "ema" not in planned()
 
 
 def test_as_many_epochs_as_fit_into_the_minutes() -> None:

@@ -135,8 +135,7 @@ def plan_training(
     epochs = epochs_of(given, epochs)
     chosen |= {"epochs": epochs, **schedule_of(epochs)}
     updates = epochs * math.ceil(videos.num_train / (chosen | given)["batch_size"])
-    # An average over 100 steps of a training of not many more would hold where it started.
-    chosen["ema"] = 0.0 if updates < FEW_UPDATES else 0.99 if updates < 2000 else 0.999
+    chosen["ema"] = average_of(updates)
     chosen = {name: value for name, value in chosen.items() if name not in given}
     reasons = _training_reasons(videos, machine, timing, {**chosen, **given}, updates, may_shorten=minutes is None)
     return Plan(chosen, reasons)
@@ -213,6 +212,14 @@ def fit_minutes(minutes: float, seconds: Callable[[int], float], what: str, *, a
 def schedule_of(epochs: int) -> dict[str, Any]:
     """Warm-up and validations of a training of so many epochs."""
     return {"warmup_epochs": min(max(1, epochs // 10), epochs - 1), "validate_every": max(1, epochs // 10)}
+
+
+def average_of(updates: int) -> float:
+    """How slowly an average of the weights moves in a training of so many steps; 0 for none.
+
+    One over 100 steps of a training of not many more would hold where it started.
+    """
+    return 0.0 if updates < FEW_UPDATES else 0.99 if updates < 2000 else 0.999
 
 
 def epochs_of(given: Mapping[str, Any], planned: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
@@ -19,6 +20,7 @@ from gateshift.planning.plan import (
     BACKBONE,
     LONG_S,
     Plan,
+    average_of,
     epochs_of,
     fit_minutes,
     may_start_from_motion,
@@ -165,6 +167,9 @@ def plan_frame_training(
         epochs = fit_minutes(minutes, seconds, f"{clips} clips", at_most=epochs)
     epochs = epochs_of(given, epochs)
     chosen |= {"epochs": epochs, "warmup_epochs": min(max(1, epochs // 10), 3, epochs - 1)}
+    if frames.task == "segment":  # of few rooms and people: what one step learns the next undoes
+        batch_size = {"batch_size": OptimOptions.batch_size, **chosen, **given}["batch_size"]
+        chosen |= {"color_jitter": 0.3, "ema": average_of(epochs * math.ceil(clips / batch_size))}
     shorter = "; `minutes` shortens it" if minutes is None and seconds(epochs) > LONG_S else ""
     precision = "float32" if timing.precision == "no" else timing.precision
     return Plan(
