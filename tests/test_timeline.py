@@ -131,6 +131,8 @@ def test_json_and_csv_read_back(tmp_path: Path) -> None:
     assert gs.read_spans(tmp_path / "out.csv") == {"a.mp4": SEGMENTS}
     truth = {"a.mp4": [Span(each.start_s, each.end_s, each.label) for each in SEGMENTS]}
     assert gs.score_spans(truth, tmp_path / "out.csv").frame_accuracy == 1
+    write_timeline([], tmp_path / "none.csv", video="a\udce9.mp4")  # a name of bytes that are no text
+    assert gs.read_spans(tmp_path / "none.csv") == {"a\udce9.mp4": []}
 
 
 @pytest.mark.parametrize(

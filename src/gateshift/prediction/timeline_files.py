@@ -33,4 +33,4 @@ def write_timeline(spans: Sequence[Span], path: str | PathLike[str], *, video: s
         text = span_table({video: rounded})
     else:
         text = subtitles(spans, path.suffix)
-    write_text(path, text, errors="backslashreplace")
+    write_text(path, text, errors="surrogateescape" if path.suffix == ".csv" else "backslashreplace")
