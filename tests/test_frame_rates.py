@@ -21,11 +21,13 @@ from gateshift.data.clips.frame_rates import (
     sampled_frames,
     seen_frames,
 )
+from gateshift.data.events.events import Event
 from gateshift.data.video.files import VideoFile
 from gateshift.demo.spot_videos import write_at_rate
 from gateshift.model.classifier import create_model
 from gateshift.prediction.spotting import Moments, Seen
 
+SPOTTER = create_model("test_resnet", classes=["a"], task="spot", fps=25.0).config
 RATES = (12.5, 15.0, 23.976, 24.0, 25.0, 29.97, 30.0, 50.0, 59.94, 60.0)
 needs_ffmpeg = pytest.mark.skipif(not shutil.which("ffmpeg"), reason="the ffmpeg program is not installed: make system")
 
@@ -180,10 +182,32 @@ def test_the_first_frame_that_it_sees_of_an_event_is_the_first_that_shows_it_or_
     rate: float, most_later: int
 ) -> None:
     times_s = 0.2 + np.arange(200) / rate
-    seen = Seen.of(times_s, create_model("test_resnet", classes=["a"], task="spot", fps=25.0).config)
+    seen = Seen.of(times_s, SPOTTER)
     for frame in range(1, 150):
-        place = int(np.argmax(seen.frames >= frame))  # the network answers where it first sees what happens
-        answer = Moments(("a",), np.array([place]), np.array([0]), np.array([0.9])).events("video", seen)[0]
+        answer = first_answer(seen, frame)
         assert answer.frame is not None
         assert frame <= answer.frame <= frame + most_later
-        assert answer.time_s == pytest.approx(times_s[answer.frame], abs=1e-6)
+        # The time is the frame's own, where the file has a frame for each of the network's.
+        assert answer.time_s == pytest.approx(times_s[answer.frame], abs=1e-6 if rate >= 25 else 0.5 / rate)
+
+
+@pytest.mark.parametrize("longest_s", [0.06, 0.08])
+def test_in_a_file_of_an_irregular_rate_an_event_is_found_within_a_period_of_when_it_happens(longest_s: float) -> None:
+    away_s = []
+    for seed in range(10):
+        times_s = np.concatenate([[0.0], np.random.default_rng(seed).uniform(0.02, longest_s, 200).cumsum()])
+        shown = np.floor(times_s * 25 + 1e-6).astype(int)  # frames of the recording that the file was converted from
+        seen = Seen.of(times_s, SPOTTER)
+        assert (np.diff(seen.ends_s) > 0).all()
+        for frame in range(10, 120):
+            answer = first_answer(seen, int(np.argmax(shown >= frame)))
+            assert answer.time_s is not None
+            away_s.append(abs(answer.time_s - frame / 25))
+    assert np.mean(np.array(away_s) <= 0.0401) > 0.97  # by the times of the frames 70 to 80 %
+    assert max(away_s) < 0.066
+
+
+def first_answer(seen: Seen, frame: int) -> Event:
+    """Of a network that says that something happens where it first sees this frame of a file or a later one."""
+    place = int(np.argmax(seen.frames >= frame))
+    return Moments(("a",), np.array([place]), np.array([0]), np.array([0.9])).events("video", seen)[0]

@@ -332,4 +332,5 @@ def test_events_keep_their_time_in_a_file_of_another_rate(
         seen = Seen.of(opened.clock_s(), model.config)  # type: ignore[attr-defined]
     assert len(seen.frames) in (NUM_FRAMES - 1, NUM_FRAMES)
     found = gs.spot_events(model, other, threshold=0.0, suppress=0)
-    assert all(abs((event.time_s or 0) - times[event.frame or 0] / 1000) < 1e-3 for event in found)
+    most_s = 1e-3 if rate > 25 else 0.5 / rate + 1e-3  # one frame of a lower rate stands for several of the network's
+    assert all(abs((event.time_s or 0) - times[event.frame or 0] / 1000) < most_s for event in found)

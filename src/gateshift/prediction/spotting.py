@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gateshift.data.clips.frame_rates import seen_frames
+from gateshift.data.clips.frame_rates import seen_frames, seen_times
 from gateshift.data.clips.recordings import frame_times
 from gateshift.data.events.events import Event, EventList, Span, VideoInfo
 from gateshift.data.events.files import EVENT_SUFFIXES, write_events
@@ -124,7 +124,7 @@ class Seen:
     Attributes:
         times_s: When each frame of the file is shown.
         frames: The numbers of those that it saw, one after the other.
-        ends_s: When each of these is shown, and when the last one ends: [n + 1].
+        ends_s: When each of these is, as of ``seen_times``, and when the last one ends: [n + 1].
     """
 
     times_s: NDArray[np.float64]
@@ -134,10 +134,9 @@ class Seen:
     @classmethod
     def of(cls, times_s: NDArray[np.float64], config: ModelConfig) -> Seen:
         """What a network sees of a file whose frames are shown at these times."""
-        frames = seen_frames(times_s, config.fps)
-        shown_s = times_s[frames]
-        ends_s = np.append(shown_s, shown_s[-1] + 1 / config.fps) if config.fps else with_end(shown_s)
-        return cls(times_s, frames, ends_s)
+        starts_s = seen_times(times_s, config.fps)
+        ends_s = np.append(starts_s, starts_s[-1] + 1 / config.fps) if config.fps else with_end(starts_s)
+        return cls(times_s, seen_frames(times_s, config.fps), ends_s)
 
     @property
     def info(self) -> VideoInfo:
@@ -179,15 +178,15 @@ class Moments:
             suppression: As of :func:`spot_events`.
             threshold: As of :func:`spot_events`.
         """
-        numbers, times_s = seen.frames[self.places], seen.times_s
+        numbers, times_s = seen.frames[self.places], seen.ends_s[self.places]
         kept, scores = np.arange(len(numbers)), self.scores
         if suppress_s > 0:
-            kept, scores = suppress_scores(self.labels, times_s[numbers], self.scores, suppress_s, suppression)
-        order = kept[np.lexsort((self.labels[kept], numbers[kept]))]
+            kept, scores = suppress_scores(self.labels, times_s, self.scores, suppress_s, suppression)
+        order = kept[np.lexsort((self.labels[kept], self.places[kept]))]
         return [
-            Event(video, self.classes[label], frame=number, time_s=round(float(times_s[number]), 6), score=score)
-            for number, label, score in zip(
-                numbers[order].tolist(), self.labels[order].tolist(), scores[order].tolist(), strict=True
+            Event(video, self.classes[label], frame=number, time_s=round(time_s, 6), score=score)
+            for number, time_s, label, score in zip(
+                *(each[order].tolist() for each in (numbers, times_s, self.labels, scores)), strict=True
             )
             if score >= threshold
         ]

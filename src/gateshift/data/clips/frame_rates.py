@@ -15,6 +15,8 @@ from gateshift.data.clips.recordings import Floats
 NEAREST, NEARLY_NEXT = 0.5, 0.9  # how far before a frame, in parts of the time since the one before, it is taken
 SLOWEST = 2.2  # periods of the network between the frames of a clip that is read as one of a lower rate
 LONGEST, SHORTEST = 2.0, 0.5  # periods that frames last in one of an irregular rate
+LACKING = 1.1  # periods of the network between frames of a file from which on it lacks some of the network's
+UNEVEN = 1.5  # how many times as long as the one before or after a frame lasts in a file of an irregular rate
 
 
 def nearest_frames(times_s: Floats, wanted_s: Floats) -> NDArray[np.int64]:
@@ -69,6 +71,26 @@ def seen_frames(times_s: Floats, fps: float | None) -> NDArray[np.int64]:
         return np.arange(len(times_s))
     count = int((times_s[-1] - times_s[0]) * fps + 1e-6) + 1
     return sampled_frames(times_s, times_s[0] + np.arange(count) / fps, fps)
+
+
+def seen_times(times_s: Floats, fps: float | None) -> Floats:
+    """When what a network of this rate answers for is, for each of the :func:`seen_frames` of a recording.
+
+    It is when the frame is shown. A file of a lower or an irregular rate lacks frames: one stands for several of the
+    network's, and what happened between two of them is first shown up to the whole time between them later. The network
+    has learned to say when it happens from such clips too (:func:`converted_frames`), so there its own time counts.
+
+    >>> seen_times(np.array([0.0, 0.04, 0.08, 0.12, 0.24, 0.28]), 25.0).tolist()
+    [0.0, 0.04, 0.08, 0.12, 0.16, 0.2, 0.24, 0.28]
+    """
+    frames = seen_frames(times_s, fps)
+    if fps is None or len(times_s) == 1:
+        return times_s[frames]
+    own_s = times_s[0] + np.arange(len(frames)) / fps
+    after = np.searchsorted(times_s, own_s).clip(1, len(times_s) - 1)
+    around = np.lib.stride_tricks.sliding_window_view(np.pad(np.diff(times_s), 1, mode="edge"), 3)
+    is_lacking = around.max(1) > np.minimum(LACKING / fps, UNEVEN * around.min(1))
+    return np.where(is_lacking[after - 1], own_s, times_s[frames])
 
 
 def converted_frames(times_s: Floats, wanted_s: Floats, fps: float, *, generator: torch.Generator) -> NDArray[np.int64]:
