@@ -2,13 +2,16 @@
 
 import base64
 import io
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
+from torch import Tensor
 
 import gateshift as gs
 from gateshift.errors import SettingsError
@@ -55,15 +58,30 @@ def test_misses_are_shown_with_the_frames_around_them(page: str, numbers_of: Cal
     assert "frame 30: nearest answer +5 frames, score 0.30" in missed
     assert "frame 5: no answer of this class in the video" in missed
     assert "No frames: <bdi>gone.mp4 is not in" in missed
-    pictures = [
-        np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB"))
-        for data in re.findall(r"data:image/jpeg;base64,([^\"]+)", missed)
-    ]
     assert [place for place, tag in enumerate(re.findall("<img [^>]*>", missed)) if 'class="own"' in tag] == [4]
-    import torch
+    assert numbers_of(pictures(missed)) == list(range(26, 35))
 
-    frames = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)  # [T, 3, H, W]
-    assert numbers_of(frames) == list(range(26, 35))
+
+def pictures(text: str) -> Tensor:
+    """The frames of a section: [T, 3, H, W]."""
+    found = [
+        np.asarray(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB"))
+        for data in re.findall(r"data:image/jpeg;base64,([^\"]+)", text)
+    ]
+    return torch.from_numpy(np.stack(found)).permute(0, 3, 1, 2)
+
+
+def test_frames_of_a_part_are_those_of_its_recording(
+    tmp_path: Path, put_video: Callable[[Path, int], Path], numbers_of: Callable[..., list[int]]
+) -> None:
+    put_video(tmp_path / "final.mp4", 40)
+    part = {"video": "final_00000020_00000035", "num_frames": 15, "fps": 10, "events": [{"frame": 6, "label": "hit"}]}
+    (tmp_path / "truth.json").write_text(json.dumps([part]))
+    answer = {"video": part["video"], "label": "hit", "time_s": 1.2, "score": 0.9}
+    gs.score_events(tmp_path / "truth.json", [answer], fps=10).report(tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text("utf-8")
+    assert numbers_of(pictures(section(page, "missed"))) == list(range(22, 31))
+    assert numbers_of(pictures(section(page, "false"))) == list(range(28, 35))
 
 
 def test_false_alarms_are_shown_too(page: str) -> None:

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from spot_files import EXCERPTS, NO_WHOLE, WHOLE
 
 import gateshift as gs
-from gateshift.data.events.events import VideoInfo, recording_part
-from gateshift.data.events.videos import base_of, find_named
+from gateshift.data.events.events import VideoInfo
+from gateshift.data.events.videos import base_of, find_named, recording_part
 from gateshift.errors import ManifestError, SettingsError
 
 GAME: dict[str, Any] = {

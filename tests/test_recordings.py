@@ -249,6 +249,35 @@ def test_lists_of_every_kind_are_read(videos: Path, tmp_path: Path) -> None:
         read_recordings(tmp_path / "events.csv", "spot")
 
 
+def test_a_list_of_parts_of_a_recording_is_read_from_its_file(
+    videos: Path, tmp_path: Path, numbers_of: Callable[..., list[int]]
+) -> None:
+    listed = [
+        {"video": f"20_{start:08d}_{end:08d}", "num_frames": end - start, "fps": 20, "events": [event]}
+        for start, end, event in ((4, 14, {"frame": 3, "label": "left"}), (25, 40, {"frame": 14, "label": "right"}))
+    ]
+    path = tmp_path / "parts.json"
+    path.write_text(json.dumps(listed))
+    found = read_recordings(path, "spot", root=videos)
+    for recording, (start, end) in zip(found, ((4, 14), (25, 40)), strict=True):
+        video, times_s = recording.open()
+        with video:
+            assert numbers_of(video.read(range(video.num_frames))) == list(range(start, end))
+        assert times_s == pytest.approx(np.arange(end - start) / 20, abs=1e-6)
+        (mark,) = recording.marks(times_s, {"left": 1, "right": 2})
+        assert mark.start_s == pytest.approx((3 if start == 4 else 14) / 20, abs=1e-6)
+
+    # One frame too many, no such recording, and a name whose length is another.
+    for name, length, error in (
+        ("20_00000030_00000041", 11, "has 40 frames, and frames 30 to 40 of it are listed"),
+        ("gone_00000030_00000040", 10, "gone_00000030_00000040 is not there"),
+        ("20_00000030_00000040", 9, "20_00000030_00000040 is not there"),
+    ):
+        path.write_text(json.dumps([{**listed[0], "video": name, "num_frames": length}]))
+        with pytest.raises((ManifestError, VideoError), match=error):
+            read_recordings(path, "spot", root=videos)[0].open()
+
+
 def test_a_video_of_two_names_is_an_error(videos: Path, tmp_path: Path) -> None:
     (tmp_path / "events.csv").write_text("path,time_s,label\n10.mp4,1.5,hit\n./10.mp4,2,hit\n")
     with pytest.raises(ManifestError, match=r"10\.mp4 and \./10\.mp4 are one video; name it alike in all of its rows"):

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gateshift.data.events.event_tables import read_spans
-from gateshift.data.events.events import Event, Span, one_at_a_time
+from gateshift.data.events.events import Event, Span, VideoInfo, one_at_a_time
 from gateshift.data.events.files import read_events
-from gateshift.data.events.videos import base_of, find_named
+from gateshift.data.events.videos import base_of, find_recording
 from gateshift.data.lists.entries import Entries
 from gateshift.data.lists.manifest import Manifest
 from gateshift.data.lists.tables import columns_of, read_boxes
@@ -38,6 +38,7 @@ class Recording:
         spans: What goes on from a time to another.
         fps: Frames a second of images, which have no clock of their own; None if the list does not say.
         box: The region of its frames that is used; None for whole frames.
+        part: Which frames of the file it is, whose times count from the first of them; None for all.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Recording:
     spans: tuple[Span, ...] = ()
     fps: float | None = None
     box: Region | None = None
+    part: range | None = None
 
     def labels(self) -> set[str]:
         """The classes that occur."""
@@ -59,6 +61,8 @@ class Recording:
         """
         video = open_video(self.path, square_pixels=square_pixels, box=self.box)
         try:
+            if self.part is not None and isinstance(video, VideoFile):
+                video.cut(self.part)
             return video, frame_times(video, self.name, self.fps)
         except BaseException:
             video.close()
@@ -143,13 +147,12 @@ def read_recordings(
     base = base_of(source, root)
     if task == "segment":
         listed = read_spans(source)
-        found = [
-            Recording(name, find_video(base, name, source), spans=tuple(own), fps=fps) for name, own in listed.items()
-        ]
+        found = [replace(find_video(base, name, source), spans=tuple(own), fps=fps) for name, own in listed.items()]
     else:
         events = read_events(source)
+        infos = events.videos
         found = [
-            Recording(name, find_video(base, name, source), events=tuple(own), fps=events.videos[name].fps or fps)
+            replace(find_video(base, name, source, infos[name]), events=tuple(own), fps=infos[name].fps or fps)
             for name, own in events.by_video().items()
         ]
     if not found:
@@ -161,9 +164,9 @@ def read_recordings(
 
 def _check_one_name(recordings: Sequence[Recording], source: Path) -> None:
     """Raise ManifestError if one video has two names: what happens under one would be nothing under the other."""
-    names: dict[str, str] = {}
+    names: dict[tuple[str, range | None], str] = {}
     for each in recordings:
-        first = names.setdefault(os.path.abspath(each.path), each.name)  # noqa: PTH100 - links stay as they are
+        first = names.setdefault((os.path.abspath(each.path), each.part), each.name)  # noqa: PTH100 - links stay as they are
         if first != each.name:
             raise ManifestError(f"{source}: {first} and {each.name} are one video; name it alike in all of its rows")
 
@@ -181,17 +184,18 @@ def as_manifest(recordings: Sequence[Recording], source: Path) -> Manifest:
     return Manifest(source, entries)
 
 
-def find_video(base: Path, name: str, source: Path) -> Path:
-    """Where a video lies that a list calls so.
+def find_video(base: Path, name: str, source: Path, info: VideoInfo | None = None) -> Recording:
+    """The recording that a list calls so, without what happens in it.
 
     Raises:
         ManifestError: If it is not there.
     """
-    found = find_named(base, name)
-    if not found:
+    found = find_recording(base, name, info or VideoInfo())
+    if found is None:
         hint = hint_for(base / name) or "correct the list, or set `root` to the folder of the videos"
         raise ManifestError(f"{source}: {name}: {base / name} is not there; {hint}")
-    return found[0]
+    path, part = found
+    return Recording(name, path, part=part)
 
 
 def lists_events(source: str | PathLike[str]) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -178,21 +177,6 @@ def number_if_any(value: Any, name: str, where: str) -> float | None:
     """A number or its text; None where there is none."""
     is_none = value is None or (isinstance(value, str) and not value.strip())
     return None if is_none else read_number(value, name, where)
-
-
-def recording_part(name: str, info: VideoInfo) -> tuple[str, range] | None:
-    """The full recording and its frames that a video named RECORDING_START_END is, as of E2E-Spot's data sets.
-
-    A name that only looks like one, as its length is another, gives None.
-
-    >>> recording_part("final_00000100_00000160", VideoInfo(num_frames=60))
-    ('final', range(100, 160))
-    """
-    found = re.fullmatch(r"(.+)_(\d+)_(\d+)", name, re.DOTALL)
-    if found is None or info.num_frames is None:
-        return None
-    part = range(int(found[2]), int(found[3]))
-    return (found[1], part) if len(part) == info.num_frames else None
 
 
 def one_at_a_time(spans: Iterable[Span]) -> list[Span]:

@@ -145,6 +145,7 @@ class VideoFile(Video):
     rotation_deg = 0.0
     is_mirrored = False
     changes_size = False
+    _start_s = 0.0
 
     def __init__(
         self,
@@ -176,6 +177,20 @@ class VideoFile(Video):
         self._decoder.close(for_good=self._name is not None)  # a copy is removed now
         super().close()
 
+    def cut(self, frames: range) -> None:
+        """Keep these of its frames alone; from then on numbers and times count from the first of them.
+
+        Raises:
+            VideoError: If it does not have them all.
+        """
+        if frames.stop > self.num_frames:
+            raise VideoError(
+                f"{self._path}: has {self.num_frames} frames, and frames {frames.start} to {frames.stop - 1} of it are "
+                "listed; give the recording that they were cut from"
+            )
+        self._first, self.num_frames = self._first + frames.start, len(frames)
+        self._start_s = float(self._decoder.times_s()[self._first])
+
     def times_s(self) -> list[float]:
         """Say when each frame is shown: seconds on the file's clock, as players show it [num_frames], never decreasing.
 
@@ -188,7 +203,7 @@ class VideoFile(Video):
 
     def clock_s(self) -> NDArray[np.float64]:
         """The same as an array."""
-        return self._decoder.times_s()[self._first : self._first + self.num_frames]
+        return self._decoder.times_s()[self._first : self._first + self.num_frames] - self._start_s
 
     def ends_s(self) -> list[float]:
         """Say when each frame is shown, as ``times_s``, and when the last one ends: [num_frames + 1]."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from gateshift.data.clips.frame_rates import nearest_frames
-from gateshift.data.events.events import Event
-from gateshift.data.events.videos import base_of, find_named
+from gateshift.data.events.events import Event, VideoInfo
+from gateshift.data.events.videos import base_of, find_recording
 from gateshift.data.video.files import Video, VideoFile, open_video
 from gateshift.errors import VideoError
 from gateshift.evaluation.events.counting import Compared
@@ -84,7 +84,7 @@ def report_values(
     found, hits = {id(event) for event, _ in pairs}, {id(answer) for _, answer in pairs}
     missed = [event for event in compared.truth.events if id(event) not in found]
     false = [answer for answer in answers if id(answer) not in hits]
-    base = base_of(compared.truth.source, root)
+    base, infos = base_of(compared.truth.source, root), compared.truth.videos
     of_class: dict[tuple[str, str], list[Event]] = defaultdict(list)
     for answer in compared.answers.events:
         of_class[answer.video, answer.label].append(answer)
@@ -99,9 +99,9 @@ def report_values(
         "hues": hues,
         "timelines": timelines[:MOST_TIMELINES],
         "num_timelines": len(timelines),
-        "missed": [Mistake(missed[each], near[each][1], *_strip(base, missed[each])) for each in worst],
+        "missed": [Mistake(missed[each], near[each][1], *_strip(base, missed[each], infos)) for each in worst],
         "num_missed": len(missed),
-        "false_alarms": [Mistake(each, f"score {_score(each):.2f}", *_strip(base, each)) for each in surest],
+        "false_alarms": [Mistake(each, f"score {_score(each):.2f}", *_strip(base, each, infos)) for each in surest],
         "num_false_alarms": len(false),
         "size": (WIDTH, 2 * LANE + GAP),
         "version": __version__,
@@ -152,13 +152,16 @@ def _mark(share: float, side: int, event: Event, is_right: bool, hue: int) -> Ma
     return Mark(2 + share * (WIDTH - 6), y, height, hue, is_right, f"{event.label}, {when}{score}{wrong}")
 
 
-def _strip(base: Path, event: Event) -> tuple[Strip, int]:
+def _strip(base: Path, event: Event, infos: Mapping[str, VideoInfo]) -> tuple[Strip, int]:
     """The frames around an event, and which of them is its own; or why there are none."""
     try:
-        found = find_named(base, event.video)
-        if not found:
+        found = find_recording(base, event.video, infos.get(event.video) or VideoInfo())
+        if found is None:
             return Strip(error=f"{event.video} is not in {base}; give `root`, the folder where videos are"), 0
-        with open_video(found[0], square_pixels=True) as video:
+        path, part = found
+        with open_video(path, square_pixels=True) as video:
+            if part is not None and isinstance(video, VideoFile):
+                video.cut(part)
             middle = _frame_of(event, video)
             around = range(max(middle - AROUND, 0), min(middle + AROUND + 1, video.num_frames))
             frames = video.read(list(around))  # [T, 3, H, W]
