@@ -6,6 +6,7 @@ import dataclasses
 import statistics
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -29,7 +30,24 @@ RATE_JITTER = 0.5  # share of clips that are read as of a recording of a lower o
 JITTERED_FPS = 10.0  # ... of networks from this rate on: files of lower ones are rare
 
 
-def read_lists(settings: TrainSettings, reporter: Reporter) -> tuple[Manifest, Manifest]:
+@dataclass(frozen=True)
+class Lists:
+    """What a training learns from, and what it is validated on.
+
+    Attributes:
+        train: Videos; or what happens in recordings, for a network with an answer for each frame.
+        val: The same for validation.
+        train_recordings: The recordings, those in which nothing happens too; none of videos.
+        val_recordings: The same for validation.
+    """
+
+    train: Manifest
+    val: Manifest
+    train_recordings: Sequence[Recording] = ()
+    val_recordings: Sequence[Recording] = ()
+
+
+def read_lists(settings: TrainSettings, reporter: Reporter) -> Lists:
     """The training and validation videos, without those of ``exclude``; their files exist.
 
     Raises:
@@ -55,13 +73,11 @@ def read_lists(settings: TrainSettings, reporter: Reporter) -> tuple[Manifest, M
             f"{len(shared)} of the {len(val_list)} validation videos are training videos too, such as "
             f"{min(shared)}: the accuracy on them says nothing about new videos"
         )
-    return train_list, val_list
+    return Lists(train_list, val_list)
 
 
-def read_recording_lists(
-    settings: TrainSettings, reporter: Reporter
-) -> tuple[list[Recording], list[Recording], Manifest, Manifest]:
-    """The recordings of both lists, and these as lists of what happens.
+def read_recording_lists(settings: TrainSettings, reporter: Reporter) -> Lists:
+    """The recordings of both lists, and what happens in them.
 
     Raises:
         ManifestError: If a list cannot be used, or nothing happens in its recordings.
@@ -74,7 +90,8 @@ def read_recording_lists(
         found.append([each for each in listed if each.name not in excluded])
         if len(found[-1]) < len(listed):
             reporter.log(f"{settings.exclude} excludes {len(listed) - len(found[-1])} of {len(listed)} of {source}")
-    shared = {each.path.resolve() for each in found[0]} & {each.path.resolve() for each in found[1]}
+    learned = {(each.path.resolve(), each.part) for each in found[0]}
+    shared = [each.path.resolve() for each in found[1] if (each.path.resolve(), each.part) in learned]
     if shared:
         reporter.log(
             f"{len(shared)} of the {len(found[1])} validation recordings are training recordings too, such as "
@@ -83,7 +100,7 @@ def read_recording_lists(
     train_list, val_list = (
         as_manifest(own, path) for own, path in zip(found, (settings.train, settings.val), strict=True)
     )
-    return found[0], found[1], train_list, val_list
+    return Lists(train_list, val_list, *found)
 
 
 def with_rate(settings: TrainSettings, recordings: Sequence[Recording]) -> TrainSettings:

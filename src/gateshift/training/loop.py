@@ -64,7 +64,7 @@ def run_training(
     run = set_up(settings, folder, reporter)
     if not settings.resume and (settings.probe or settings.model.fit_classifier):
         _probe(run, reporter)
-    watched = None if run.val_recordings else watched_clips(run.model, run.val_list, settings.model.segments)
+    watched = None if run.lists.val_recordings else watched_clips(run.model, run.lists.val, settings.model.segments)
     saves = Checkpoints(
         folder, run.accelerator, run.progress, minutes=settings.save_minutes, stop=stop or StopRequest()
     )
@@ -95,9 +95,9 @@ def _probe(run: Training, reporter: Reporter) -> None:
         )
 
     if run.accelerator.is_main_process:
-        learned = features(run.train_list)
+        learned = features(run.lists.train)
         if settings.probe:
-            found = fit_probe(learned, features(run.val_list), classes=model.classes)
+            found = fit_probe(learned, features(run.lists.val), classes=model.classes)
             save_probe(found, run.folder.probe)
             reporter.log(f"before the training, {found}")
         if settings.model.fit_classifier:
@@ -199,12 +199,12 @@ def _readable_batches(run: Training) -> Iterator[tuple[Sample, int, bool]]:
 
 def _validate(run: Training, saves: Checkpoints) -> dict[str, float]:
     settings = run.settings
-    if run.val_recordings:
+    if run.lists.val_recordings:
         return _validate_recordings(run, saves)
     found = score_videos(
         run.wrapped if run.average is None else run.average.synchronize(),
         run.model.config,
-        run.val_list,
+        run.lists.val,
         EvalProtocol(settings.model.segments, short_videos=settings.short_videos),
         accelerator=run.accelerator,
         batch_size=settings.optim.batch_size,
@@ -224,7 +224,7 @@ def _validate_recordings(run: Training, saves: Checkpoints) -> dict[str, float]:
     with run.accelerator.autocast():
         found = score_recordings(
             model,
-            run.val_recordings,
+            run.lists.val_recordings,
             keep_all=False,
             accelerator=run.accelerator,
             progress=lambda _done, _total: saves.check_stop(),
@@ -235,9 +235,9 @@ def _validate_recordings(run: Training, saves: Checkpoints) -> dict[str, float]:
 
 def _first_figure(run: Training) -> tuple[str, str, str]:
     """What the best epoch is chosen by: its name in the log, its name, and how it is measured."""
-    if run.val_recordings:
+    if run.lists.val_recordings:
         by = {"spot": ("val_mean_ap", "mAP"), "segment": ("val_frame_accuracy", "frame accuracy")}
-        return *by[run.model.config.task], f"{len(run.val_recordings)} recordings"
+        return *by[run.model.config.task], f"{len(run.lists.val_recordings)} recordings"
     metrics: type[Metrics] | type[MultiLabelMetrics] = MultiLabelMetrics if run.loss.multi_label else Metrics
     return f"val_{metrics.FIRST}", metrics.FIRST_NAME, str(EvalProtocol(run.settings.model.segments))
 
@@ -281,7 +281,7 @@ def _page(run: Training) -> Iterator[Callable[[], None]]:
 
     def draw() -> None:
         nonlocal drawn_s, is_old
-        write_training_page(run.folder, run.model.classes, run.train_list, run.val_list)
+        write_training_page(run.folder, run.model.classes, run.lists.train, run.lists.val)
         drawn_s, is_old = time.monotonic(), False
 
     def update() -> None:

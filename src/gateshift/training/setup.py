@@ -17,7 +17,6 @@ from gateshift.data.clips.dataset import Sample, TrainingClips
 from gateshift.data.clips.loader import EpochShuffle, make_loader
 from gateshift.data.clips.mixing import Mixing
 from gateshift.data.clips.recording_clips import RecordingClips
-from gateshift.data.clips.recordings import Recording
 from gateshift.data.lists.class_pairs import Pairs, parse_pairs
 from gateshift.data.lists.labels import check_agreement, check_several, describe_unused
 from gateshift.data.lists.manifest import Manifest
@@ -25,6 +24,7 @@ from gateshift.data.regions import region_of
 from gateshift.devices import create_accelerator
 from gateshift.errors import SettingsError, VideoError
 from gateshift.model.classifier import VideoClassifier, create_model
+from gateshift.model.config import ModelConfig
 from gateshift.model.stand_ins.activation_checkpointing import checkpoint_blocks
 from gateshift.model.stand_ins.depthwise import keep_depthwise_float32
 from gateshift.model.warm_start import start_from
@@ -34,6 +34,7 @@ from gateshift.recipes.recipe import ProtocolOptions, load_recipe, write_recipe
 from gateshift.recipes.starts import WEIGHTS, is_published
 from gateshift.training.batch_norms import check_small_batches, freeze_wanted
 from gateshift.training.inputs import (
+    Lists,
     choose_reversal_pairs,
     create_augmentation,
     create_order,
@@ -67,10 +68,8 @@ class Training:
     order: EpochShuffle
     mixing: Mixing
     loader: DataLoader[Sample]
-    train_list: Manifest
-    val_list: Manifest
+    lists: Lists
     progress: Progress
-    val_recordings: Sequence[Recording] = ()
 
     @property
     def updates_per_epoch(self) -> int:
@@ -88,67 +87,35 @@ def set_up(settings: TrainSettings, folder: RunFolder, reporter: Reporter) -> Tr
     Raises:
         GateShiftError: If settings, lists or weights cannot be used; then the folder is not made.
     """
-    optim, augment = settings.optim, settings.augment
     accelerator = create_accelerator(settings.optim.precision, log_with=settings.log_with)
     _check_processes(settings, accelerator.num_processes)
-
-    train_recordings: Sequence[Recording] = ()
-    val_recordings: Sequence[Recording] = ()
-    is_dense = settings.frames.is_dense
-    if is_dense:
-        train_recordings, val_recordings, train_list, val_list = read_recording_lists(settings, reporter)
-        settings = with_rate(settings, train_recordings)
+    if settings.frames.is_dense:
+        lists = read_recording_lists(settings, reporter)
+        settings = with_rate(settings, lists.train_recordings)
     else:
-        train_list, val_list = read_lists(settings, reporter)
-    classes = train_list.class_names()
-    if not settings.multi_label and not is_dense:
-        check_several(classes, train_list.source)
-    reversed_pairs = choose_reversal_pairs(augment, train_list, classes)
-    description = describe(settings, classes, train_list, val_list, reversed_pairs)
-    if is_dense:  # those in which nothing happens are trained on too
-        description["recordings"] = [each.name for each in train_recordings]
+        lists = read_lists(settings, reporter)
+    classes = lists.train.class_names()
+    if not settings.multi_label and not settings.frames.is_dense:
+        check_several(classes, lists.train.source)
+    reversed_pairs = choose_reversal_pairs(settings.augment, lists.train, classes)
+    description = describe(settings, classes, lists.train, lists.val, reversed_pairs)
+    if settings.frames.is_dense:  # those in which nothing happens are trained on too
+        description["recordings"] = [each.name for each in lists.train_recordings]
     old_description = folder.check_description(description) if settings.resume else None
-    # An unknown validation label is an error now, not after the first epoch.
-    targets = [(each.source, each.entries, each.targets(classes)) for each in (train_list, val_list)]
-    if not is_dense:  # two things may happen at once
-        check_agreement(targets)
-    unused = () if is_dense else describe_unused(targets[0][2], classes, train_list.source)
-    for note in train_list.describe_numbers(train=True) or unused:
-        reporter.log(note)
+    _check_labels(settings, lists, classes, reporter)
 
-    set_seed(settings.seed)
-    model = _create(settings, train_list, classes)
-    if not settings.resume:
-        _start(model, settings.model.start, accelerator, reporter)
-    if accelerator.process_index:  # each process has its own dropout
-        set_seed((settings.seed + accelerator.process_index) % 2**32)
-
+    model = _create_started(settings, lists.train, classes, accelerator, reporter)
     progress = Progress()
-    clips: TrainingClips | RecordingClips
-    if is_dense:
-        skip = _skipping(settings, progress) if settings.skip_bad else None
-        clips = create_recording_clips(settings, train_recordings, model.config, skip)
-    else:
-        augmentation = create_augmentation(augment, model.config, reversed_pairs, num_segments=settings.model.segments)
-        clips = TrainingClips(train_list, classes, augmentation, seed=settings.seed)
+    clips = _create_clips(settings, lists, model.config, reversed_pairs, progress)
     order = create_order(settings, clips)
-    loader = make_loader(clips, batch_size=optim.batch_size, workers=settings.workers, sampler=order)
+    loader = make_loader(clips, batch_size=settings.optim.batch_size, workers=settings.workers, sampler=order)
     loss = _create_loss(settings, classes, clips)
-
     # 2D convolutions are faster with the channels of a pixel side by side, on CPUs and on GPUs.
     model.to(accelerator.device).to(memory_format=torch.channels_last).train()
-    average = WeightAverage(model, optim.ema, accelerator) if optim.ema else None  # a copy of the plain network
-    freeze_wanted(model, optim)
+    average = WeightAverage(model, settings.optim.ema, accelerator) if settings.optim.ema else None  # of a plain copy
+    freeze_wanted(model, settings.optim)
     check_small_batches(model, settings, num_videos=len(order), processes=accelerator.num_processes)
-    num_updates = optim.epochs * math.ceil(len(loader) / optim.accumulate)
-    optimizer = create_optimizer(model, optim, num_updates=num_updates)
-    if accelerator.device.type == "cpu" and settings.optim.precision == "bf16":
-        keep_depthwise_float32(model.backbone)
-    if settings.checkpointing:
-        checkpoint_blocks(model.backbone)
-    wrapped, optimizer, loader = accelerator.prepare(
-        torch.compile(model) if settings.compile else model, optimizer, loader
-    )
+    wrapped, optimizer, loader = _prepare(settings, model, loader, accelerator)
     run = Training(
         settings=settings,
         accelerator=accelerator,
@@ -160,27 +127,84 @@ def set_up(settings: TrainSettings, folder: RunFolder, reporter: Reporter) -> Tr
         loss=loss,
         clips=clips,
         order=order,
-        mixing=Mixing(len(classes), augment.mixup, augment.cutmix, settings.seed),
+        mixing=Mixing(len(classes), settings.augment.mixup, settings.augment.cutmix, settings.seed),
         loader=loader,
-        train_list=train_list,
-        val_list=val_list,
+        lists=lists,
         progress=progress,
-        val_recordings=val_recordings,
     )
+    _enter(run, description, old_description, reporter)
+    _log_settings(run, reversed_pairs, reporter)
+    return run
+
+
+def _check_labels(settings: TrainSettings, lists: Lists, classes: Sequence[str], reporter: Reporter) -> None:
+    """Log what a person should know of the labels; an unknown one is an error now, not after the first epoch."""
+    targets = [(each.source, each.entries, each.targets(classes)) for each in (lists.train, lists.val)]
+    unused: Sequence[str] = ()
+    if not settings.frames.is_dense:  # there, two things may happen at once
+        check_agreement(targets)
+        unused = describe_unused(targets[0][2], classes, lists.train.source)
+    for note in lists.train.describe_numbers(train=True) or unused:
+        reporter.log(note)
+
+
+def _create_started(
+    settings: TrainSettings, learned: Manifest, classes: list[str], accelerator: Accelerator, reporter: Reporter
+) -> VideoClassifier:
+    """The network with the weights that it starts from; a training that is resumed restores them later."""
+    set_seed(settings.seed)
+    model = _create(settings, learned, classes)
+    if not settings.resume:
+        _start(model, settings.model.start, accelerator, reporter)
+    if accelerator.process_index:  # each process has its own dropout
+        set_seed((settings.seed + accelerator.process_index) % 2**32)
+    return model
+
+
+def _create_clips(
+    settings: TrainSettings, lists: Lists, config: ModelConfig, reversed_pairs: Pairs, progress: Progress
+) -> TrainingClips | RecordingClips:
+    """What is learned from."""
+    if settings.frames.is_dense:
+        skip = _skipping(settings, progress) if settings.skip_bad else None
+        return create_recording_clips(settings, lists.train_recordings, config, skip)
+    num_segments = settings.model.segments
+    augmentation = create_augmentation(settings.augment, config, reversed_pairs, num_segments=num_segments)
+    return TrainingClips(lists.train, config.classes, augmentation, seed=settings.seed)
+
+
+def _prepare(
+    settings: TrainSettings, model: VideoClassifier, loader: DataLoader[Sample], accelerator: Accelerator
+) -> tuple[torch.nn.Module, torch.optim.Optimizer, DataLoader[Sample]]:
+    """The network, its optimizer and the loader as this machine's devices and processes run them."""
+    optim = settings.optim
+    optimizer = create_optimizer(model, optim, num_updates=optim.epochs * math.ceil(len(loader) / optim.accumulate))
+    if accelerator.device.type == "cpu" and optim.precision == "bf16":
+        keep_depthwise_float32(model.backbone)
+    if settings.checkpointing:
+        checkpoint_blocks(model.backbone)
+    wrapped = torch.compile(model) if settings.compile else model
+    wrapped, optimizer, loader = accelerator.prepare(wrapped, optimizer, loader)
+    return wrapped, optimizer, loader
+
+
+def _enter(
+    run: Training, description: dict[str, Any], old_description: Mapping[str, Any] | None, reporter: Reporter
+) -> None:
+    """Go on with the training that is in the folder, or make the folder."""
+    accelerator, folder = run.accelerator, run.folder
     accelerator.register_for_checkpointing(run.progress)
     if old_description is not None:
         _restore(run, description, old_description, reporter)
     run.progress.validated_on = description["val_videos"]
     accelerator.wait_for_everyone()  # until every process has seen that the folder is new
     if accelerator.is_main_process:
-        if settings.resume:
+        if run.settings.resume:
             folder.describe(description)
         else:
-            title = f"A training of {len(classes)} classes"
+            title = f"A training of {len(run.model.classes)} classes"
             options = {table: {name: description[name] for name in option_types(TABLES[table])} for table in TABLES}
             folder.create(description, write_recipe(title, options))
-    _log_settings(run, reversed_pairs, reporter)
-    return run
 
 
 def _start(model: VideoClassifier, start: str | None, accelerator: Accelerator, reporter: Reporter) -> None:
@@ -257,21 +281,20 @@ def _restore(run: Training, new: dict[str, Any], old: Mapping[str, Any], reporte
 
 def _log_settings(run: Training, reversed_pairs: Pairs, reporter: Reporter) -> None:
     """Log what is trained on."""
-    optim, accelerator, mirror = run.settings.optim, run.accelerator, run.settings.augment.mirror
-    reporter.log(
-        (
-            f"{len(run.clips)} clips an epoch of {run.model.config.num_segments} frames at {run.model.config.fps:g} a "
-            f"second, {len(run.train_list)} times something happens; {len(run.val_recordings)} validation recordings, "
-            if run.model.config.is_dense
-            else f"{len(run.clips)} training videos, {len(run.val_list)} validation videos, "
+    optim, accelerator, lists, config = run.settings.optim, run.accelerator, run.lists, run.model.config
+    what = f"{len(run.clips)} training videos, {len(lists.val)} validation videos"
+    if config.is_dense:
+        what = (
+            f"{len(run.clips)} clips an epoch of {config.num_segments} frames at {config.fps:g} a second, "
+            f"{len(lists.train)} times something happens; {len(lists.val_recordings)} validation recordings"
         )
-        + f"{len(run.model.classes)} classes, {accelerator.num_processes} process(es) on {accelerator.device.type}"
-    )
+    devices = f"{accelerator.num_processes} process(es) on {accelerator.device.type}"
+    reporter.log(f"{what}, {len(config.classes)} classes, {devices}")
     videos = optim.batch_size * optim.accumulate
     scaled = f": {optim.lr:g} x {videos}/{optim.lr_batch}" if optim.lr_batch not in (None, videos) else ""
     reporter.log(f"learning rate {optim.peak_lr:g} for {videos} videos per optimizer step{scaled}")
-    flipped = mirror if run.clips.augmentation.may_mirror.any() else "none"
-    reporter.log(f"flipped clips: {flipped}; classes that swap: {_listed(run.model.config.mirror_pairs)}")
+    flipped = run.settings.augment.mirror if run.clips.augmentation.may_mirror.any() else "none"
+    reporter.log(f"flipped clips: {flipped}; classes that swap: {_listed(config.mirror_pairs)}")
     if reversed_pairs:
         reporter.log(f"reversed clips; classes that swap: {_listed(reversed_pairs)}")
 

@@ -201,15 +201,15 @@ def _fill_open_options(settings: TrainSettings, reporter: Reporter) -> TrainSett
         settings = settings.changed(given)
     if settings.frames.is_dense:
         return _planned_of_recordings(settings, given, reporter)
-    train_list, val_list = read_lists(settings, Silent())
-    classes, machine = train_list.class_names(), this_machine()
-    videos = look_at(train_list, val_list, classes, num_segments=settings.model.segments)
+    lists = read_lists(settings, Silent())
+    classes, machine = lists.train.class_names(), this_machine()
+    videos = look_at(lists.train, lists.val, classes, num_segments=settings.model.segments)
     if settings.recipe is not None and minutes is not None:
         timing = _time(settings, len(classes), machine, settings.optim.precision)
         every, probed = settings.optim.validate_every, settings.probe is True
         seconds = training_s(videos, machine, timing, every=every, probed=probed)
-        return _shortened(settings, minutes, seconds, f"{len(train_list)} videos", reporter)
-    network = _plan_network(settings, given, train_list, videos, machine)
+        return _shortened(settings, minutes, seconds, f"{len(lists.train)} videos", reporter)
+    network = _plan_network(settings, given, lists.train, videos, machine)
     settings = settings.changed(network.options)
     timing = _time(settings, len(classes), machine, given.get("precision"))
     training = plan_training(videos, machine, timing, given | network.options, minutes=minutes)
@@ -241,9 +241,10 @@ def _size_px(machine: Machine, given: dict[str, Any]) -> int | None:
 
 def _planned_of_recordings(settings: TrainSettings, given: dict[str, Any], reporter: Reporter) -> TrainSettings:
     """The settings with what is open of a training on long recordings."""
-    train, val, train_list, _ = read_recording_lists(settings, Silent())
-    machine, minutes, num_classes = this_machine(), settings.minutes, len(train_list.class_names())
-    recordings = look_at_recordings(train, val, fps=with_rate(settings, train).frames.fps or 1.0)
+    lists = read_recording_lists(settings, Silent())
+    train = lists.train_recordings
+    machine, minutes, num_classes = this_machine(), settings.minutes, len(lists.train.class_names())
+    recordings = look_at_recordings(train, lists.val_recordings, fps=with_rate(settings, train).frames.fps or 1.0)
     if settings.recipe is not None and minutes is not None:
         rated = with_rate(settings, train)
         timing = _time(rated, num_classes, machine, settings.optim.precision)
