@@ -1,5 +1,6 @@
 """Trainings on long recordings: events and spans, from lists to the best model, by Python and by the command line."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -206,6 +207,27 @@ def test_a_model_of_clips_is_a_start(lists: Path, tmp_path: Path) -> None:
     log = Log()
     train(lists, tmp_path / "run", epoch_clips=4, start=tmp_path / "clips.safetensors", reporter=log)
     assert "classes that are new to it: off, on" in log.text
+
+
+def test_parts_of_one_recording_are_learned_from_and_tested_as_their_lists_name_them(
+    lists: Path, tmp_path: Path
+) -> None:
+    switches = lamp(0)[1]
+    for split, (start, end) in {"train": (0, 40), "val": (40, NUM_FRAMES)}.items():
+        events = [{"frame": at - start, "label": label} for at, label in switches if start <= at < end]
+        part = {"video": f"0_{start}_{end}", "num_frames": end - start, "fps": FPS, "events": events}
+        (tmp_path / f"{split}.json").write_text(json.dumps([part]))
+    paths = tmp_path / "train.json", tmp_path / "val.json"
+    log = Log()
+    run = gs.train(*paths, out=tmp_path / "run", root=lists, epoch_clips=4, reporter=log, **SMALL)
+    assert "recordings too" not in log.text
+    gs.evaluate_frames(run.model, paths[1], root=lists, scores=tmp_path / "answers.json")
+    answers = gs.read_events(tmp_path / "answers.json")
+    assert {*answers.videos} == {f"0_40_{NUM_FRAMES}"}
+    assert {event.frame for event in answers.events} == {*range(NUM_FRAMES - 40)}
+
+    gs.train(paths[0], paths[0], out=tmp_path / "same", root=lists, epoch_clips=4, reporter=log, **SMALL)
+    assert "1 of the 1 validation recordings are training recordings too" in log.text
 
 
 def test_the_loss_is_weighed_cross_entropy_over_the_frames_that_have_a_target() -> None:
