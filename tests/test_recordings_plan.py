@@ -64,8 +64,12 @@ def test_a_training_on_recordings_is_planned_around_what_is_given() -> None:
     assert {"lr", "gates_lr"}.isdisjoint(planned(optimizer="sgd"))
     assert planned(epochs=1)["warmup_epochs"] == 0
     assert planned(warmup_epochs=60)["epochs"] == 61
-    assert found["batch_size"] * found["context"] * 25 <= 256  # frames, which take memory
-    assert "batch_size" not in planned(GPU)
+    assert found["batch_size"] * found["context"] * 25 <= 128  # frames at once, which take memory
+    assert (found["batch_size"], found["accumulate"]) == (2, 2)
+    of_spans = planned(short_span_s=2.0)  # of 32 frames
+    assert (of_spans["batch_size"], of_spans["accumulate"]) == (4, 2)
+    assert "accumulate" not in planned(batch_size=16)
+    assert {"batch_size", "accumulate"}.isdisjoint(planned(GPU))
     assert planned(total_s=100.0)["epochs"] > planned(total_s=600.0)["epochs"] > planned(total_s=9000)["epochs"]
 
 

@@ -33,7 +33,7 @@ from gateshift.recipes.starts import IMAGENET, MOTION
 SHORT = 10  # percent of the spans that are shorter than a short one
 SPAN_FRAMES, CONTEXT_FRAMES = 8, 32  # of a short span, and of a training clip: four of these
 LOWEST_FPS = 2.0  # of longer spans too, as movement is not seen at less
-SLOW_FRAMES = 256  # of a step without an accelerator: as many take 6 to 8 GB
+SLOW_FRAMES, AT_ONCE = 256, 128  # of a step without an accelerator, and of each pass of it, for the memory
 SLOW_CONTEXT_S = 2.0  # of events
 FRAMES_CROP = 0.875  # an event near the edge of the picture is still in most of the clips
 SLOW_CLIPS = {"spot": 4000, "segment": 2500}  # in all, unless recordings are very long
@@ -159,7 +159,10 @@ def plan_frame_training(
     clips, num_frames = clips_of(recordings, frames)
     epochs = MOST_FRAME_EPOCHS
     if machine.is_slow:
-        chosen["batch_size"] = min(max(SLOW_FRAMES // num_frames, 2), 8) * machine.processes
+        at_once = min(max(AT_ONCE // num_frames, 2), 8)
+        chosen["batch_size"] = at_once * machine.processes
+        if "batch_size" not in given:
+            chosen["accumulate"] = max(min(SLOW_FRAMES // num_frames, 8) // at_once, 1)
         epochs = min(max(round(SLOW_CLIPS[frames.task] / clips), FEWEST_FRAME_EPOCHS), epochs)
     every = given.get("validate_every", OptimOptions.validate_every)
     seconds = frame_training_s(recordings, frames, machine, timing, read_s=read_s, every=every)
@@ -168,8 +171,9 @@ def plan_frame_training(
     epochs = epochs_of(given, epochs)
     chosen |= {"epochs": epochs, "warmup_epochs": min(max(1, epochs // 10), 3, epochs - 1)}
     if frames.task == "segment":  # of few rooms and people: what one step learns the next undoes
-        batch_size = {"batch_size": OptimOptions.batch_size, **chosen, **given}["batch_size"]
-        chosen |= {"color_jitter": 0.3, "ema": average_of(epochs * math.ceil(clips / batch_size))}
+        step = {"batch_size": OptimOptions.batch_size, "accumulate": 1, **chosen, **given}
+        updates = epochs * math.ceil(clips / (step["batch_size"] * step["accumulate"]))
+        chosen |= {"color_jitter": 0.3, "ema": average_of(updates)}
     shorter = "; `minutes` shortens it" if minutes is None and seconds(epochs) > LONG_S else ""
     precision = "float32" if timing.precision == "no" else timing.precision
     return Plan(
