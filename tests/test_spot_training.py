@@ -134,9 +134,10 @@ def test_a_run_of_before_clips_were_read_as_of_other_rates_goes_on_without(lists
 
 
 def test_a_start_that_is_named_is_planned_as_if_it_was_chosen(lists: Path) -> None:
+    small: dict[str, Any] = {"task": "spot", "size": 32, "context": 0.4, "precision": "no"}
     planned = [
         fill_open_options(
-            TrainSettings.from_options(lists / "train.csv", lists / "val.csv", out="run", task="spot", **named), Log()
+            TrainSettings.from_options(lists / "train.csv", lists / "val.csv", out="run", **small, **named), Log()
         ).options()
         for named in ({}, {"start": "motion"}, {"start": "motion", "temporal": "none"})
     ]
