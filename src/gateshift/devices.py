@@ -43,6 +43,17 @@ def keep_freed_memory() -> bool:
     return mallopt is not None and bool(mallopt(_M_MMAP_MAX, 0) and mallopt(_M_TRIM_THRESHOLD, -1))
 
 
+def return_freed_memory() -> None:
+    """Give back what :func:`keep_freed_memory` has kept; later tensors take it anew.
+
+    A process that is forked off would hold on to it: whatever this process writes there from then on is a copy, so that
+    both together have twice as much.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform.startswith("linux") else None
+    if trim is not None:
+        trim(0)
+
+
 def create_accelerator(precision: str, *, log_with: Tracker | None = None) -> Accelerator:
     """Devices, processes and precision of a run; batch sizes are those of all processes together.
 

@@ -18,7 +18,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from gateshift.data.clips.dataset import Sample
 from gateshift.data.clips.seeds import spread_seed
 from gateshift.data.processes import check_shared_memory, check_sockets, full_shared_memory
-from gateshift.devices import num_cores
+from gateshift.devices import num_cores, return_freed_memory
 from gateshift.errors import VideoError, check_whole, one_line
 
 MAX_DEFAULT_WORKERS = 8
@@ -175,6 +175,8 @@ def read_batches(loader: Iterable[Sample]) -> Iterator[Sample]:
         VideoError: If a loading process dies, or gives no batch for ten minutes, as when a decoder hangs.
         SettingsError: If shared memory is full.
     """
+    if getattr(loader, "num_workers", 0):
+        return_freed_memory()  # the processes would keep all that the steps before have taken
     try:
         yield from loader
     except RuntimeError as error:  # torch has no kinds of its own for these
