@@ -319,6 +319,14 @@ def test_an_exported_file_finds_the_same_events(video: Path, tmp_path: Path) -> 
     assert [(each.frame, each.label) for each in found] == [(each.frame, each.label) for each in expected]
 
 
+@pytest.mark.parametrize("segments", [0, -3, 2.5])
+def test_an_export_of_clips_without_a_frame_is_refused(segments: Any, video: Path, tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text(f"path,frame,label\n{video},3,hit\n")
+    with pytest.raises(SettingsError, match=f"^`segments` {segments}; "):
+        export(network("none"), tmp_path / "list.csv", format="torch", out=tmp_path / "m.pt2", segments=segments)
+    assert not (tmp_path / "m.pt2").exists()
+
+
 @pytest.mark.parametrize("rate", [12.5, 60.0])
 def test_events_keep_their_time_in_a_file_of_another_rate(
     rate: float, tmp_path: Path, write_video: Callable[..., Path]

@@ -20,7 +20,7 @@ from gateshift.data.clips.views import EvalProtocol
 from gateshift.data.lists.index_folder import index_folder_of
 from gateshift.data.lists.manifest import Manifest, read_manifest, read_names, read_videos
 from gateshift.devices import put_on_device
-from gateshift.errors import ModelError
+from gateshift.errors import ModelError, check_whole
 from gateshift.evaluation.protocol import check_classes, choose_protocol
 from gateshift.evaluation.scoring import score_videos
 from gateshift.exported.formats import DeviceFormat, FileFormat, Format
@@ -205,6 +205,9 @@ def _export_dense(
     segments: int | None,
 ) -> ExportResult:
     """Export a model that answers for each frame, checked on the middles of some recordings."""
+    if segments is not None:
+        advice = f"a clip has at least 1 frame; try `segments={DEFAULT_FRAMES}`"
+        check_whole("segments", segments, least=1, advice=advice)
     config, num_frames = model.config, segments or model.config.num_segments or DEFAULT_FRAMES
     count, clips = max(2, min(CHECKED_VIDEOS, len(recordings))), []
     for number in range(count):
