@@ -21,7 +21,7 @@ from gateshift.cli.main import main
 from gateshift.data.clips.recordings import Recording
 from gateshift.data.events.events import Event, Span
 from gateshift.data.video.files import open_video
-from gateshift.errors import ModelError, SettingsError
+from gateshift.errors import ManifestError, ModelError, SettingsError
 from gateshift.exported.loading import ExportedModel
 from gateshift.exporting.export import export
 from gateshift.model.config import ModelConfig
@@ -325,6 +325,16 @@ def test_an_export_of_clips_without_a_frame_is_refused(segments: Any, video: Pat
     with pytest.raises(SettingsError, match=f"^`segments` {segments}; "):
         export(network("none"), tmp_path / "list.csv", format="torch", out=tmp_path / "m.pt2", segments=segments)
     assert not (tmp_path / "m.pt2").exists()
+
+
+@pytest.mark.slow
+def test_int8_is_fitted_to_the_recordings_that_are_given(video: Path, tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text(f"path,frame,label\n{video},3,hit\n")
+    asked = {"format": "openvino", "precision": "int8", "out": tmp_path / "m.xml"}
+    with pytest.raises(ManifestError, match="missing.csv"):
+        export(network("none"), tmp_path / "list.csv", calibrate=tmp_path / "missing.csv", **asked)
+    result = export(network("none"), tmp_path / "list.csv", calibrate=tmp_path / "list.csv", **asked)
+    assert "int8 fitted to 1 videos" in str(result)
 
 
 @pytest.mark.parametrize("rate", [12.5, 60.0])
