@@ -5,6 +5,7 @@ import csv
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -78,6 +79,16 @@ def test_a_deployed_model_is_not_looked_into() -> None:
         gs.gate_maps(model, clips)
     with pytest.raises(ModelError, match="a deployed model"):
         gs.evidence_map(model, clips, 0)
+
+
+@pytest.mark.parametrize("other", [nn.Conv2d(3, 3, 3), "model.safetensors"])
+def test_what_is_no_model_is_not_looked_into(other: Any) -> None:
+    clips = torch.zeros(1, 2, 3, 32, 32, dtype=torch.uint8)
+    message = f"a {type(other).__name__} cannot be looked into; give a VideoClassifier"
+    with pytest.raises(ModelError, match=message):
+        gs.gate_maps(other, clips)
+    with pytest.raises(ModelError, match=message):
+        gs.evidence_map(other, clips, 0)
 
 
 # How far gates are open
@@ -159,6 +170,19 @@ def test_layers_that_work_in_place_do_not_spoil_the_evidence() -> None:
     assert torch.equal(*of_conv)
 
 
+def test_evidence_is_the_same_in_inference_mode() -> None:
+    expected = gs.evidence_map(colour_model(), coloured_squares(), 1)
+    model = colour_model()
+    with torch.inference_mode():
+        assert torch.equal(gs.evidence_map(model, coloured_squares(), 1), expected)
+
+
+def test_a_class_may_be_a_number_of_numpy_or_torch() -> None:
+    expected = gs.evidence_map(colour_model(), coloured_squares(), 1)
+    for index in (np.int64(1), torch.tensor(1)):
+        assert torch.equal(gs.evidence_map(colour_model(), coloured_squares(), index), expected)  # type: ignore[arg-type]
+
+
 def test_evidence_leaves_no_trace() -> None:
     model = open_gates()
     clips = torch.randint(0, 256, (1, 4, 3, 32, 32), dtype=torch.uint8)
@@ -197,11 +221,13 @@ def test_evidence_is_of_the_last_layer_with_places(
     [
         (2, None, "class 2 of a model of 2; classes are 0..1; correct it"),
         (-1, None, "class -1 of a model of 2"),
+        (1.0, None, "class 1.0; a class is a whole number in 0..1; correct it"),
+        ([0, 1], None, "class [0, 1]; a class is a whole number in 0..1; correct it"),
         (0, "5", "no layer '5' in test; name one as in model.backbone.named_modules()"),
         (0, "3", "the output of layer 3 has no places; name a layer with maps"),
     ],
 )
-def test_a_class_or_layer_that_is_not_there_is_an_error(index: int, layer: str | None, message: str) -> None:
+def test_a_class_or_layer_that_is_not_there_is_an_error(index: Any, layer: str | None, message: str) -> None:
     with pytest.raises(ModelError, match=re.escape(message)):
         gs.evidence_map(colour_model(), coloured_squares(), index, layer=layer)
 

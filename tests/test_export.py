@@ -168,6 +168,12 @@ def test_a_runtime_says_what_it_takes(exported: dict[str, Path], tmp_path: Path)
     runtime = Runtime(exported["onnx"], threads=1)
     with pytest.raises(ModelError, match=r"this file takes uint8 \[B, 4, 3, 32, 32\]"):
         runtime(np.zeros((1, 4, 3, 32, 32), np.float32))
+    given: Any
+    for given in ([[1]], [[1], [2, 3]], None):
+        with pytest.raises(ModelError, match=r"^clips of .*(this file takes uint8|give a NumPy array)"):
+            runtime(given)
+    given = golden_clips(0, count=1, num_frames=SEGMENTS, size_px=32)
+    np.testing.assert_array_equal(runtime(given), runtime(given.numpy()))
     with pytest.raises(ModelError, match="no such model file"):
         Runtime(tmp_path / "nothing.xml")
     with pytest.raises(ModelError, match=r"a runtime reads \.onnx, \.xml, \.tflite"):
@@ -176,6 +182,12 @@ def test_a_runtime_says_what_it_takes(exported: dict[str, Path], tmp_path: Path)
         (tmp_path / f"broken{suffix}").write_bytes(b"nonsense")
         with pytest.raises(ModelError, match=r"cannot be opened|not a readable export"):
             load_any(tmp_path / f"broken{suffix}")
+
+
+@pytest.mark.parametrize("threads", [0, -1, 2.5, "2", 100_000])
+def test_threads_that_no_machine_has_are_refused(threads: Any, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match=f"^`threads` '?{threads}'?; "):
+        Runtime(tmp_path / "model.onnx", threads=threads)
 
 
 def test_a_mistaken_export_is_refused_before_the_work(

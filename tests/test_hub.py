@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,13 +13,18 @@ from huggingface_hub import ModelCard, constants
 from streaming_data import TinyNet
 
 import gateshift as gs
-from gateshift.errors import ModelError
+from gateshift.errors import ModelError, SettingsError
 from gateshift.evaluation.result import Evaluation
 from gateshift.evaluation.scores import Scores
 from gateshift.exported.loading import is_dense_file
 from gateshift.model.classifier import VideoClassifier
 from gateshift.published.hub import write_card
+from gateshift.spotting.evaluate import FrameEvaluation
 
+EVENTS = [gs.Event("v", "hit", frame=3, score=1.0), gs.Event("v", "bounce", frame=9, score=1.0)]
+EVENT_SCORES = gs.score_events(EVENTS, EVENTS, fps=25)
+SPANS = {"v": [gs.Span(0.0, 1.0, "hit", 1.0)]}
+SPAN_SCORES = gs.score_spans(SPANS, SPANS, durations_s={"v": 2.0})
 # Of the Hub's client, about how it sends large files.
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
 
@@ -167,6 +173,28 @@ def test_a_card_has_the_accuracies_of_a_test_and_what_it_confused(model: VideoCl
     assert "\n| licence | mit |\n" in card and "\n| top1 | 0.4 |\n" in card
     assert "## Most confused\n\n| class | answer | videos |\n| --- | --- | --- |\n| open\\|door | close | 2 |\n" in card
     assert card.index("## Accuracy") < card.index("## Most confused") < card.index("## Classes")
+
+
+@pytest.mark.parametrize(
+    ("task", "call", "found", "row"),
+    [
+        ("spot", "gs.spot_events(model, ", FrameEvaluation(EVENT_SCORES), "| map\\_1 | 1 |"),
+        ("segment", "gs.find_events(model, ", FrameEvaluation(SPAN_SCORES), "| frame\\_accuracy | 1 |"),
+    ],
+)
+def test_a_card_of_a_model_of_events_says_how_it_is_asked(
+    task: Any, call: str, found: FrameEvaluation, row: str
+) -> None:
+    model = gs.create_model("test_resnet", task=task, classes=["hit", "bounce"], size_px=32, num_segments=4, fps=12.5)
+    card = write_card(model, "user/name", metrics=found)
+    assert f'\nprint({call}"recording.mp4"))\n' in card and "model.predict" not in card
+    assert "| test protocol | an answer for each frame at 12.5 a second |" in card
+    assert f"\n{row}\n" in card
+
+
+def test_figures_without_names_are_no_metrics_of_a_card(model: VideoClassifier) -> None:
+    with pytest.raises(SettingsError, match="^`metrics` of type float; give figures by their names"):
+        write_card(model, "user/name", metrics=0.5)  # type: ignore[arg-type]
 
 
 def test_a_card_says_what_else_a_model_asks_for(tmp_path: Path) -> None:

@@ -203,6 +203,12 @@ def test_a_recipe_says_no_more_than_is_in_it(tmp_path: Path) -> None:
         ("segments = \n", "not TOML"),
         ("[released]\nfile = 'x'\n", "google_drive"),
         ("[test]\nclips = '2'\n", r"\[test\] clips = '2'; it must be a whole number"),
+        ("parts = 3\n", "own.toml: parts = 3; it must be a list of texts; correct the file"),
+        ("parts = 'gsm-bninception-8'\n", "parts = 'gsm-bninception-8'; it must be a list of texts"),
+        ("title = 5\n", "title = 5; it must be a text"),
+        ("published = 'high'\n", "published = 'high'; it must be a number"),
+        ("[augment]\nbrightness = 0.3\ncolor_jitter = 0.2\n", "`brightness` and `color_jitter` are one option"),
+        ("[augment]\ncolor_jitter = 0.2\nbrightness = 0.3\n", "`brightness` and `color_jitter` are one option"),
     ],
 )
 def test_a_recipe_with_a_mistake_is_refused(text: str, message: str, tmp_path: Path) -> None:

@@ -19,10 +19,11 @@ import pytest
 import torch
 from conftest import WriteVideo
 from serving import BRIGHT, DARK, closing_loops, grey_frames, running, start_program, write_brightness_model
+from torch import nn
 
 import gateshift as gs
 from gateshift.cli.main import main
-from gateshift.errors import SettingsError, VideoError
+from gateshift.errors import ModelError, SettingsError, VideoError
 from gateshift.web.app import Server, serve
 from gateshift.web.settings import ServeSettings
 
@@ -359,6 +360,11 @@ def test_a_body_that_comes_too_slowly_is_refused(model: Path) -> None:
         ({"examples": "nowhere"}, "`examples` nowhere: no such folder"),
         ({"max_mb": float("nan")}, "`max_mb` nan; it must be a number above 0"),
         ({"decoders": 0}, "`decoders` 0; it must be at least 1"),
+        ({"port": "80"}, "`port` '80'; it must be a whole number"),
+        ({"queue": 1.5}, "`queue` 1.5; it must be a whole number"),
+        ({"max_mb": "50"}, "`max_mb` '50'; it must be a number above 0"),
+        ({"host": None}, "`host` of type NoneType; it must be a text"),
+        ({"token": 1234567890123456}, "`token` of type int; it must be a text"),
     ],
 )
 def test_settings_out_of_range_are_one_line(options: dict[str, Any], part: str) -> None:
@@ -379,6 +385,13 @@ def test_a_model_that_runs_elsewhere_is_refused(tmp_path: Path, capsys: pytest.C
     with pytest.raises(SystemExit):
         main(["serve", str(tmp_path / "model.onnx"), "--port", "0"])
     assert "an exported file cannot be looked into; give the .safetensors model" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("form", ["deployed", "other"])
+def test_a_model_that_cannot_be_looked_into_is_not_served(form: str, model: Path) -> None:
+    other: Any = gs.load_model(model).deploy() if form == "deployed" else nn.Linear(2, 2)
+    with pytest.raises(ModelError, match=f"`model` is a {type(other).__name__}; give a VideoClassifier"):
+        serve(other, port=0, block=False)
 
 
 def test_serving_returns_when_the_server_is_stopped(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ from gateshift.cli.main import main
 from gateshift.data.clips.recordings import Recording
 from gateshift.data.events.events import Event, Span
 from gateshift.data.video.files import open_video
-from gateshift.errors import ModelError, SettingsError
+from gateshift.errors import ManifestError, ModelError, SettingsError
 from gateshift.exported.loading import ExportedModel
 from gateshift.exporting.export import export
 from gateshift.model.config import ModelConfig
@@ -317,6 +317,24 @@ def test_an_exported_file_finds_the_same_events(video: Path, tmp_path: Path) -> 
         gs.spot_events(each, video, threshold=0.3) for each in (ExportedModel(tmp_path / "m.pt2"), model)
     )
     assert [(each.frame, each.label) for each in found] == [(each.frame, each.label) for each in expected]
+
+
+@pytest.mark.parametrize("segments", [0, -3, 2.5])
+def test_an_export_of_clips_without_a_frame_is_refused(segments: Any, video: Path, tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text(f"path,frame,label\n{video},3,hit\n")
+    with pytest.raises(SettingsError, match=f"^`segments` {segments}; "):
+        export(network("none"), tmp_path / "list.csv", format="torch", out=tmp_path / "m.pt2", segments=segments)
+    assert not (tmp_path / "m.pt2").exists()
+
+
+@pytest.mark.slow
+def test_int8_is_fitted_to_the_recordings_that_are_given(video: Path, tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text(f"path,frame,label\n{video},3,hit\n")
+    asked = {"format": "openvino", "precision": "int8", "out": tmp_path / "m.xml"}
+    with pytest.raises(ManifestError, match="missing.csv"):
+        export(network("none"), tmp_path / "list.csv", calibrate=tmp_path / "missing.csv", **asked)
+    result = export(network("none"), tmp_path / "list.csv", calibrate=tmp_path / "list.csv", **asked)
+    assert "int8 fitted to 1 videos" in str(result)
 
 
 @pytest.mark.parametrize("rate", [12.5, 60.0])

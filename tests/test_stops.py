@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 from trainings import Log, StopAt, assert_same_run, few_to_validate, start_process
 
 from gateshift.cli.main import main
-from gateshift.errors import StoppedError
+from gateshift.errors import SettingsError, StoppedError
 from gateshift.recipes.options import AugmentOptions, ModelOptions, OptimOptions
 from gateshift.training import state as checkpoints
 from gateshift.training.loop import run_training
@@ -236,6 +236,15 @@ def test_what_another_training_has_saved_meanwhile_is_not_deleted(resume: Any, t
     with pytest.raises(Exception, match="exists; choose another folder"):
         folders[1].create(begun, "")
     assert folders[0].state.is_dir()
+
+
+def test_a_list_that_has_changed_is_told_in_words(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path / "run")
+    begun = {"task": "clip", "accumulation": "exact", "epochs": 2, "train": "train.csv", "train_videos": "0a1b"}
+    folder.create(begun, "")
+    folder.check_description(begun)
+    with pytest.raises(SettingsError, match=r"^`resume`: train.csv has other videos or labels than when the run"):
+        folder.check_description(begun | {"train_videos": "2c3d"})
 
 
 def test_a_finished_run_of_one_epoch_is_no_unsaved_one(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -17,6 +18,7 @@ from gateshift.model.classifier import VideoClassifier
 
 # Own code: captum and grad-cam hook a layer just so, but know nothing of clips whose frames are in the batch. Their
 # weights of channels would differ from frame to frame, and maps could not be compared over time.
+@torch.inference_mode(False)  # where a caller is in it there would be no gradients
 def evidence_map(model: VideoClassifier, clips: Tensor, class_index: int, *, layer: str | None = None) -> Tensor:
     """Grad-CAM (ICCV 2017) of clips: which places of which frames speak for a class.
 
@@ -40,11 +42,9 @@ def evidence_map(model: VideoClassifier, clips: Tensor, class_index: int, *, lay
             output has no places.
     """
     check_not_deployed(model)
-    num_classes = len(model.config.classes)
-    if not 0 <= class_index < num_classes:
-        raise ModelError(
-            f"class {class_index} of a model of {num_classes}; classes are 0..{num_classes - 1}; correct it"
-        )
+    index = _class_of(model, class_index)
+    if isinstance(clips, Tensor) and clips.is_inference():
+        clips = clips.clone()  # what was made in inference mode has no gradients, a copy made outside has
     name = find_evidence_layer(model, clips) if layer is None else layer
     watched = dict(model.backbone.named_modules()).get(name) if name else None
     if watched is None:
@@ -60,13 +60,25 @@ def evidence_map(model: VideoClassifier, clips: Tensor, class_index: int, *, lay
         logits = model(clips)
         if not outputs or as_maps(outputs[0], model.backbone) is None:
             raise ModelError(f"the output of layer {name} has no places; name a layer with maps, such as a convolution")
-        (slopes,) = torch.autograd.grad(logits[:, class_index].sum(), outputs[:1])
+        (slopes,) = torch.autograd.grad(logits[:, index].sum(), outputs[:1])
     features, gradients = (
         as_maps(part.float(), model.backbone).unflatten(0, (len(clips), -1))  # type: ignore[union-attr]
         for part in (outputs[0].detach(), slopes)
     )  # each [B, T, C, h, w]
     weights = gradients.mean((1, 3, 4), keepdim=True)  # [B, 1, C, 1, 1]
     return (weights * features).sum(2).relu()  # [B, T, h, w]
+
+
+def _class_of(model: VideoClassifier, class_index: int) -> int:
+    """The number of a class, also of NumPy and torch; ModelError if a model has none of this number."""
+    last = len(model.config.classes) - 1
+    try:
+        index = operator.index(class_index)
+    except TypeError:
+        raise ModelError(f"class {class_index!r}; a class is a whole number in 0..{last}; correct it") from None
+    if not 0 <= index <= last:
+        raise ModelError(f"class {index} of a model of {last + 1}; classes are 0..{last}; correct it")
+    return index
 
 
 def find_evidence_layer(model: VideoClassifier, clips: Tensor) -> str:

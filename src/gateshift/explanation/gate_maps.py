@@ -138,6 +138,8 @@ def most_varied(gates: Mapping[str, Tensor], count: int) -> dict[str, Tensor]:
 
 
 def check_not_deployed(model: ClipClassifier) -> None:
-    """Raise ModelError if a model is folded for inference: its layers are no longer those that were trained."""
+    """Raise ModelError if a model is folded for inference, its layers no longer those that were trained, or is none."""
+    if not isinstance(getattr(model, "backbone", None), nn.Module):
+        raise ModelError(f"a {type(model).__name__} cannot be looked into; give a VideoClassifier")
     if isinstance(model, DeployedClassifier):
         raise ModelError("a deployed model cannot be looked into; give the model that it was made of")

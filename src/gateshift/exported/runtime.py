@@ -17,12 +17,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gateshift.errors import ModelError, one_line
+from gateshift.errors import ModelError, SettingsError, check_whole, one_line
 from gateshift.exported.litert import LiteRTFile, read_litert_description
 from gateshift.model.config import ModelConfig
 
 METADATA_KEY = "gateshift"
 SUFFIXES = {".onnx": "onnxruntime", ".xml": "openvino", ".tflite": "ai-edge-litert"}
+MOST_THREADS = 1024  # ONNX Runtime ends the program where the machine does not give it as many as were asked for
 Run = Callable[[NDArray[np.uint8]], NDArray[np.float32]]
 # OpenVINO's own choice may be less than float32. What int8 leaves in floating point may be bf16: beside the error of
 # int8 that of bf16 cannot be seen. A machine without bf16 computes in float32.
@@ -43,11 +44,17 @@ class Runtime:
 
         Args:
             path: Written by :func:`gateshift.exporting.export.export` or ``gateshift export``.
-            threads: CPU threads; None for the runtime's own choice.
+            threads: CPU threads, 1 to 1024; None for the runtime's own choice.
 
         Raises:
             ModelError: If the file is missing or not such a file, or its runtime is not installed.
+            SettingsError: If ``threads`` is out of range.
         """
+        if threads is not None:
+            accepted = f"give 1 to {MOST_THREADS}, or leave it out"
+            check_whole("threads", threads, least=1, advice=accepted)
+            if threads > MOST_THREADS:
+                raise SettingsError(f"`threads` {threads}; {accepted}")
         path = Path(path)
         if path.suffix not in SUFFIXES:
             raise ModelError(f"{path}: a runtime reads {', '.join(SUFFIXES)}; export the model first")
@@ -69,7 +76,8 @@ class Runtime:
         """Classify clips.
 
         Args:
-            clips: uint8 RGB [B, T, 3, size, size] with the T and the size of the export.
+            clips: uint8 RGB [B, T, 3, size, size] with the T and the size of the export; a tensor of torch on the CPU
+                is taken too.
 
         Returns:
             Logits [B, K].
@@ -77,6 +85,10 @@ class Runtime:
         Raises:
             ModelError: If the clips have another shape or type.
         """
+        try:
+            clips = np.asarray(clips)
+        except (ValueError, TypeError, RuntimeError) as error:  # of ragged lists, and of tensors elsewhere
+            raise ModelError(f"clips of type {type(clips).__name__}: {one_line(error)}; give a NumPy array") from None
         if clips.dtype != np.uint8 or clips.shape[1:] != self._shape or not len(clips):
             wanted = ", ".join(map(str, self._shape))
             raise ModelError(

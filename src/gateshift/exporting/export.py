@@ -20,7 +20,7 @@ from gateshift.data.clips.views import EvalProtocol
 from gateshift.data.lists.index_folder import index_folder_of
 from gateshift.data.lists.manifest import Manifest, read_manifest, read_names, read_videos
 from gateshift.devices import put_on_device
-from gateshift.errors import ModelError
+from gateshift.errors import ModelError, check_whole
 from gateshift.evaluation.protocol import check_classes, choose_protocol
 from gateshift.evaluation.scoring import score_videos
 from gateshift.exported.formats import DeviceFormat, FileFormat, Format
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 # More say little more about the range of an activation, and all of them are held in memory: 1.2 MB each at 8×224 px.
 CALIBRATION_VIDEOS = 128
+CALIBRATION_FRAMES = 8 * CALIBRATION_VIDEOS  # of models that answer for each frame, whose clips may be long
 CHECKED_VIDEOS = 4
 
 
@@ -127,7 +128,7 @@ def export(
             of coreml computes in float16 too; "bf16" (torch and openvino) is faster where the machine computes in it;
             "int8" (openvino) makes the file a quarter as large. All but the first cost digits.
         calibrate: Videos that int8 is fitted to, without their labels; by default ``videos``, whose accuracy may then
-            come out a little too good.
+            come out a little too good. Of a model that answers for each frame, recordings in a list as ``videos`` are.
         segments: T, frames per clip, which are fixed in the file; by default as in training.
         classes: A file with names for the class numbers of a released checkpoint and of the list, one a line.
         root: Where relative paths of the list start; its own folder by default.
@@ -156,8 +157,11 @@ def export(
     if config.is_dense:
         if format == "web":
             raise ModelError(f"`format=web` of a model with `task={config.task}`; its page is for one answer a clip")
-        recordings = read_recordings(videos, config.task, root=root, fps=config.fps, box=config.box)
-        return _export_dense(model, path, format, precision, recordings, segments)
+        checked_on, calibrated_on = (
+            read_recordings(source, config.task, root=root, fps=config.fps, box=config.box)
+            for source in (videos, videos if calibrate is None else calibrate)
+        )
+        return _export_dense(model, path, format, precision, checked_on, segments, calibrated_on)
     manifest = read_manifest(videos, root=root, names=names, multi_label=config.multi_label).with_box(config.box)
     fitted_to = manifest if calibrate is None else read_videos(calibrate, root=root).with_box(config.box)
     for each in (manifest, fitted_to):
@@ -203,26 +207,39 @@ def _export_dense(
     precision: ExportPrecision,
     recordings: Sequence[Recording],
     segments: int | None,
+    fitted_to: Sequence[Recording],
 ) -> ExportResult:
-    """Export a model that answers for each frame, checked on the middles of some recordings."""
+    """Export a model that answers for each frame, checked, and for int8 fitted, on the middles of some recordings."""
+    if segments is not None:
+        advice = f"a clip has at least 1 frame; try `segments={DEFAULT_FRAMES}`"
+        check_whole("segments", segments, least=1, advice=advice)
     config, num_frames = model.config, segments or model.config.num_segments or DEFAULT_FRAMES
-    count, clips = max(2, min(CHECKED_VIDEOS, len(recordings))), []
+    shown = _middles(recordings, config, num_frames, count=max(2, min(CHECKED_VIDEOS, len(recordings))))
+    calibration = None
+    if precision == "int8":
+        most = max(CALIBRATION_FRAMES // num_frames, CHECKED_VIDEOS)
+        calibration = _middles(fitted_to, config, num_frames, count=min(most, len(fitted_to)))
+    model = copy.deepcopy(model).cpu()
+    error, structure = _write(model, path, kind, clips=shown, precision=precision, calibration=calibration)
+    if structure is not None:
+        return _untested(path, structure)
+    with torch.no_grad():
+        own, other = (each(shown)[..., : len(config.classes) + 1].argmax(-1) for each in (model, load_any(path)))
+    num_calibration = None if calibration is None else len(calibration)
+    return ExportResult(path, error, None, None, None, float((own == other).float().mean()), num_calibration)
+
+
+def _middles(recordings: Sequence[Recording], config: ModelConfig, num_frames: int, *, count: int) -> Tensor:
+    """One clip from the middle of each of ``count`` recordings, spread over all: uint8 [count, T, 3, size, size]."""
+    clips = []
     for number in range(count):
         video, times_s = recordings[number * len(recordings) // count].open(square_pixels=config.square_pixels)
         with video:
             seen = seen_frames(times_s, config.fps)
             first = max(len(seen) - num_frames, 0) // 2
             numbers = [seen[min(first + place, len(seen) - 1)] for place in range(num_frames)]
-            crops = [video_crop(video, number, config) for number in numbers]
-        clips.append(torch.stack(crops))
-    model = copy.deepcopy(model).cpu()
-    shown = torch.stack(clips)
-    error, structure = _write(model, path, kind, clips=shown, precision=precision)
-    if structure is not None:
-        return _untested(path, structure)
-    with torch.no_grad():
-        own, other = (each(shown)[..., : len(config.classes) + 1].argmax(-1) for each in (model, load_any(path)))
-    return ExportResult(path, error, None, None, None, float((own == other).float().mean()))
+            clips.append(torch.stack([video_crop(video, index, config) for index in numbers]))
+    return torch.stack(clips)
 
 
 def _untested(path: Path, structure: str) -> ExportResult:

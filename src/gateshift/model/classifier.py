@@ -218,7 +218,8 @@ class VideoClassifier(ClipClassifier):
             private: Whether a new repository can be seen by its owner alone; None leaves it to the owner's settings.
             token: That may write; by default what ``hf auth login`` has saved, or HF_TOKEN.
             metrics: What is known of the model's accuracy, for the card: such as ``{"top-1": 0.512}``, or what
-                :func:`gateshift.evaluate` gives, of which the card also has the most confused classes.
+                :func:`gateshift.evaluate` gives, of which the card also has the most confused classes, or what
+                :func:`gateshift.evaluate_frames` gives.
             license: The model's, such as "apache-2.0", for the card.
             message: Of the commit.
 

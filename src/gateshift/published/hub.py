@@ -9,10 +9,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from gateshift.data.regions import region_text
-from gateshift.errors import ModelError, one_line
+from gateshift.errors import ModelError, SettingsError, one_line
 from gateshift.model.classifier import VideoClassifier
 from gateshift.model.config import OWN, ModelConfig
 from gateshift.model.io import save_model
@@ -27,18 +27,24 @@ if TYPE_CHECKING:
 FILE = "model.safetensors"
 MOST_CONFUSED = 10  # pairs of classes on a card
 _ADDRESS = re.compile(r"(?P<repo>[^/@]+/[^/@]+)(?:@(?P<revision>[^/]+))?(?:/(?P<file>.+))?")
+# What a model of each task does, and how it is asked.
+_TASKS = {
+    "clip": ("classifies videos into", 'model.predict("clip.mp4").top'),
+    "spot": ("finds events in recordings, to the frame, of", 'gs.spot_events(model, "recording.mp4")'),
+    "segment": ("finds spans in recordings of", 'gs.find_events(model, "recording.mp4")'),
+}
 _CARD = """---
 {metadata}
 ---
 # {name}
 
-A model of gateshift that classifies videos into {num_classes} classes: {network}.
+A model of gateshift that {does} {num_classes} classes: {network}.
 
 ```python
 import gateshift as gs
 
 model = gs.load_model("hf://{repo}"{own})
-print(model.predict("clip.mp4").top)
+print({call})
 ```
 
 | | |
@@ -53,6 +59,15 @@ print(model.predict("clip.mp4").top)
 
 {classes}
 """
+
+
+@runtime_checkable
+class HasFigures(Protocol):
+    """What is found of a model that answers for each frame, by :func:`gateshift.evaluate_frames`."""
+
+    def figures(self) -> Mapping[str, float]:
+        """Its figures by their names, in 0..1."""
+        ...
 
 
 def fetch(address: str, *, revision: str | None = None, token: str | None = None) -> Path:
@@ -86,7 +101,7 @@ def push(
     *,
     private: bool | None = None,
     token: str | None = None,
-    metrics: Mapping[str, float] | Evaluation | None = None,
+    metrics: Mapping[str, float] | Evaluation | HasFigures | None = None,
     license: str | None = None,
     message: str = "Upload a gateshift model",
 ) -> str:
@@ -122,7 +137,7 @@ def write_card(
     model: VideoClassifier,
     repo: str,
     *,
-    metrics: Mapping[str, float] | Evaluation | None = None,
+    metrics: Mapping[str, float] | Evaluation | HasFigures | None = None,
     license: str | None = None,
 ) -> str:
     """The text of a model card: metadata for the Hub, how to use the model, its protocol, accuracies and classes.
@@ -131,7 +146,8 @@ def write_card(
         model: That the card is of.
         repo: "user/name", where it will be.
         metrics: What is known of its accuracy: figures by their names, or what :func:`gateshift.evaluate` gives, of
-            which the card also has the protocol, the number of videos, and the classes that were confused most.
+            which the card also has the protocol, the number of videos, and the classes that were confused most; or
+            what :func:`gateshift.evaluate_frames` gives.
         license: The model's, such as "apache-2.0"; None says that it is not stated.
 
     Returns:
@@ -147,16 +163,16 @@ def write_card(
         license=license,
     )
     sites = "; ".join(f"{site.side} {site.name}" for site in report.sites)
-    protocol, mistakes, figures = _protocol(config), "", metrics or {}
-    if not isinstance(figures, Mapping):
-        protocol, mistakes = f"{figures.scores.protocol}, on {len(figures.scores.labels)} videos", _mistakes(figures)
-        figures = figures.accuracies()
+    protocol, figures, mistakes = _told_figures(config, metrics)
     rows = "".join(f"| {_plain(name)} | {value:.4g} |\n" for name, value in figures.items())
+    does, call = _TASKS[config.task]
     threshold = config.abstain_below
     return _CARD.format(
         metadata=metadata.to_yaml(),
         name=repo.rpartition("/")[2],
         repo=repo,
+        does=does,
+        call=call,
         num_classes=len(config.classes),
         network=f"{_plain(config.backbone)} with {config.temporal}" if report.sites else _plain(config.backbone),
         own=", backbone=net" if config.backbone.startswith(OWN) else "",
@@ -173,6 +189,24 @@ def write_card(
         mistakes=mistakes,
         classes="\n".join(f"{number}. {_plain(name)}" for number, name in enumerate(config.classes)),
     )
+
+
+def _told_figures(
+    config: ModelConfig, metrics: Mapping[str, float] | Evaluation | HasFigures | None
+) -> tuple[str, Mapping[str, float], str]:
+    """How a model was tested, its figures, and the part of the card about its mistakes."""
+    from gateshift.evaluation.result import Evaluation
+
+    if metrics is None or isinstance(metrics, Mapping):
+        return _protocol(config), metrics or {}, ""
+    if isinstance(metrics, HasFigures):
+        return _protocol(config), metrics.figures(), ""
+    if not isinstance(metrics, Evaluation):
+        raise SettingsError(
+            f"`metrics` of type {type(metrics).__name__}; give figures by their names, or what `evaluate` gives"
+        )
+    protocol = f"{metrics.scores.protocol}, on {len(metrics.scores.labels)} videos"
+    return protocol, metrics.accuracies(), _mistakes(metrics)
 
 
 def _mistakes(found: Evaluation) -> str:
@@ -192,6 +226,8 @@ def _mistakes(found: Evaluation) -> str:
 
 
 def _protocol(config: ModelConfig) -> str:
+    if config.is_dense:
+        return f"an answer for each frame {f'at {config.fps:g} a second' if config.fps else 'of the file'}"
     segments = "segments not known" if config.num_segments is None else f"{config.num_segments} segments"
     return f"{segments} × {config.num_clips} clips × {config.num_crops} crops"
 

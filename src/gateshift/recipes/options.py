@@ -41,10 +41,16 @@ _CONVERT: dict[Any, Callable[[Any], Any]] = {str: os.fspath, Path: Path, int: in
 
 
 def rename_old(options: Mapping[str, Any], *, warn: bool = True) -> dict[str, Any]:
-    """The same options by their present names; a warning says each new name."""
+    """The same options by their present names; a warning says each new name.
+
+    Raises:
+        SettingsError: If one is given by both of its names.
+    """
     renamed: dict[str, Any] = {}
     for old, value in options.items():
         name = OLD_NAMES.get(old, old)
+        if name != old and name in options:
+            raise SettingsError(f"`{old}` and `{name}` are one option by two names; leave one of them out")
         renamed[name] = OLD_VALUES.get(name, {}).get(value, value) if isinstance(value, str) else value
         if warn and name != old:
             warnings.warn(f"`{old}` is called `{name}` now", GateShiftWarning, stacklevel=3)

@@ -205,8 +205,17 @@ def _parse(name: str, content: dict[str, Any]) -> Recipe:
             if each not in known:
                 raise SettingsError(f"`recipe` {name}: {where}{each} is not an option; {suggest(each, known)}")
 
+    def check_types(where: str, values: dict[str, Any], types: Mapping[str, Any]) -> None:
+        for option, value in values.items():
+            is_none = value == "None" and type(None) in get_args(types[option])  # TOML has no null
+            try:
+                values[option] = None if is_none else as_type(value, types[option])
+            except TypeError as wanted:
+                raise wrong(f"{where}{option} = {value!r}; it must be {wanted}") from None
+
     tables = {**TABLES, "test": ProtocolOptions, "released": Released}
-    check_names("", content, {item.name for item in dataclasses.fields(Recipe)} - {"name"})
+    known = {name: kind for name, kind in option_types(Recipe).items() if name != "name"}
+    check_names("", content, {*known})
     for table, options in tables.items():
         values = content.get(table, {})
         if not isinstance(values, dict):
@@ -214,15 +223,13 @@ def _parse(name: str, content: dict[str, Any]) -> Recipe:
         values = rename_old(values) if table in TABLES else values
         types = option_types(options)
         check_names(f"[{table}] ", values, {*types})
-        for option, value in values.items():
-            is_none = value == "None" and type(None) in get_args(types[option])  # TOML has no null
-            try:
-                values[option] = None if is_none else as_type(value, types[option])
-            except TypeError as wanted:
-                raise wrong(f"[{table}] {option} = {value!r}; it must be {wanted}") from None
+        check_types(f"[{table}] ", values, types)
         if table in content:
             content[table] = values
-    parts = tuple(content.pop("parts", ()))
+    plain = {name: value for name, value in content.items() if name not in tables}
+    check_types("", plain, known)
+    content |= plain
+    parts = content.pop("parts", ())
     if parts and any(content.get(table) for table in TABLES):
         raise wrong("has parts and options, but a recipe of parts has no others")
     try:

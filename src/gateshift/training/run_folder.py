@@ -114,6 +114,11 @@ class RunFolder:
             same = _is_same_file if name in PATHS else operator.le if name == "epochs" else operator.eq
             old_value: Any = old.get(name)
             if not same(old_value, new[name]):
+                if name == "train_videos":  # a digest, which says nothing to anybody
+                    raise SettingsError(
+                        f"`resume`: {new['train']} has other videos or labels than when the run was begun; give the "
+                        "list and `exclude` as they were, or start a new run"
+                    )
                 raise SettingsError(
                     f"`resume` with {name} {new[name]!r}, but the run has {old_value!r}; "
                     "give the same settings, or start a new run"

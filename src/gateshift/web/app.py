@@ -98,7 +98,7 @@ def serve(
 
     Raises:
         SettingsError: If Gradio is not installed, an option is out of range, or the address cannot be used.
-        ModelError: If the model cannot be read, or is an exported file.
+        ModelError: If the model cannot be read, or is an exported file, deployed, or none.
     """
     examples, classes = (None if path is None else Path(path) for path in (examples, classes))
     box = box_text(box)
@@ -124,8 +124,9 @@ def _create_server(model: str | os.PathLike[str] | VideoClassifier, settings: Se
     import uvicorn
 
     from gateshift.devices import put_on_device
-    from gateshift.exported.loading import load_open
+    from gateshift.exported.loading import check_open, load_open
 
+    check_open(model)  # its gates are drawn
     if isinstance(model, (str, os.PathLike)):
         model = load_open(Path(model), classes=settings.classes)
     # Gradio reads these when it is imported, and the folder with each upload: all servers of a process share it.

@@ -14,7 +14,7 @@ from typing import Annotated
 from tyro.conf import Positional, arg
 
 from gateshift.data.regions import region_of
-from gateshift.errors import SettingsError
+from gateshift.errors import SettingsError, check_whole
 
 
 @dataclass(frozen=True)
@@ -70,13 +70,19 @@ class ServeSettings:
         """Raise SettingsError if one is out of range."""
         region_of(self.box)
         for name in ("window", "hop", "max_mb", "max_duration", "timeout"):
-            if not 0 < getattr(self, name) < math.inf:
-                raise SettingsError(f"`{name}` {getattr(self, name)}; it must be a number above 0; correct it")
+            value = getattr(self, name)
+            if not isinstance(value, int | float) or not 0 < value < math.inf:
+                raise SettingsError(f"`{name}` {value!r}; it must be a number above 0; correct it")
         for name, least in {"max_side": 1, "decoder_mb": 1, "decoders": 1, "queue": 0}.items():
-            if getattr(self, name) < least:
-                raise SettingsError(f"`{name}` {getattr(self, name)}; it must be at least {least}; raise it")
-        if not 0 <= self.port < 65536:
-            raise SettingsError(f"`port` {self.port}; a port is 1 to 65535, or 0 for any free one; correct it")
+            check_whole(name, getattr(self, name), least=least, advice=f"it must be at least {least}; raise it")
+        port = "a port is 1 to 65535, or 0 for any free one; correct it"
+        check_whole("port", self.port, least=0, advice=port)
+        if self.port > 65535:
+            raise SettingsError(f"`port` {self.port}; {port}")
+        for name in ("host", "token"):
+            value = getattr(self, name)
+            if not isinstance(value, str) and not (name == "token" and value is None):
+                raise SettingsError(f"`{name}` of type {type(value).__name__}; it must be a text; correct it")
         if self.token is not None and not re.fullmatch(r"[A-Za-z0-9_-]{16,}", self.token):
             raise SettingsError(
                 f"a `token` of {len(self.token)} characters; it must have at least 16, each a letter, a digit, - or _; "
