@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import torch
@@ -23,7 +24,7 @@ from gateshift.data.regions import AnyRegion
 from gateshift.data.video.files import mean_rate, open_video, with_end
 from gateshift.data.video.sources import Source, name_of
 from gateshift.devices import AnyPrecision
-from gateshift.errors import ModelError, SettingsError
+from gateshift.errors import ModelError, SettingsError, check_choice
 from gateshift.evaluation.fast_form import fast_form
 from gateshift.evaluation.protocol import choose_box
 from gateshift.files import check_writable
@@ -31,6 +32,7 @@ from gateshift.model.config import ModelConfig
 from gateshift.prediction.frames import score_frames
 from gateshift.prediction.predict import check_not_live, ready_model
 from gateshift.prediction.scoring import AnyModel
+from gateshift.prediction.windows import check_positive
 
 SUPPRESS_S = 0.2
 
@@ -78,8 +80,8 @@ def spot_events(
     """
     if not 0 <= threshold <= 1:
         raise SettingsError(f"`threshold` {threshold}; it must be in 0..1; try 0.5")
-    if not suppress >= 0:
-        raise SettingsError(f"`suppress` {suppress}; it must be at least 0 seconds; raise it")
+    check_suppression(suppress, suppression)
+    check_positive("fps", fps)
     if isinstance(video, str):
         check_not_live([video])
     if out is not None:
@@ -106,6 +108,13 @@ def check_out(out: Path, format: Program | None, *, overwrite: bool, suffixes: S
         check_writable("out", out, overwrite=overwrite, suffixes=suffixes)
     else:
         check_program(format, out, overwrite=overwrite, argument="out")
+
+
+def check_suppression(suppress_s: float, suppression: str) -> None:
+    """Raise SettingsError unless this is a time and a way to suppress events."""
+    if not suppress_s >= 0:
+        raise SettingsError(f"`suppress` {suppress_s}; it must be at least 0 seconds; raise it")
+    check_choice("suppression", suppression, get_args(Suppression))
 
 
 def check_task(config: ModelConfig, task: str) -> None:
