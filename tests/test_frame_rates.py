@@ -1,5 +1,6 @@
 """Which frames a network of one rate sees of recordings of other rates, also as programs convert them."""
 
+import dataclasses
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -188,6 +189,15 @@ def test_the_first_frame_that_it_sees_of_an_event_is_the_first_that_shows_it_or_
         assert frame <= answer.frame <= frame + most_later
         # The time is the frame's own, where the file has a frame for each of the network's.
         assert answer.time_s == pytest.approx(times_s[answer.frame], abs=1e-6 if rate >= 25 else 0.5 / rate)
+
+
+@pytest.mark.parametrize("fps", [2.0, 25.0])
+@pytest.mark.parametrize("rate", [12.5, 25.0, 50.0])
+def test_the_last_answer_stands_until_the_file_ends(rate: float, fps: float) -> None:
+    times_s = 0.2 + np.arange(101) / rate  # the network's period is from half a frame to 25 frames
+    seen = Seen.of(times_s, dataclasses.replace(SPOTTER, fps=fps))
+    assert seen.ends_s[-1] == pytest.approx(0.2 + 101 / rate)
+    assert Seen.of(times_s[:1], SPOTTER).ends_s.tolist() == pytest.approx([0.2, 0.24])
 
 
 @pytest.mark.parametrize("longest_s", [0.06, 0.08])

@@ -285,13 +285,32 @@ def test_the_command_prints_what_it_found_and_refuses_other_models(
     assert "answers for each frame" in capsys.readouterr().err
 
 
-def test_spans_of_a_file_are_a_timeline(video: Path, tmp_path: Path) -> None:
-    model = network("tcn", task="segment")
+@pytest.mark.parametrize("fps", [25.0, 1.03])  # of the second, the last frame that it sees is at 1.94 s
+def test_spans_of_a_file_are_a_timeline(fps: float, video: Path, tmp_path: Path) -> None:
+    model = network("tcn", task="segment", fps=fps)
     found = gs.find_events(model, video, out=tmp_path / "spans.csv")
     assert found
     assert all(isinstance(span, Span) and 0 <= span.start_s < span.end_s <= 2.0 + 1e-6 for span in found)
     assert all(b.start_s >= a.end_s for a, b in pairwise(found))
     assert len((tmp_path / "spans.csv").read_text().splitlines()) == len(found) + 1
+
+
+def test_what_is_out_of_range_is_one_line(video: Path, tmp_path: Path, write_folder: Callable[..., Path]) -> None:
+    model, images = network("none"), write_folder(tmp_path / "images", moving_scene(4, 48, 64))
+    (tmp_path / "list.csv").write_text(f"path,frame,label\n{video},3,hit\n")
+    for fps in (0, -5, float("nan")):
+        with pytest.raises(SettingsError, match=f"`fps` {fps}; it must be above 0; correct it"):
+            gs.spot_events(model, images, fps=fps)
+    wrong: list[tuple[dict[str, Any], str]] = [
+        ({"suppress": -1}, "`suppress` -1; it must be at least 0 seconds"),
+        ({"suppress": float("nan")}, "`suppress` nan; it must be at least 0 seconds"),
+        ({"suppression": "nms"}, "`suppression` 'nms'; choose one of e2e-spot, greedy, soft"),
+    ]
+    for options, message in wrong:
+        with pytest.raises(SettingsError, match=message):
+            gs.spot_events(model, video, **options)
+        with pytest.raises(SettingsError, match=message):
+            evaluate_frames(model, tmp_path / "list.csv", **options)
 
 
 def test_a_test_scores_a_list_and_writes_answers_and_a_page(video: Path, tmp_path: Path) -> None:

@@ -133,7 +133,7 @@ class Seen:
     Attributes:
         times_s: When each frame of the file is shown.
         frames: The numbers of those that it saw, one after the other.
-        ends_s: When each of these is, as of ``seen_times``, and when the last one ends: [n + 1].
+        ends_s: When each of these is, as of ``seen_times``, and when the file ends: [n + 1].
     """
 
     times_s: NDArray[np.float64]
@@ -143,9 +143,10 @@ class Seen:
     @classmethod
     def of(cls, times_s: NDArray[np.float64], config: ModelConfig) -> Seen:
         """What a network sees of a file whose frames are shown at these times."""
-        starts_s = seen_times(times_s, config.fps)
-        ends_s = np.append(starts_s, starts_s[-1] + 1 / config.fps) if config.fps else with_end(starts_s)
-        return cls(times_s, seen_frames(times_s, config.fps), ends_s)
+        end_s = with_end(times_s)[-1]  # of the file: the network's own period may be many frames, or less than one
+        if len(times_s) == 1 and config.fps:
+            end_s += 1 / config.fps
+        return cls(times_s, seen_frames(times_s, config.fps), np.append(seen_times(times_s, config.fps), end_s))
 
     @property
     def info(self) -> VideoInfo:
