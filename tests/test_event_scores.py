@@ -146,6 +146,16 @@ def test_times_count_before_frames_where_labels_have_no_frames() -> None:
     assert found.figures()["hit"].median_error_ms == pytest.approx(40)
 
 
+def test_errors_in_time_are_of_the_clock_where_a_rate_varies(tmp_path: Path) -> None:
+    video = {"video": "v", "fps": 12.5, "num_frames": 40, "num_events": 1}  # on average: frame 20 may come 2 s later
+    for name, frame, time_s in (("truth", 20, 2.8), ("answers", 19, 0.76)):
+        event = {"frame": frame, "time_s": time_s, "label": "hit", "score": 0.9}
+        (tmp_path / f"{name}.json").write_text(json.dumps([{**video, "events": [event]}]))
+    found = gs.score_events(tmp_path / "truth.json", tmp_path / "answers.json", tolerances=(0, 1))
+    assert found["mAP"] == {0: 0.0, 1: 1.0}
+    assert found.figures()["hit"].median_error_ms == pytest.approx(2040)
+
+
 def test_times_of_tables_are_counted_in_the_rate_that_is_asked_for(tmp_path: Path) -> None:
     (tmp_path / "truth.csv").write_text("path,frame,time_s,label\na.mp4,100,4.0,hit\n")
     (tmp_path / "answers.csv").write_text("path,frame,time_s,label,score\na.mp4,101,4.04,hit,0.9\n")

@@ -215,6 +215,16 @@ def test_an_event_at_a_frame_that_is_not_there_is_an_error(videos: Path) -> None
         clips_of([Recording("a", videos / "10.mp4", (Event("a", "left", time_s=5.0),))])
 
 
+def test_an_event_just_beyond_an_end_is_at_the_frame_there(videos: Path) -> None:
+    clips = clips_of([Recording("a", videos / "10.mp4", (Event("a", "right", time_s=4.3),))], background=0.0)
+    assert all(clips[index]["labels"][-1, 1:].sum() == 1 for index in range(4))
+    late = np.arange(5.0, 9.0, 0.1)  # as of a file whose sound begins before its pictures
+    recording = Recording("a", videos / "10.mp4", (Event("a", "left", time_s=4.6),), (Span(1.0, 6.0, "right"),))
+    assert recording.marks(late, {"left": 1, "right": 2}) == [Mark(2, 1.0, 6.0), Mark(1, 5.0, 5.0)]
+    with pytest.raises(VideoError, match=r"begins at 5.000 s, and something is said to happen at 4.400 s; correct the"):
+        Recording("a", videos / "10.mp4", (Event("a", "left", time_s=4.4),)).marks(late, {"left": 1})
+
+
 def test_images_need_a_rate(
     tmp_path: Path, write_folder: Callable[..., Path], counting_frames: Callable[..., np.ndarray]
 ) -> None:

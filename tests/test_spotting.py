@@ -20,6 +20,7 @@ import gateshift as gs
 from gateshift.cli.main import main
 from gateshift.data.clips.recordings import Recording
 from gateshift.data.events.events import Event, Span
+from gateshift.data.events.suppression import suppress_scores
 from gateshift.data.video.files import open_video
 from gateshift.errors import ManifestError, ModelError, SettingsError
 from gateshift.exported.loading import ExportedModel
@@ -27,17 +28,18 @@ from gateshift.exporting.export import export
 from gateshift.model.config import ModelConfig
 from gateshift.prediction.frames import frame_answers, score_frames, video_crop
 from gateshift.prediction.spotting import Moments, Seen, find_moments, find_spans
+from gateshift.prediction.video_stream import StreamReport
 from gateshift.prediction.windows import Peaks, Windows
 from gateshift.spotting.evaluate import evaluate_frames, score_recordings
 
 NUM_FRAMES = 50
 
 
-def network(head: Any, **options: Any) -> gs.VideoClassifier:
+def network(head: Any, temporal: Any = "gsm", **options: Any) -> gs.VideoClassifier:
     """A network whose answers differ from frame to frame."""
     torch.manual_seed(0)
     options = {"task": "spot", "fps": 25.0, "num_segments": 12, "classes": ("hit", "bounce"), **options}
-    model = gs.create_model("test_resnet", "gsm", head=head, size_px=48, **options)
+    model = gs.create_model("test_resnet", temporal, head=head, size_px=48, **options)
     for parameter in model.parameters():
         nn.init.normal_(parameter, std=0.2)
     model.eval()
@@ -199,6 +201,26 @@ def test_streamed_events_are_those_of_the_file_so_many_frames_late(head: str, vi
     ]
 
 
+@pytest.mark.parametrize("rate", [12.5, 24.0, 24000 / 1001, 25.0, 30000 / 1001, 30.0, 50.0, 60000 / 1001, 60.0])
+def test_a_stream_suppresses_as_many_frames_as_are_within_that_time_in_a_file(rate: float, video: Path) -> None:
+    times_s, report = np.arange(20) / rate, StreamReport()
+    kept, _ = suppress_scores(np.zeros(20, int), times_s, np.arange(20, 0, -1.0), 0.2, "greedy")
+    model = network("none", temporal="none", fps=rate)
+    next(gs.stream_video(model, video, exact=True, fps=rate, report=report))
+    assert report.delay == kept[1] - 1  # the first one is the best, and the next that stays is out of its reach
+
+
+def test_the_last_frame_is_seen_of_a_file_whose_clock_is_rounded(tmp_path: Path, write_video: WriteVideo) -> None:
+    times = [round(1000 * number / 30) for number in range(NUM_FRAMES)]  # the last one at 1633 of 1633.3
+    scene = moving_scene(NUM_FRAMES)[np.random.default_rng(1).permutation(NUM_FRAMES)]
+    video = write_video(tmp_path / "scene.mp4", scene, times=times)
+    model = network("none", classes=("hit",), fps=30.0)
+    offline = gs.spot_events(model, video, threshold=0.01)
+    streamed = [each for each in gs.stream_video(model, video, exact=True, enter=0.01, leave=0.01) if each.label]
+    assert [each.start for each in streamed] == [event.frame for event in offline]
+    assert streamed[-1].start == NUM_FRAMES - 1
+
+
 def test_a_stream_of_twice_the_rate_is_seen_at_the_networks_own(video: Path) -> None:
     model = network("gru-forward", causal=True, fps=12.5)
     answers = list(gs.stream_video(model, video, exact=True))
@@ -263,13 +285,32 @@ def test_the_command_prints_what_it_found_and_refuses_other_models(
     assert "answers for each frame" in capsys.readouterr().err
 
 
-def test_spans_of_a_file_are_a_timeline(video: Path, tmp_path: Path) -> None:
-    model = network("tcn", task="segment")
+@pytest.mark.parametrize("fps", [25.0, 1.03])  # of the second, the last frame that it sees is at 1.94 s
+def test_spans_of_a_file_are_a_timeline(fps: float, video: Path, tmp_path: Path) -> None:
+    model = network("tcn", task="segment", fps=fps)
     found = gs.find_events(model, video, out=tmp_path / "spans.csv")
     assert found
     assert all(isinstance(span, Span) and 0 <= span.start_s < span.end_s <= 2.0 + 1e-6 for span in found)
     assert all(b.start_s >= a.end_s for a, b in pairwise(found))
     assert len((tmp_path / "spans.csv").read_text().splitlines()) == len(found) + 1
+
+
+def test_what_is_out_of_range_is_one_line(video: Path, tmp_path: Path, write_folder: Callable[..., Path]) -> None:
+    model, images = network("none"), write_folder(tmp_path / "images", moving_scene(4, 48, 64))
+    (tmp_path / "list.csv").write_text(f"path,frame,label\n{video},3,hit\n")
+    for fps in (0, -5, float("nan")):
+        with pytest.raises(SettingsError, match=f"`fps` {fps}; it must be above 0; correct it"):
+            gs.spot_events(model, images, fps=fps)
+    wrong: list[tuple[dict[str, Any], str]] = [
+        ({"suppress": -1}, "`suppress` -1; it must be at least 0 seconds"),
+        ({"suppress": float("nan")}, "`suppress` nan; it must be at least 0 seconds"),
+        ({"suppression": "nms"}, "`suppression` 'nms'; choose one of e2e-spot, greedy, soft"),
+    ]
+    for options, message in wrong:
+        with pytest.raises(SettingsError, match=message):
+            gs.spot_events(model, video, **options)
+        with pytest.raises(SettingsError, match=message):
+            evaluate_frames(model, tmp_path / "list.csv", **options)
 
 
 def test_a_test_scores_a_list_and_writes_answers_and_a_page(video: Path, tmp_path: Path) -> None:

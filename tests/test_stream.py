@@ -167,7 +167,24 @@ def test_a_wrong_frame_moves_no_answer_of_an_exact_stream_to_another_frame(model
     assert [answer.start for answer in answers] == list(range(2, 32))
 
 
-@pytest.mark.parametrize("options", [{"window": 8.5}, {"hop": 2.0}, {"exact": True, "suppress": 0.5}])
+@pytest.mark.parametrize(
+    "options", [{"window": 8.5}, {"hop": 2.0}, {"exact": True, "suppress": 0.5}, {"stride": 1.5}, {"smooth": 2.5}]
+)
 def test_a_stream_counts_in_whole_frames(model: VideoClassifier, options: dict[str, Any]) -> None:
     with pytest.raises(SettingsError, match="it must be a whole number"):
         gs.Stream(model, **options)
+    with pytest.raises(SettingsError, match="`stride` 0; it counts frames, and must be at least 1"):
+        gs.Stream(model, exact=True, stride=0)
+
+
+@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize("num_frames", [0, 7])
+def test_a_stream_ends_once(model: VideoClassifier, exact: bool, num_frames: int) -> None:
+    stream, frames = gs.Stream(model, exact=exact, window=8), moving_scene(7, 40, 40)
+    given = stream.push(frames[:num_frames])
+    assert len(given + stream.finish()) == (num_frames if exact else num_frames // 7)
+    for go_on in (stream.finish, lambda: stream.push(frames)):
+        with pytest.raises(
+            ModelError, match=r"the stream was ended by finish\(\); make a new one for another recording"
+        ):
+            go_on()

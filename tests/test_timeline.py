@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -194,9 +195,12 @@ def test_mistakes_end_in_one_line(
     assert message in capsys.readouterr().err
 
 
-def test_an_even_smoothing_is_refused() -> None:
-    with pytest.raises(SettingsError, match="`smooth` 2; a timeline takes an odd number; try `smooth=3`"):
-        merge_windows(torch.ones(1, 1), [range(4)], range(5), "a", thresholds=Thresholds(), smooth=2)
+@pytest.mark.parametrize(
+    ("smooth", "fault"), [(2, "a timeline takes an odd number; try `smooth=3`"), (3.0, "it must be")]
+)
+def test_an_even_smoothing_is_refused(smooth: Any, fault: str) -> None:
+    with pytest.raises(SettingsError, match=f"`smooth` {smooth}; {fault}"):
+        merge_windows(torch.ones(1, 1), [range(4)], range(5), "a", thresholds=Thresholds(), smooth=smooth)
 
 
 def test_python_finds_the_events_that_the_command_line_writes(

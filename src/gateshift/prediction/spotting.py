@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import torch
@@ -23,7 +24,7 @@ from gateshift.data.regions import AnyRegion
 from gateshift.data.video.files import mean_rate, open_video, with_end
 from gateshift.data.video.sources import Source, name_of
 from gateshift.devices import AnyPrecision
-from gateshift.errors import ModelError, SettingsError
+from gateshift.errors import ModelError, SettingsError, check_choice
 from gateshift.evaluation.fast_form import fast_form
 from gateshift.evaluation.protocol import choose_box
 from gateshift.files import check_writable
@@ -31,6 +32,7 @@ from gateshift.model.config import ModelConfig
 from gateshift.prediction.frames import score_frames
 from gateshift.prediction.predict import check_not_live, ready_model
 from gateshift.prediction.scoring import AnyModel
+from gateshift.prediction.windows import check_positive
 
 SUPPRESS_S = 0.2
 
@@ -78,8 +80,8 @@ def spot_events(
     """
     if not 0 <= threshold <= 1:
         raise SettingsError(f"`threshold` {threshold}; it must be in 0..1; try 0.5")
-    if not suppress >= 0:
-        raise SettingsError(f"`suppress` {suppress}; it must be at least 0 seconds; raise it")
+    check_suppression(suppress, suppression)
+    check_positive("fps", fps)
     if isinstance(video, str):
         check_not_live([video])
     if out is not None:
@@ -108,6 +110,13 @@ def check_out(out: Path, format: Program | None, *, overwrite: bool, suffixes: S
         check_program(format, out, overwrite=overwrite, argument="out")
 
 
+def check_suppression(suppress_s: float, suppression: str) -> None:
+    """Raise SettingsError unless this is a time and a way to suppress events."""
+    if not suppress_s >= 0:
+        raise SettingsError(f"`suppress` {suppress_s}; it must be at least 0 seconds; raise it")
+    check_choice("suppression", suppression, get_args(Suppression))
+
+
 def check_task(config: ModelConfig, task: str) -> None:
     """Raise ModelError unless a model is of this task."""
     if config.task != task:
@@ -124,7 +133,7 @@ class Seen:
     Attributes:
         times_s: When each frame of the file is shown.
         frames: The numbers of those that it saw, one after the other.
-        ends_s: When each of these is, as of ``seen_times``, and when the last one ends: [n + 1].
+        ends_s: When each of these is, as of ``seen_times``, and when the file ends: [n + 1].
     """
 
     times_s: NDArray[np.float64]
@@ -134,9 +143,10 @@ class Seen:
     @classmethod
     def of(cls, times_s: NDArray[np.float64], config: ModelConfig) -> Seen:
         """What a network sees of a file whose frames are shown at these times."""
-        starts_s = seen_times(times_s, config.fps)
-        ends_s = np.append(starts_s, starts_s[-1] + 1 / config.fps) if config.fps else with_end(starts_s)
-        return cls(times_s, seen_frames(times_s, config.fps), ends_s)
+        end_s = with_end(times_s)[-1]  # of the file: the network's own period may be many frames, or less than one
+        if len(times_s) == 1 and config.fps:
+            end_s += 1 / config.fps
+        return cls(times_s, seen_frames(times_s, config.fps), np.append(seen_times(times_s, config.fps), end_s))
 
     @property
     def info(self) -> VideoInfo:

@@ -102,9 +102,11 @@ class Stream:
         self._smoothing, self._thresholds = Smoothing(smooth), Thresholds(enter, leave)
         self._state: int | None = None
         self._next = 0  # number of the next frame
+        self._is_finished = False
         self._unanswered: deque[int] = deque()  # numbers of frames that have come and have no answer of an exact stream
         self._exact = ExactStream(model) if exact and isinstance(model, ClipClassifier) else None
         check_whole("suppress", suppress, least=0, advice="it counts frames to either side; raise it")
+        check_whole("stride", stride, least=1, advice="it counts frames, and must be at least 1; raise it")
         self._peaks: Peaks | None = None
         self._stride = stride if model.config.is_dense else 1
         if model.config.task == "spot":
@@ -134,13 +136,14 @@ class Stream:
             The answers that are due, in order.
 
         Raises:
-            ModelError: If these are not such frames.
+            ModelError: If these are not such frames, or the stream was ended.
             SettingsError: If frames of that number have come already.
         """
         if number is not None and number < self._next:
             raise SettingsError(
                 f"`number` {number} after frame {self._next - 1}; frames must come in order; number them so"
             )
+        self._check_goes_on()
         single = not isinstance(frames, Iterable) or getattr(frames, "ndim", 4) == 3
         pixels: Iterable[NDArray[np.uint8]] = (frames,) if single else frames  # type: ignore[assignment]
         if self._exact is not None:
@@ -170,12 +173,22 @@ class Stream:
 
     @torch.inference_mode()
     def finish(self) -> list[Answer]:
-        """End the stream: the last ``delay`` frames, or all of them where they were fewer than a window."""
+        """End the stream: the last ``delay`` frames, or all of them where they were fewer than a window.
+
+        Raises:
+            ModelError: If it was ended before.
+        """
+        self._check_goes_on()
+        self._is_finished = True
         if self._exact is not None:
             last = self._frame_answers(self._exact.flush()) if self._exact.num_frames else []
             return last + (self._moments(None) if self._peaks else [])
         is_short = 0 < self._next < self._windows.size
         return [self._classify(range(self._next))] if is_short else []
+
+    def _check_goes_on(self) -> None:
+        if self._is_finished:
+            raise ModelError("the stream was ended by finish(); make a new one for another recording")
 
     def _crop(self, frame: NDArray[np.uint8]) -> Tensor:
         """What the model sees of a frame, as in a test with one crop: [H, W, 3] -> [3, s, s]."""

@@ -18,7 +18,7 @@ from gateshift.data.regions import AnyRegion, Region
 from gateshift.data.video.files import Video, VideoFile, open_video
 from gateshift.data.video.sources import Source, name_of
 from gateshift.devices import AnyPrecision
-from gateshift.errors import SettingsError, VideoError
+from gateshift.errors import SettingsError, VideoError, check_whole
 from gateshift.evaluation.fast_form import device_of, fast_form
 from gateshift.evaluation.protocol import choose_box, choose_protocol
 from gateshift.prediction.frames import score_frames
@@ -241,5 +241,7 @@ def smooth_over_time(probabilities: Tensor, size: int) -> Tensor:
 
 def _check_odd(smooth: int) -> None:
     """Raise SettingsError unless the mean of so many answers lies where the middle one does."""
-    if smooth < 1 or smooth % 2 == 0:
-        raise SettingsError(f"`smooth` {smooth}; a timeline takes an odd number; try `smooth=3`")
+    advice = "a timeline takes an odd number; try `smooth=3`"
+    check_whole("smooth", smooth, least=1, advice=advice)
+    if smooth % 2 == 0:
+        raise SettingsError(f"`smooth` {smooth}; {advice}")

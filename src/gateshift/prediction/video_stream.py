@@ -128,7 +128,7 @@ def stream_video(
             smooth=smooth,
             enter=enter,
             leave=leave,
-            suppress=round(suppress * known_rate(rate) / stride) if is_of_events and suppress else 0,
+            suppress=_reach(suppress, known_rate(rate) / stride) if is_of_events and suppress else 0,
             stride=stride,
             box=WHOLE,  # what the source gives is cut already
         )
@@ -160,6 +160,16 @@ def choose_stride(config: ModelConfig, rate: float | None) -> int:
             "or three times as many; a file of any rate is taken by `events`"
         )
     return stride
+
+
+def _reach(suppress_s: float, rate: float) -> int:
+    """How many frames to either side are within so many seconds, as suppression in a file has it.
+
+    >>> _reach(0.2, 25.0), _reach(0.2, 24.0)
+    (5, 4)
+    """
+    # A rate that was worked out of times in whole milliseconds is a little off: six frames at 29.995 are within 0.2 s.
+    return math.floor(suppress_s * rate + 0.003)
 
 
 def _clock(source: FileFrames | NewestFrames, fps: float | None) -> Clock:

@@ -208,8 +208,7 @@ class Smoothing:
     """
 
     def __init__(self, size: int) -> None:
-        if size < 1:
-            raise SettingsError(f"`smooth` {size}; it must be at least 1, which changes nothing; raise it")
+        check_whole("smooth", size, least=1, advice="it must be at least 1, which changes nothing; raise it")
         self._last: deque[Tensor] = deque(maxlen=size)
 
     def add(self, probabilities: Tensor) -> Tensor:

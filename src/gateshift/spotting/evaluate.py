@@ -28,7 +28,7 @@ from gateshift.files import check_writable
 from gateshift.prediction.frames import score_frames
 from gateshift.prediction.predict import ready_model
 from gateshift.prediction.scoring import AnyModel
-from gateshift.prediction.spotting import SUPPRESS_S, Seen, find_moments, find_spans
+from gateshift.prediction.spotting import SUPPRESS_S, Seen, check_suppression, find_moments, find_spans
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -221,6 +221,7 @@ def evaluate_frames(
         ManifestError: If the list cannot be used.
         VideoError: If more recordings than may be skipped cannot be read.
     """
+    check_suppression(suppress, suppression)
     outputs: dict[str, Any] = {"scores": (scores, (".csv", ".json")), "report": (report, (".html",))}
     for name, (path, suffixes) in outputs.items():
         if path is not None:

@@ -16,6 +16,7 @@ NEAREST, NEARLY_NEXT = 0.5, 0.9  # how far before a frame, in parts of the time 
 SLOWEST = 2.2  # periods of the network between the frames of a clip that is read as one of a lower rate
 LONGEST, SHORTEST = 2.0, 0.5  # periods that frames last in one of an irregular rate
 LACKING = 1.1  # periods of the network between frames of a file from which on it lacks some of the network's
+ROUNDED_S = 1e-3  # by which a file that counts milliseconds may end earlier, beside its start, than its frames do
 UNEVEN = 1.5  # how many times as long as the one before or after a frame lasts in a file of an irregular rate
 
 
@@ -69,7 +70,7 @@ def seen_frames(times_s: Floats, fps: float | None) -> NDArray[np.int64]:
     """
     if fps is None:
         return np.arange(len(times_s))
-    count = int((times_s[-1] - times_s[0]) * fps + 1e-6) + 1
+    count = int((times_s[-1] - times_s[0] + ROUNDED_S) * fps) + 1
     return sampled_frames(times_s, times_s[0] + np.arange(count) / fps, fps)
 
 

@@ -24,7 +24,7 @@ from gateshift.data.video.files import Video, VideoFile, open_video
 from gateshift.errors import ManifestError, VideoError
 
 Floats = NDArray[np.float64]
-END_SLACK_S = 0.5  # by which a time may be after the last frame, which is shown for a while too
+END_SLACK_S = 0.5  # by which an event may be before the first frame or after the last, which is shown for a while too
 
 
 @dataclass(frozen=True)
@@ -86,13 +86,20 @@ class Recording:
                 time_s = float(times_s[event.frame])
             if time_s is not None:
                 found.append(Mark(numbers[event.label], time_s, time_s))
-        late_s = max((mark.start_s for mark in found), default=0.0)
-        if late_s > times_s[-1] + END_SLACK_S:
+        return [self._within(mark, times_s) for mark in found]
+
+    def _within(self, mark: Mark, times_s: Floats) -> Mark:
+        """A mark, which if it is an event just before the first frame or after the last one, is at that frame."""
+        first_s, last_s, is_event = times_s[0], times_s[-1], mark.start_s == mark.end_s
+        is_early = is_event and mark.start_s < first_s - END_SLACK_S
+        if is_early or mark.start_s > last_s + END_SLACK_S:
+            edge = f"begins at {first_s:.3f}" if is_early else f"ends at {last_s:.3f}"
             raise VideoError(
-                f"{self.path}: ends at {times_s[-1]:.3f} s, and something is said to happen at {late_s:.3f} s; correct "
-                "the list, or give the video that it is of"
+                f"{self.path}: {edge} s, and something is said to happen at {mark.start_s:.3f} s; correct the list, or "
+                "give the video that it is of"
             )
-        return found
+        time_s = float(np.clip(mark.start_s, first_s, last_s))
+        return replace(mark, start_s=time_s, end_s=time_s) if is_event else mark
 
 
 @dataclass(frozen=True)

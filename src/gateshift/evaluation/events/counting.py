@@ -126,7 +126,7 @@ class Compared:
         found = []
         for event, answer in pairs:
             rate = self.rate(event.video)
-            if event.time_s is not None and answer.time_s is not None and (rate is None or not self.by_frames):
+            if event.time_s is not None and answer.time_s is not None:
                 found.append(1000 * abs(event.time_s - answer.time_s))
             elif rate is not None:
                 found.append(1000 * abs(self.place(event) - self.place(answer)) / rate)
