@@ -30,6 +30,7 @@ from gateshift.errors import CutOffVideoError, NoVideoStreamError, VideoError
 _TEXT_FORMATS = frozenset({"adf", "bin", "idf", "tty", "xbin"})
 # These are texts that name other files and addresses, in the end themselves.
 _FORMATS_OF_OTHERS = frozenset({"concat", "dash", "hls", "imf", "rtsp", "sdp"})
+_INTRA_CODECS = frozenset({"cfhd"})  # beside those of which FFmpeg says it
 _PACKETS_BEFORE = 8  # to ask for where a seek is not exact
 _NO_TIMES = cast(int, Flags.no_timestamps.value)
 _FORMATS = ",".join(sorted(av.formats_available - _FORMATS_OF_OTHERS))
@@ -47,6 +48,7 @@ class PacketSource:
         size_px: Width and height of a frame, as the file's headers say.
         pixel_aspect: Width of a pixel, divided by its height.
         codec_name: FFmpeg's name of the codec.
+        is_intra: Whether no frame of this codec is predicted from others.
         format_name: FFmpeg's names of the container.
         start_s: When the file's clock begins, in the time of its streams: at the first of its sound and its pictures.
         has_palette: Whether a frame may need what came with the first packet alone.
@@ -67,6 +69,7 @@ class PacketSource:
         self.size_px = codec.width, codec.height
         self.pixel_aspect = self.stream.sample_aspect_ratio or Fraction(1)
         self.codec_name = codec.name
+        self.is_intra = codec.codec.intra_only or codec.name in _INTRA_CODECS
         self.has_palette = codec.pix_fmt == "pal8" or codec.name == "gif"
         self._seeks = not self.has_palette
 
