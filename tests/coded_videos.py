@@ -35,6 +35,8 @@ CODINGS: dict[str, dict[str, Any]] = {
     "mpeg4_b_frames.avi": {"codec": "mpeg4", "options": {**GOP, "bf": "2"}},
     "mpeg2.mpg": {"codec": "mpeg2video", "options": {**GOP, "bf": "2", "sc_threshold": "1000000000"}},
     "windows.wmv": {"codec": "wmv2", "options": GOP},
+    "windows.avi": {"codec": "msmpeg4", "options": GOP},
+    "phone.avi": {"codec": "h263p", "options": GOP},  # in which FFmpeg calls every packet a key frame
     "flash.flv": {"codec": "flv", "options": GOP},
     "motion_jpeg.avi": {"codec": "mjpeg", "pix_fmt": "yuvj420p"},
     "animated.gif": {"codec": "gif", "pix_fmt": "rgb8"},
@@ -54,6 +56,7 @@ DERIVED = [
     "edit_list.mp4",
     "hidden_frame.webm",
     "animated.apng",
+    "no_index.avi",
 ]
 
 
@@ -82,6 +85,9 @@ class CodedVideos:
             remux(self("b_frames.mp4"), path, earlier=17 * 512)
         elif name == "hidden_frame.webm":
             remux(self("vp8.webm"), path, hide=7)
+        elif name == "no_index.avi":  # as where a recording was interrupted
+            data = self("windows.avi").read_bytes()
+            path.write_bytes(data[: data.rindex(b"idx1")])
         else:
             images = [Image.fromarray(moving_frames()[0]) for _ in range(NUM_FRAMES)]
             for number, image in enumerate(images):  # only what changes is stored

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
+import av
 import numpy as np
 import pytest
 from container_files import (
@@ -23,6 +24,7 @@ from field_files import IN_ORDER, REORDERED, write_fields
 
 from gateshift.data.video import index_cache
 from gateshift.data.video.files import VideoFile, open_video
+from gateshift.errors import VideoError
 
 pytestmark = pytest.mark.skipif(not shutil.which("ffmpeg"), reason="the ffmpeg program is not installed: make system")
 
@@ -95,7 +97,7 @@ def test_frames_are_in_order_where_composition_times_are_lost(
     check_frames(path, may_lack=2)  # an edit list leaves out frames at the start
 
 
-@pytest.mark.parametrize("second_s", [0, 1000])
+@pytest.mark.parametrize("second_s", [0, 1, 1000])  # at 1 s the clock goes on, as in segments of HLS
 @pytest.mark.parametrize(
     "codec", [X264, ("-c:v", "mpeg2video", "-g", "9", "-bf", "2", "-q:v", "3")], ids=("h264", "mpeg2")
 )
@@ -110,6 +112,20 @@ def test_joined_streams_follow_each_other(codec: tuple[str, ...], second_s: floa
     joined = tmp_path / "joined.ts"
     joined.write_bytes(b"".join(parts))
     check_frames(joined)
+
+
+def test_a_packet_that_is_lost_before_a_key_frame_is_no_join(tmp_path: Path) -> None:
+    first, *_ = write(CODING["ffv1"], tmp_path)
+    path = tmp_path / "a.ts"
+    ffmpeg("-i", first, *X264, "-threads", "1", path)
+    with av.open(str(path)) as container:
+        packets = [packet for packet in container.demux(video=0) if packet.size]
+    key = next(place for place, packet in enumerate(packets) if place and packet.is_keyframe)
+    data, lost = path.read_bytes(), packets[key - 1].pos
+    assert lost is not None
+    path.write_bytes(data[: lost + 188] + data[lost + 376 :])
+    with open_video(path) as video, pytest.raises(VideoError, match="cannot be decoded"):
+        video.read(range(key))
 
 
 @pytest.mark.parametrize("together", [False, True], ids=["a packet each", "one packet"])

@@ -85,6 +85,25 @@ def test_an_image_taken_with_a_turned_camera_is_turned_upright(tmp_path: Path) -
         assert video.read([0]).shape == (1, 3, 16, 8)
 
 
+@pytest.mark.parametrize("suffix", ["png", "tif", "webp"])
+def test_several_pictures_in_one_file_are_an_error_and_not_their_first(suffix: str, tmp_path: Path) -> None:
+    path = tmp_path / f"a.{suffix}"
+    pictures = [Image.new("RGB", (8, 6), (40 * level, 9, 9)) for level in range(3)]
+    pictures[0].save(path, save_all=True, append_images=pictures[1:])
+    with pytest.raises(VideoError, match=rf"a\.{suffix}: is an image file of 3 pictures, and no video; convert it"):
+        open_video(path)
+    with open_video(tmp_path) as video, pytest.raises(VideoError, match=rf"a\.{suffix}: .*3 pictures in one file"):
+        video.read([0])
+
+
+def test_a_photograph_with_a_smaller_copy_of_itself_is_one_frame(tmp_path: Path) -> None:
+    Image.new("RGB", (16, 8), (90, 90, 90)).save(
+        tmp_path / "a.jpg", "MPO", save_all=True, append_images=[Image.new("RGB", (8, 4))]
+    )
+    with open_video(tmp_path) as video:
+        assert video.read([0])[0, :, 4, 8].tolist() == [90, 90, 90]
+
+
 def by_pillow(data: bytes) -> np.ndarray:
     with Image.open(io.BytesIO(data)) as image:
         return np.asarray(image.convert("RGB"))

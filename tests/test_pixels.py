@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
 import struct
@@ -14,7 +15,7 @@ import av
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from PIL import Image, ImageOps
 from video_corpus import encode
 
 import gateshift as gs
@@ -93,6 +94,26 @@ def test_the_color_matrix_and_range_that_a_file_states_are_used(
     g = (luma - kr * r - kb * b) / (1 - kr - kb)
     with open_video(tmp_path / "a.mp4") as video:
         assert video.read([0])[0, :, 16, 16].tolist() == pytest.approx([255 * r, 255 * g, 255 * b], abs=1.5)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_frames_that_are_photographs_with_exif_are_upright(orientation: int, tmp_path: Path) -> None:
+    image = Image.fromarray(np.full((32, 48, 3), 60, np.uint8))
+    image.paste((200, 200, 200), (0, 0, 24, 16))
+    image.getexif()[0x0112] = orientation
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=95, exif=image.getexif())
+    with av.open(str(tmp_path / "a.avi"), "w") as container:
+        stream: Any = container.add_stream("mjpeg", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 48, 32, "yuvj420p"
+        packet = av.Packet(file.getvalue())
+        packet.stream, packet.pts, packet.dts, packet.time_base = stream, 0, 0, Fraction(1, 25)
+        container.mux(packet)
+    with open_video(tmp_path / "a.avi") as video:
+        frame = video.read([0])[0].permute(1, 2, 0).numpy().astype(int)
+    upright = np.asarray(ImageOps.exif_transpose(image))
+    assert frame.shape == upright.shape
+    assert np.abs(frame - upright).mean() < 3
 
 
 def set_track_matrix(path: Path, a: int, b: int, c: int, d: int, x: int, y: int) -> None:

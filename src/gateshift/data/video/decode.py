@@ -11,7 +11,7 @@ from __future__ import annotations
 import itertools
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import av
@@ -105,6 +105,7 @@ class FrameDecoder:
         self._source: PacketSource | None = source
         self.size_px, self.pixel_aspect = source.size_px, source.pixel_aspect
         self._is_skippable = source.codec_name in _CODECS_TO_SKIP_IN
+        self._is_intra = source.is_intra
 
     @property
     def num_frames(self) -> int:
@@ -246,6 +247,9 @@ class FrameDecoder:
                     if run.start > 0:
                         return None
                     raise _WrongOrderError
+                if not self._begins_well(run, given, frame):
+                    self.index = replace(self.index, order=self._order.from_the_start())
+                    return None
                 run.before, run.reached = given, max(run.reached, given)
                 # FFmpeg marks the frame that it patched up, but not those that were predicted from it.
                 run.is_sound = not frame.is_corrupt and (run.is_sound or frame.key_frame)
@@ -294,6 +298,14 @@ class FrameDecoder:
             return run.reached == self.num_frames - 1
         run.frames = itertools.chain([following], run.frames)
         return following[0] == run.reached + 1
+
+    def _begins_well(self, run: _Run, number: int, frame: VideoFrame) -> bool:
+        """Whether a frame is the first one after a seek only if decoding can start at it.
+
+        Some files say that of every packet, as AVI without the index that a recorder writes in the end.
+        """
+        is_first = run.start > 0 and int(self._order.places[number]) == run.start
+        return not is_first or frame.key_frame or self._is_intra or not self.index.table.is_key.all()
 
     def _comes_next(self, run: _Run, number: int) -> bool:
         """Whether a frame is in order: above the one before, and without a gap but for those that were left out."""

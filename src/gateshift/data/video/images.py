@@ -31,7 +31,7 @@ def read_image(path: Path, into: NDArray[np.uint8] | None = None) -> NDArray[np.
         Pixels [H, W, 3], RGB: either ``into`` itself or new memory.
 
     Raises:
-        VideoError: If the image is damaged or has no fixed range of values.
+        VideoError: If the image is damaged, has no fixed range of values, or is several pictures in one file.
     """
     try:
         data = path.read_bytes()
@@ -56,12 +56,29 @@ def decode_image(data: bytes, name: str, into: NDArray[np.uint8] | None = None) 
         return pixels
     try:
         with _opened(io.BytesIO(data)) as image:
+            count = _count(image)
+            if count > 1:
+                raise ValueError(f"{count} pictures in one file")
             ImageOps.exif_transpose(image, in_place=True)
             return _to_rgb(image)
     except Exception as error:  # Pillow's readers raise whatever they stumble over
         raise VideoError(
             f"{name}: is not an image that can be read ({error}), as every frame must be; write it again"
         ) from error
+
+
+def count_pictures(path: Path) -> int:
+    """How many pictures an image file holds, as an animation or as pages; 1 where it cannot be read."""
+    try:
+        with Image.open(path) as image:
+            return _count(image)
+    except Exception:  # as above
+        return 1
+
+
+def _count(image: Image.Image) -> int:
+    # JPEGs of some cameras hold smaller copies of their picture.
+    return 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
 
 
 def plain_jpeg_size(data: bytes) -> tuple[int, int] | None:

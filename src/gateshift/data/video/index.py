@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from fractions import Fraction
 from pathlib import Path
-from typing import cast
+from typing import IO, cast
 
 import av
 import numpy as np
@@ -30,6 +30,8 @@ from gateshift.errors import CutOffVideoError, NoVideoStreamError, VideoError
 _TEXT_FORMATS = frozenset({"adf", "bin", "idf", "tty", "xbin"})
 # These are texts that name other files and addresses, in the end themselves.
 _FORMATS_OF_OTHERS = frozenset({"concat", "dash", "hls", "imf", "rtsp", "sdp"})
+_INTRA_CODECS = frozenset({"cfhd"})  # beside those of which FFmpeg says it
+_TS_BYTES, _TS_PACKETS = 188, 64  # of a packet of a transport stream; how many are looked at
 _PACKETS_BEFORE = 8  # to ask for where a seek is not exact
 _NO_TIMES = cast(int, Flags.no_timestamps.value)
 _FORMATS = ",".join(sorted(av.formats_available - _FORMATS_OF_OTHERS))
@@ -47,6 +49,7 @@ class PacketSource:
         size_px: Width and height of a frame, as the file's headers say.
         pixel_aspect: Width of a pixel, divided by its height.
         codec_name: FFmpeg's name of the codec.
+        is_intra: Whether no frame of this codec is predicted from others.
         format_name: FFmpeg's names of the container.
         start_s: When the file's clock begins, in the time of its streams: at the first of its sound and its pictures.
         has_palette: Whether a frame may need what came with the first packet alone.
@@ -67,6 +70,7 @@ class PacketSource:
         self.size_px = codec.width, codec.height
         self.pixel_aspect = self.stream.sample_aspect_ratio or Fraction(1)
         self.codec_name = codec.name
+        self.is_intra = codec.codec.intra_only or codec.name in _INTRA_CODECS
         self.has_palette = codec.pix_fmt == "pal8" or codec.name == "gif"
         self._seeks = not self.has_palette
 
@@ -133,6 +137,21 @@ class PacketSource:
         sizes, is_key, damaged = columns[3].astype(np.int32), columns[4].astype(bool), columns[6].astype(bool)
         return PacketTable(times, decode_times, positions, sizes, is_key, is_shown, damaged, by_position)
 
+    def segments(self, table: PacketTable) -> list[int]:
+        """Places behind a packet that seems damaged at which a segment of a transport stream begins, as HLS has them.
+
+        Joined segments may have one clock, and each its own count of packets.
+        """
+        damaged = np.flatnonzero(table.is_damaged)
+        places = np.unique(np.concatenate([damaged + 1, damaged + 2]))
+        if self.format_name != "mpegts" or not len(places):
+            return []
+        with self._path.open("rb") as file:
+            starts = places[places < len(table)]
+            return [
+                place for place in starts if table.is_key[place] and _counts_anew(file, int(table.positions[place]))
+            ]
+
     def decode(self, place: int, packet: Packet[VideoStream], *, skips: bool = False) -> list[VideoFrame]:
         """Give a packet to the decoder, and get the frames that leave it.
 
@@ -196,6 +215,16 @@ class PacketSource:
 
 def _mark_of(packet: Packet[VideoStream]) -> tuple[int, int]:
     return -1 if packet.pos is None else packet.pos, packet.size
+
+
+def _counts_anew(file: IO[bytes], position: int) -> bool:
+    """Whether a packet of a transport stream and the table of its programs before it both are the first of a count."""
+    start = max(position % _TS_BYTES, position - _TS_PACKETS * _TS_BYTES)
+    file.seek(start)
+    data = file.read(position - start + _TS_BYTES)
+    heads = [data[place : place + 4] for place in range(0, len(data) - 3, _TS_BYTES)]
+    tables = [head[3] for head in heads if head[0] == 0x47 and head[1] & 0x1F == 0 and head[2] == 0]
+    return bool(tables) and tables[-1] & 0xF == 0 and heads[-1][3] & 0xF == 0
 
 
 def demux(container: InputContainer, stream: VideoStream) -> Iterator[Packet[VideoStream]]:

@@ -200,7 +200,7 @@ def index_file(source: PacketSource, path: Path, state: FileState) -> FileIndex:
     """Look at all packets of a file, and find the order of its frames: by decoding it where its times do not say it."""
     table = source.scan()
     # Where transport streams were joined, their count of packets breaks off, which passes for damage.
-    for place in joins(table):
+    for place in (*joins(table), *source.segments(table)):
         table.is_damaged[max(place - 2, 0) : place] = False
     order = order_by_times(table, source.format_name, source.codec_name, source.reorder_depth)
     is_checked = order is None

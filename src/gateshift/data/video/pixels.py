@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import struct
 from fractions import Fraction
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from av.buffer import Buffer
+from av.sidedata.sidedata import Type as SideDataType
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from gateshift.data.regions import Region, cut_region
 from gateshift.errors import VideoError
+
+
+def _kind_without_a_name(kinds: type[SideDataType], number: Any) -> SideDataType:
+    kind = object.__new__(kinds)
+    kind._name_, kind._value_ = f"KIND_{number}", number
+    return kind
+
+
+# FFmpeg knows kinds of side data for which PyAV has no name, such as EXIF and that of videos in 3D. Of a frame that has
+# one, PyAV would give none at all, and so not how the frame is turned.
+SideDataType._missing_ = classmethod(_kind_without_a_name)  # type: ignore[method-assign, assignment]
 
 
 def to_pixels(
