@@ -257,10 +257,13 @@ def test_wrong_arguments_are_one_line_before_the_work(model: VideoClassifier, cl
         ({"format": "onnx", "precision": "fp8"}, "`precision` 'fp8'; choose one of float32, float16, bf16, int8"),
         ({"format": "onnx"}, "`out` is missing, and the model is no file beside which it could lie"),
         ({"format": "torch", "out": out, "calibrate": val}, "`calibrate` .* with `precision=float32`; only int8"),
+        ({"format": "torch", "out": out, "workers": -1}, "`workers` -1; it must be 0"),
     ]
     for options, message in wrong:
         with pytest.raises(SettingsError, match=message):
             export(model, val, **options)
+    with pytest.raises(SettingsError, match="`out` is missing, and the model is no file"):
+        export("hf://somebody/model", val, format="onnx")
     with pytest.raises(ModelError, match="the model is in training mode"):
         export(gs.create_model("test_resnet", num_classes=2), val, format="torch", out=out)
     assert list(tmp_path.iterdir()) == []

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from os import PathLike
+from os import PathLike, fspath
 from pathlib import Path
 from typing import get_args
 
-from gateshift.errors import SettingsError, check_choice
+from gateshift.errors import SettingsError, check_choice, check_whole
 from gateshift.exported.formats import DEVICE_SUFFIXES, FORMAT_SUFFIXES, Format
 from gateshift.exporting.browser_page import check_page_folder
 from gateshift.exporting.device_export import CONVERTERS
@@ -14,6 +14,7 @@ from gateshift.exporting.settings import ExportPrecision
 from gateshift.exporting.writing import files_of, missing_package
 from gateshift.files import check_writable
 from gateshift.model.classifier import VideoClassifier
+from gateshift.model.io import ON_HUB
 
 _SUFFIXES = FORMAT_SUFFIXES | DEVICE_SUFFIXES
 
@@ -27,11 +28,14 @@ def check_arguments(
     overwrite: bool,
     calibrate: str | PathLike[str] | None,
     runtime: str | PathLike[str] | None,
+    workers: int | None,
 ) -> Path:
     """The file or folder to write; SettingsError, before any work is done, unless it can be written."""
     check_choice("format", kind, get_args(Format))
     check_choice("precision", precision, get_args(ExportPrecision))
-    if out is None and isinstance(model, VideoClassifier):
+    if workers is not None:
+        check_whole("workers", workers, least=0, advice="it must be 0 (load in the main process) or more")
+    if out is None and (isinstance(model, VideoClassifier) or ON_HUB.match(fspath(model))):
         raise SettingsError("`out` is missing, and the model is no file beside which it could lie; give it")
     if out is not None:
         path = Path(out)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -150,7 +150,8 @@ def export(
     (PosixPath('run/best.xml'), 1.0)
     """
     check_open(model)
-    path = check_arguments(model, format, precision, out=out, overwrite=overwrite, calibrate=calibrate, runtime=runtime)
+    options: dict[str, Any] = {"overwrite": overwrite, "calibrate": calibrate, "runtime": runtime, "workers": workers}
+    path = check_arguments(model, format, precision, out=out, **options)
     names = () if classes is None else read_names(Path(classes))
     model = _loaded(model, names)
     config = model.config
