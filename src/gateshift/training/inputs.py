@@ -16,6 +16,7 @@ from gateshift.data.clips.loader import BalancedShuffle, EpochShuffle
 from gateshift.data.clips.recording_clips import Labeling, RecordingClips
 from gateshift.data.clips.recordings import Recording, as_manifest, lists_events, read_recordings
 from gateshift.data.lists.class_pairs import Pairs, may_mirror, mirror_map, parse_pairs, reversal_map
+from gateshift.data.lists.labels import check_agreement, describe_unused
 from gateshift.data.lists.manifest import REVERSAL_FILE, Manifest, read_manifest
 from gateshift.data.lists.tables import read_paths
 from gateshift.data.regions import region_of
@@ -131,7 +132,42 @@ def with_rate(settings: TrainSettings, recordings: Sequence[Recording]) -> Train
     )
 
 
-def create_recording_clips(
+def check_labels(settings: TrainSettings, lists: Lists, classes: Sequence[str], reporter: Reporter) -> None:
+    """Log what a person should know of the labels; an unknown one is an error now, not after the first epoch."""
+    targets = [(each.source, each.entries, each.targets(classes)) for each in (lists.train, lists.val)]
+    unused: Sequence[str] = ()
+    if not settings.frames.is_dense:  # there, two things may happen at once
+        check_agreement(targets)
+        unused = describe_unused(targets[0][2], classes, lists.train.source)
+    for note in lists.train.describe_numbers(train=True) or unused:
+        reporter.log(note)
+
+
+def create_clips(
+    settings: TrainSettings,
+    lists: Lists,
+    config: ModelConfig,
+    reversed_pairs: Pairs,
+    *,
+    on_failure: Callable[[int, VideoError], None] | None,
+) -> TrainingClips | RecordingClips:
+    """What a network learns from.
+
+    Args:
+        settings: Of the training.
+        lists: Its lists.
+        config: Of the network.
+        reversed_pairs: Classes whose clips are reversed.
+        on_failure: Told of a recording that cannot be read, by number and reason; by default that is an error.
+    """
+    if config.is_dense:
+        return _create_recording_clips(settings, lists.train_recordings, config, on_failure)
+    num_segments = settings.model.segments
+    augmentation = create_augmentation(settings.augment, config, reversed_pairs, num_segments=num_segments)
+    return TrainingClips(lists.train, config.classes, augmentation, seed=settings.seed)
+
+
+def _create_recording_clips(
     settings: TrainSettings,
     recordings: Sequence[Recording],
     config: ModelConfig,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,13 +18,12 @@ from gateshift.data.clips.loader import EpochShuffle, make_loader
 from gateshift.data.clips.mixing import Mixing
 from gateshift.data.clips.recording_clips import RecordingClips
 from gateshift.data.lists.class_pairs import Pairs, parse_pairs
-from gateshift.data.lists.labels import check_agreement, check_several, describe_unused
+from gateshift.data.lists.labels import check_several
 from gateshift.data.lists.manifest import Manifest
 from gateshift.data.regions import region_of
 from gateshift.devices import create_accelerator
 from gateshift.errors import SettingsError, VideoError
 from gateshift.model.classifier import VideoClassifier, create_model
-from gateshift.model.config import ModelConfig
 from gateshift.model.stand_ins.activation_checkpointing import checkpoint_blocks
 from gateshift.model.stand_ins.depthwise import keep_depthwise_float32
 from gateshift.model.warm_start import start_from
@@ -35,10 +34,10 @@ from gateshift.recipes.starts import WEIGHTS, is_published
 from gateshift.training.batch_norms import check_small_batches, freeze_wanted
 from gateshift.training.inputs import (
     Lists,
+    check_labels,
     choose_reversal_pairs,
-    create_augmentation,
+    create_clips,
     create_order,
-    create_recording_clips,
     read_lists,
     read_recording_lists,
     with_rate,
@@ -102,11 +101,12 @@ def set_up(settings: TrainSettings, folder: RunFolder, reporter: Reporter) -> Tr
     if settings.frames.is_dense:  # those in which nothing happens are trained on too
         description["recordings"] = [each.name for each in lists.train_recordings]
     old_description = folder.check_description(description) if settings.resume else None
-    _check_labels(settings, lists, classes, reporter)
+    check_labels(settings, lists, classes, reporter)
 
     model = _create_started(settings, lists.train, classes, accelerator, reporter)
     progress = Progress()
-    clips = _create_clips(settings, lists, model.config, reversed_pairs, progress)
+    skip = _skipping(settings, progress) if settings.skip_bad else None
+    clips = create_clips(settings, lists, model.config, reversed_pairs, on_failure=skip)
     order = create_order(settings, clips)
     loader = make_loader(clips, batch_size=settings.optim.batch_size, workers=settings.workers, sampler=order)
     loss = _create_loss(settings, classes, clips)
@@ -137,17 +137,6 @@ def set_up(settings: TrainSettings, folder: RunFolder, reporter: Reporter) -> Tr
     return run
 
 
-def _check_labels(settings: TrainSettings, lists: Lists, classes: Sequence[str], reporter: Reporter) -> None:
-    """Log what a person should know of the labels; an unknown one is an error now, not after the first epoch."""
-    targets = [(each.source, each.entries, each.targets(classes)) for each in (lists.train, lists.val)]
-    unused: Sequence[str] = ()
-    if not settings.frames.is_dense:  # there, two things may happen at once
-        check_agreement(targets)
-        unused = describe_unused(targets[0][2], classes, lists.train.source)
-    for note in lists.train.describe_numbers(train=True) or unused:
-        reporter.log(note)
-
-
 def _create_started(
     settings: TrainSettings, learned: Manifest, classes: list[str], accelerator: Accelerator, reporter: Reporter
 ) -> VideoClassifier:
@@ -159,18 +148,6 @@ def _create_started(
     if accelerator.process_index:  # each process has its own dropout
         set_seed((settings.seed + accelerator.process_index) % 2**32)
     return model
-
-
-def _create_clips(
-    settings: TrainSettings, lists: Lists, config: ModelConfig, reversed_pairs: Pairs, progress: Progress
-) -> TrainingClips | RecordingClips:
-    """What is learned from."""
-    if settings.frames.is_dense:
-        skip = _skipping(settings, progress) if settings.skip_bad else None
-        return create_recording_clips(settings, lists.train_recordings, config, skip)
-    num_segments = settings.model.segments
-    augmentation = create_augmentation(settings.augment, config, reversed_pairs, num_segments=num_segments)
-    return TrainingClips(lists.train, config.classes, augmentation, seed=settings.seed)
 
 
 def _prepare(

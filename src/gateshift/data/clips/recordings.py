@@ -59,14 +59,27 @@ class Recording:
         Raises:
             VideoError: If it cannot be opened, or nothing says when its frames are shown.
         """
-        video = open_video(self.path, square_pixels=square_pixels, box=self.box)
+        video = self.open_frames(square_pixels=square_pixels)
         try:
-            if self.part is not None and isinstance(video, VideoFile):
-                video.cut(self.part)
             return video, frame_times(video, self.name, self.fps)
         except BaseException:
             video.close()
             raise
+
+    def open_frames(self, *, square_pixels: bool = False) -> Video:
+        """The open video, of which nothing needs to say when frames are shown; the caller closes it.
+
+        Raises:
+            VideoError: If it cannot be opened.
+        """
+        video = open_video(self.path, square_pixels=square_pixels, box=self.box)
+        try:
+            if self.part is not None and isinstance(video, VideoFile):
+                video.cut(self.part)
+        except BaseException:
+            video.close()
+            raise
+        return video
 
     def marks(self, times_s: Floats, numbers: dict[str, int]) -> list[Mark]:
         """What happens, in seconds, each with the number of its class.

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from gateshift.data.clips.frame_rates import nearest_frames
+from gateshift.data.clips.recordings import Recording
 from gateshift.data.events.events import Event, VideoInfo
 from gateshift.data.events.videos import base_of, find_recording
-from gateshift.data.video.files import Video, VideoFile, open_video
+from gateshift.data.video.files import Video, VideoFile
 from gateshift.errors import VideoError
 from gateshift.evaluation.events.counting import Compared
 from gateshift.evaluation.report_drawing import Strip, frame_address
@@ -159,9 +160,7 @@ def _strip(base: Path, event: Event, infos: Mapping[str, VideoInfo]) -> tuple[St
         if found is None:
             return Strip(error=f"{event.video} is not in {base}; give `root`, the folder where videos are"), 0
         path, part = found
-        with open_video(path, square_pixels=True) as video:
-            if part is not None and isinstance(video, VideoFile):
-                video.cut(part)
+        with Recording(event.video, path, part=part).open_frames(square_pixels=True) as video:
             middle = _frame_of(event, video)
             around = range(max(middle - AROUND, 0), min(middle + AROUND + 1, video.num_frames))
             frames = video.read(list(around))  # [T, 3, H, W]
