@@ -1,6 +1,7 @@
 """Frames that ``prepare`` counts and writes: the right ones, whole or not at all, and not twice."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -217,7 +218,20 @@ def extracting(
     process.communicate()
 
 
+def stop_amid_a_folder(process: subprocess.Popen[str], frames: Path) -> None:
+    """Pause the program at a moment when a folder is not yet whole, which between two folders may not be so."""
+    while True:
+        process.send_signal(signal.SIGSTOP)
+        _, status = os.waitpid(process.pid, os.WUNTRACED)
+        assert os.WIFSTOPPED(status), "it ended before a folder was seen that is not whole"
+        if any(folder.name.startswith(".") for folder in frames.iterdir()):
+            return
+        process.send_signal(signal.SIGCONT)
+        time.sleep(0.002)
+
+
 def test_extracting_goes_on_after_it_was_killed(extracting: subprocess.Popen[str], root: Path, out: Path) -> None:
+    stop_amid_a_folder(extracting, out / "frames")
     extracting.kill()
     extracting.wait()
     assert extracting.returncode == -signal.SIGKILL
