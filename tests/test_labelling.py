@@ -7,6 +7,7 @@ import shutil
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -267,7 +268,8 @@ def test_the_verb_makes_lists_that_a_training_reads(
         assert (lists / "classes.txt").read_text() == "sit\nwalk\n"
     else:
         assert {name: [(float(row["time_s"]), row["label"]) for row in own] for name, own in both.items()} == EVENTS
-    small = {"backbone": "test_resnet", "size": 32, "context": 1.0, "epochs": 1, "warmup_epochs": 0, "epoch_clips": 2}
+    small: dict[str, Any] = {"backbone": "test_resnet", "weights": None, "size": 32, "context": 1.0, "epochs": 1}
+    small |= {"warmup_epochs": 0, "epoch_clips": 2}
     trained = gs.train(lists / "train.csv", lists / "val.csv", out=tmp_path / "run", task=task, workers=0, **small)  # type: ignore[arg-type]
     out = tmp_path / "answers.boris"
     option = "--timeline" if kind == "spans" else "--events"

@@ -56,11 +56,13 @@ def test_a_training_on_recordings_is_planned_around_what_is_given() -> None:
         for name, value in planned(short_span_s=short_span_s).items():
             assert name not in planned(short_span_s=short_span_s, **{name: value})
     assert found["start"] == "motion"
-    for other in OTHER_NETWORKS[1:]:
+    for other in OTHER_NETWORKS:
         assert planned(**other)["start"] == "imagenet"
-    for other in ({"backbone": "resnet50"}, {"weights": None}):
+    for other in ({"backbone": "bninception"}, {"weights": None}):
         assert "start" not in planned(**other)
-    assert "lr" not in planned(backbone="resnet50")  # from random weights it stays as it is
+        assert "lr" not in planned(**other)  # from random weights it stays as it is
+    for start in ("imagenet", "motion"):
+        assert planned(start=start)["backbone"] == found["backbone"]
     assert {"lr", "gates_lr"}.isdisjoint(planned(optimizer="sgd"))
     assert planned(epochs=1)["warmup_epochs"] == 0
     assert planned(warmup_epochs=60)["epochs"] == 61

@@ -24,6 +24,7 @@ FPS, NUM_FRAMES = 10, 60
 SMALL: dict[str, Any] = {
     "task": "spot",
     "backbone": "test_resnet",
+    "weights": None,
     "size": 32,
     "context": 1.6,
     "epochs": 1,
@@ -152,6 +153,8 @@ def test_the_command_line_trains_tests_and_predicts(
     small = [
         "--backbone",
         "test_resnet",
+        "--weights",
+        "None",
         "--size",
         "32",
         "--context",

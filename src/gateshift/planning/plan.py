@@ -47,6 +47,15 @@ def may_start_from_motion(given: Mapping[str, Any]) -> bool:
     return is_its_network and not {"start", "weights", *OTHER_GATES} & {*given}
 
 
+def open_start(given: Mapping[str, Any]) -> dict[str, str]:
+    """Where a network starts if that is open: what its backbone knows of motion, or else of photographs."""
+    if may_start_from_motion(given):
+        return {"start": MOTION}  # motion is what networks that start from photographs learn last
+    if {"start", "weights"} & {*given} or given.get("backbone") in PAPER_BACKBONES:
+        return {}  # of the papers' backbones there are no weights to fetch
+    return {"start": IMAGENET}
+
+
 def plan_network(
     videos: Videos,
     machine: Machine,
@@ -65,12 +74,10 @@ def plan_network(
         known: Of starts that were compared, accuracy on held-out training videos without training, in 0..1.
     """
     chosen: dict[str, Any] = {"backbone": BACKBONE, "temporal": "gsm", "segments": 8, "dropout": 0.3}
+    chosen |= open_start(given)
     known = known or {}
-    if may_start_from_motion(given):
-        # Motion is what networks that start from photographs learn last.
-        chosen["start"] = IMAGENET if known.get(IMAGENET, 0) > known.get(MOTION, 0) + CLEARLY else MOTION
-    elif not {"start", "weights"} & {*given} and given.get("backbone") not in PAPER_BACKBONES:
-        chosen["start"] = IMAGENET  # of the papers' backbones there are no weights to fetch
+    if known.get(IMAGENET, 0) > known.get(MOTION, 0) + CLEARLY:
+        chosen["start"] = IMAGENET
     if size_px is not None:
         chosen["size"] = size_px
     chosen["whole_frame"] = videos.moves_outside > OUTSIDE and not videos.mixed_shapes

@@ -23,12 +23,11 @@ from gateshift.planning.plan import (
     average_of,
     epochs_of,
     fit_minutes,
-    may_start_from_motion,
     minutes_text,
+    open_start,
     size_text,
 )
-from gateshift.recipes.options import FrameOptions, ModelOptions, OptimOptions
-from gateshift.recipes.starts import IMAGENET, MOTION
+from gateshift.recipes.options import FrameOptions, OptimOptions
 
 SHORT = 10  # percent of the spans that are shorter than a short one
 SPAN_FRAMES, CONTEXT_FRAMES = 8, 32  # of a short span, and of a training clip: four of these
@@ -104,10 +103,8 @@ def plan_frame_network(
         given: Options of the user.
         size_px: Side of its input; None for its own.
     """
-    chosen: dict[str, Any] = {"whole_frame": True, "min_crop_scale": FRAMES_CROP}
-    if not {"backbone", "start", "weights"} & {*given}:
-        chosen |= {"backbone": BACKBONE, "temporal": "gsm"}
-        chosen["start"] = MOTION if may_start_from_motion(given) else IMAGENET
+    chosen: dict[str, Any] = {"backbone": BACKBONE, "temporal": "gsm", **open_start(given)}
+    chosen |= {"whole_frame": True, "min_crop_scale": FRAMES_CROP}
     if size_px is not None:
         chosen["size"] = size_px
     why = ""
@@ -123,8 +120,8 @@ def plan_frame_network(
     return Plan(
         {name: value for name, value in chosen.items() if name not in given},
         (
-            f"network: {options.get('backbone', ModelOptions.backbone)} with {options.get('temporal', 'gsm')} from "
-            f"{start}, {picture} of {size_text(options)}",
+            f"network: {options['backbone']} with {options['temporal']} from {start}, "
+            f"{picture} of {size_text(options)}",
             f"sees: {options.get('fps', recordings.fps):g} frames a second{why}",
         ),
     )

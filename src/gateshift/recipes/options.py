@@ -153,7 +153,7 @@ class ModelOptions(RecipeOptions):
     segments: int = 8
     """Frames per clip: one from each of this many equal parts of the video."""
     weights: str | None = None
-    """Pretrained weights: "imagenet" (timm's own), "motion", or path or URL of a weight file."""
+    """Pretrained weights: "imagenet" (timm's own), "motion", path or URL of a weight file, or None: random weights."""
     start: str | None = None
     """Where to start: motion (gateshift's own weights of an EfficientNet-Lite0 with gate-shift, which knows motion from
     drawn clips), imagenet, a published recipe, whose model is downloaded, or a trained model's file: backbone, temporal
