@@ -9,15 +9,20 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
 import gateshift as gs
 from gateshift.web.app import Server, serve
+
+# Importing it takes seconds, which those who run other tests need not wait for.
+needs_gradio = pytest.mark.skipif(find_spec("gradio") is None, reason="gradio is not installed; pip install '.[demo]'")
 
 SIZE_PX = 32
 DARK, BRIGHT = 40, 215  # grey levels

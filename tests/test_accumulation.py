@@ -75,6 +75,7 @@ def skewed(clips: Path, tmp_path: Path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changes",
     [
@@ -210,6 +211,7 @@ def test_two_processes_move_the_weights_as_one_batch_in_one_process_does(clips: 
     assert_close(load_file(tmp_path / "two" / "last.safetensors"), at_once)
 
 
+@pytest.mark.slow
 def test_a_run_begun_before_there_was_a_choice_goes_on_in_the_way_it_began(clips: Path, tmp_path: Path) -> None:
     settings = settings_for(clips, tmp_path / "run", batch_size=2, accumulate=2)
     settings = dataclasses.replace(settings, optim=dataclasses.replace(settings.optim, accumulation="release"))

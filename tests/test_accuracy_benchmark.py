@@ -84,6 +84,7 @@ def test_a_clip_ends_on_another_picture_than_it_starts_with(pair: tuple[str, str
         assert change.max() > 20
 
 
+@pytest.mark.slow
 def test_lengths_are_odd_and_reach_from_eleven_to_over_a_hundred_frames() -> None:
     lengths = [len(drawn("cover", seed)) for seed in range(50)]
     assert all(length % 2 and MIN_FRAMES <= length <= MAX_FRAMES for length in lengths)
@@ -96,12 +97,14 @@ def test_the_same_seed_draws_the_same_frames_and_another_others() -> None:
     assert drawn("open", 5)[0].tobytes() != drawn("open", 6)[0].tobytes()
 
 
+@pytest.mark.slow
 @pairs
 def test_written_validation_clips_are_exact_reversals(folder: Path, pair: tuple[str, str]) -> None:
     forward, backward = (frames_of(folder / f"val/{name}/00000.mp4") for name in pair)
     np.testing.assert_array_equal(forward, backward[::-1])
 
 
+@pytest.mark.slow
 @pairs
 def test_training_clips_of_a_pair_are_drawn_apart(folder: Path, pair: tuple[str, str]) -> None:
     forward, backward = (frames_of(folder / f"train/{name}/00000.mp4") for name in pair)
@@ -116,6 +119,7 @@ def test_the_lists_name_every_file_and_the_pairs(folder: Path) -> None:
     assert len(read_manifest(folder / "train.csv")) == len(NAMES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("temporal", ["none", "gsm"])
 @pytest.mark.parametrize("segments", [4, 8])
 def test_a_network_that_averages_frames_has_exactly_half_of_the_clips_the_right_way_round(
@@ -164,6 +168,7 @@ def test_the_finger_follows_the_path_and_stays_in_its_order() -> None:
         assert x[:10].mean() < x[11:].mean()
 
 
+@pytest.mark.slow
 def test_a_drawn_gesture_moves_the_hand_along_the_path() -> None:
     flat = Image.new("RGB", (128, 96), (20, 60, 200))
     ways = []
@@ -300,6 +305,7 @@ def test_the_scenes_of_some_recording_groups_are_kept_apart(footage: Path) -> No
 # The runner
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TABLES)
 def test_every_command_of_a_table_is_one_that_the_command_line_takes(name: str, tmp_path: Path) -> None:
     table = tables.read_table(name, PLACES)
@@ -424,6 +430,7 @@ def test_imagenet_weights_become_a_file_that_training_starts_from(tmp_path: Path
     assert means[1] == 0
 
 
+@pytest.mark.slow
 def test_a_summary_has_mean_and_spread_of_the_seeds(tmp_path: Path) -> None:
     where = {"cores": 2, "cpu": "a CPU", "gpu": "", "torch": "2"}
     figures = {"tsn": [0.5, 0.5, 0.5], "gsm": [0.96, 0.97, 0.98]}

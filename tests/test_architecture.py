@@ -92,6 +92,7 @@ def test_no_room_has_more_files_than_one_finds_ones_way_in() -> None:
     assert {folder: count for folder, count in counts.items() if count > MAX_FILES} == {}
 
 
+@pytest.mark.slow
 def test_every_module_says_in_its_first_line_what_it_is() -> None:
     documented = drawing.write_map(MODULES)
     assert [line for line in documented.splitlines() if line.endswith("|  |")] == []
@@ -100,6 +101,7 @@ def test_every_module_says_in_its_first_line_what_it_is() -> None:
     ] == []
 
 
+@pytest.mark.slow
 def test_the_picture_and_the_map_are_those_of_these_imports() -> None:
     command = "run make architecture"
     assert drawing.PICTURE.read_text("utf-8") == drawing.draw(MODULES, IMPORTS), command
@@ -154,6 +156,7 @@ def imported_packages(tree: ast.AST) -> set[str]:
     return names - sys.stdlib_module_names - {"gateshift"}
 
 
+@pytest.mark.slow
 def test_what_is_imported_is_declared_and_what_is_declared_is_imported() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"]

@@ -44,6 +44,7 @@ def seen(clips: TrainingClips, label: str, numbers_of: Callable) -> set[tuple[st
     return found
 
 
+@pytest.mark.slow
 def test_a_reversed_clip_has_the_label_of_its_reversal(manifest: Manifest, numbers_of: Callable) -> None:
     clips = training_clips(manifest, reversal_map=reversal_map(CLASSES, BACKWARDS))
     assert seen(clips, "open", numbers_of) == {("open", False), ("close", True)}

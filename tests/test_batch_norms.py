@@ -19,6 +19,7 @@ from gateshift.training.train import train
 TINY = {"recipe": "papers", "backbone": "test_resnet", "size": 32, "epochs": 1, "warmup_epochs": 0, "workers": 0}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
@@ -37,6 +38,7 @@ def test_a_batch_of_one_value_is_one_line_before_the_first_step(
     assert not out.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "options",
     [
@@ -119,6 +121,7 @@ def test_partial_batch_norm_freezes_all_of_the_backbone_but_the_first() -> None:
     assert all(gate.bn.training and gate.bn.weight.requires_grad for gate in gates)
 
 
+@pytest.mark.slow
 def test_frozen_batch_norms_keep_the_statistics_of_the_start_and_train_scale_and_shift(
     clips: Path, tmp_path: Path
 ) -> None:

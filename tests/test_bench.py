@@ -69,6 +69,7 @@ def test_the_bench_times_every_form_of_the_model_and_a_tsn(bench: Bench) -> None
     assert "GFLOP/s in bf16" in bench.printed
 
 
+@pytest.mark.slow
 def test_without_the_extra_the_bench_leaves_exported_files_out_and_says_so(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -135,6 +136,7 @@ def test_packed_data_is_not_to_be_packed_again() -> None:
     assert "load with more workers" in str(found)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_short_list_is_loaded_over_and_over(clips: Path, monkeypatch: pytest.MonkeyPatch, workers: int) -> None:
     monkeypatch.setattr("gateshift.bench.data_rate.LOADING_S", 0.0)
@@ -144,6 +146,7 @@ def test_a_short_list_is_loaded_over_and_over(clips: Path, monkeypatch: pytest.M
     assert (rate.workers, rate.packed) == (workers, False)
 
 
+@pytest.mark.slow
 def test_a_list_of_packed_frames_is_known_as_such(clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateshift.bench.data_rate.LOADING_S", 0.0)
     main(["prepare", "folder", str(clips), "--pack", "32", "--out", str(tmp_path / "p")])
@@ -160,6 +163,7 @@ def test_the_table_holds_the_bottleneck(tmp_path: Path) -> None:
     assert rows[-2:] == ['data,"loader, 1 worker",2500.0,,,0.8', "bottleneck,data,,2.500,,"]
 
 
+@pytest.mark.slow
 def test_a_plot_can_be_an_svg(tmp_path: Path) -> None:
     draw_ratios(tmp_path / "plot.svg", TIMED, title="a network")
     assert ElementTree.parse(tmp_path / "plot.svg").getroot().tag.endswith("svg")

@@ -75,6 +75,7 @@ def probabilities(found: gs.Prediction) -> torch.Tensor:
     return found.probabilities
 
 
+@pytest.mark.slow
 def test_predictions_are_those_of_videos_cut_by_hand(
     model: VideoClassifier, boxed: VideoClassifier, clip: Path, decoded: np.ndarray, cut: np.ndarray
 ) -> None:
@@ -92,6 +93,7 @@ def test_predictions_are_those_of_videos_cut_by_hand(
         model.predict(clip, box=(0.1, 0.2, 0.3))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("exact", [False, True])
 def test_streams_are_those_of_frames_cut_by_hand(
     model: VideoClassifier, boxed: VideoClassifier, clip: Path, decoded: np.ndarray, cut: np.ndarray, exact: bool
@@ -109,6 +111,7 @@ def test_streams_are_those_of_frames_cut_by_hand(
         torch.testing.assert_close(torch.stack(found), expected, rtol=0, atol=2e-5)
 
 
+@pytest.mark.slow
 def test_a_live_source_is_cut(broadcast: Path, serve: Callable[..., str]) -> None:
     with open_video(broadcast) as video:
         whole = video.read([0, 5]).permute(0, 2, 3, 1).numpy()
@@ -122,6 +125,7 @@ def test_a_live_source_is_cut(broadcast: Path, serve: Callable[..., str]) -> Non
     assert source.rate == FPS
 
 
+@pytest.mark.slow
 def test_recordings_have_the_events_of_those_cut_by_hand(
     tmp_path: Path, clip: Path, cut: np.ndarray, write_folder: Callable[..., Path]
 ) -> None:
@@ -144,6 +148,7 @@ def test_recordings_have_the_events_of_those_cut_by_hand(
     assert spans != gs.find_events(timeline, clip)
 
 
+@pytest.mark.slow
 def test_tests_and_features_are_those_of_videos_cut_by_hand(
     tmp_path: Path, model: VideoClassifier, boxed: VideoClassifier, clip: Path, cut: np.ndarray, write_folder: Any
 ) -> None:
@@ -176,6 +181,7 @@ def test_tests_and_features_are_those_of_videos_cut_by_hand(
         gs.extract_features(model, tmp_path / "plain.csv", out=tmp_path / "f1", window=None, workers=0)
 
 
+@pytest.mark.slow
 def test_very_many_videos_have_the_boxes_of_their_list(tmp_path: Path, boxed: VideoClassifier, clip: Path) -> None:
     gs.save_model(boxed, tmp_path / "boxed.safetensors")
     other = tmp_path / "other.mp4"
@@ -198,6 +204,7 @@ def test_very_many_videos_have_the_boxes_of_their_list(tmp_path: Path, boxed: Vi
         list_boxes([tmp_path / "twice.csv"])
 
 
+@pytest.mark.slow
 def test_an_explanation_and_a_server_see_the_box(
     tmp_path: Path, model: VideoClassifier, clip: Path, cut: np.ndarray
 ) -> None:
@@ -212,6 +219,7 @@ def test_an_explanation_and_a_server_see_the_box(
     assert torch.equal(torch.from_numpy(decode(upload).clips[0]), model.transform(cut))
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_pictures")
 @pytest.mark.parametrize("task", ["clip", "spot"])
 def test_a_training_with_a_box_is_that_on_videos_cut_by_hand(
@@ -247,6 +255,7 @@ def test_a_training_with_a_box_is_that_on_videos_cut_by_hand(
     assert json.loads((tmp_path / "run plain" / "settings.json").read_text())["box"] == BOX
 
 
+@pytest.mark.slow
 def test_prepare_lists_a_box_or_packs_the_cut_frames(
     tmp_path: Path, clip: Path, decoded: np.ndarray, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -305,6 +314,7 @@ def test_exported_files_keep_the_box(tmp_path: Path, clip: Path, cut: np.ndarray
     assert _described(boxed, 4)["box"] == (0.25, 0.25, 0.75, 1.0)
 
 
+@pytest.mark.slow
 def test_the_command_line_says_the_same(
     tmp_path: Path, model: VideoClassifier, boxed: VideoClassifier, clip: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

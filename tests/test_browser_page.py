@@ -28,6 +28,8 @@ from gateshift.exporting.export import export
 from gateshift.exporting.settings import ExportSettings
 from gateshift.prediction.windows import Windows
 
+pytestmark = pytest.mark.slow
+
 WAIT_MS = 30_000
 FRAMES = 8
 OWN_FILES = {"index.html", "page.js", "clips.js", "worker.js", "offline.js", "model.onnx"}
@@ -325,7 +327,6 @@ def test_once_loaded_it_needs_no_network(browser: Any, page_folder: Path, listed
     visit.context.close()
 
 
-@pytest.mark.slow
 def test_weights_may_have_half_as_many_bytes_and_what_else_is_in_the_folder_stays(
     saved: Path, listed: Path, archive: Path, cache: Path, page_folder: Path, tmp_path: Path
 ) -> None:

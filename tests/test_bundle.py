@@ -220,6 +220,7 @@ def test_a_checkpoint_of_something_else_is_refused(content: object, message: str
         gs.load_model(tmp_path / "other.pth.tar")
 
 
+@pytest.mark.slow
 def test_a_released_checkpoint_with_a_layer_missing_is_refused(tmp_path: Path) -> None:
     state = released_state("bninception_gsm_T8_C174")
     del state["module.base_model.inception_4a_3x3.weight"]
@@ -227,6 +228,7 @@ def test_a_released_checkpoint_with_a_layer_missing_is_refused(tmp_path: Path) -
         gs.load_model(write_checkpoint(tmp_path / "released.pth.tar", state))
 
 
+@pytest.mark.slow
 def test_a_released_checkpoint_keeps_working_as_our_own_file(tmp_path: Path) -> None:
     released = gs.load_model(write_checkpoint(tmp_path / "r.pth.tar", released_state("bninception_gsm_T8_C174")))
     assert (released.config.num_segments, released.config.named) == (None, False)
@@ -257,6 +259,7 @@ def published_imagenet_file(path: Path, *, batch_norm_rows: bool) -> dict[str, t
     return state
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_norm_rows", [False, True])
 @pytest.mark.parametrize("as_url", [False, True])
 def test_the_papers_backbone_starts_from_a_published_imagenet_file(
@@ -277,6 +280,7 @@ def test_the_papers_backbone_starts_from_a_published_imagenet_file(
     assert weights["backbone.inception_3a.conv_1x1.conv.temporal.weight"].abs().sum() == 0
 
 
+@pytest.mark.slow
 def test_weights_of_another_backbone_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "bn_inception.pth"
     published_imagenet_file(path, batch_norm_rows=False)
@@ -286,6 +290,7 @@ def test_weights_of_another_backbone_are_refused(tmp_path: Path) -> None:
         gs.create_model("inceptionv3", num_classes=5, weights=path)
 
 
+@pytest.mark.slow
 def test_a_url_that_answers_nothing_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
     with serve(tmp_path) as address, pytest.raises(ModelError, match="cannot be fetched: .*download the file"):
@@ -341,6 +346,7 @@ except ModelError as error:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="needs Linux")
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
 def test_a_file_that_memory_is_too_small_for_is_not_called_damaged(suffix: str, tmp_path: Path) -> None:

@@ -62,6 +62,7 @@ def test_the_order_of_frames_matters_with_gate_shift_alone(model: VideoClassifie
         assert not torch.allclose(model(x), model(x.flip(1)), rtol=1e-3)
 
 
+@pytest.mark.slow
 def test_the_papers_networks_see_bgr_minus_the_caffe_mean() -> None:
     model = gs.create_model("bninception", "none", num_classes=2)
     red = torch.zeros(1, 3, 1, 1, dtype=torch.uint8)
@@ -72,6 +73,7 @@ def test_the_papers_networks_see_bgr_minus_the_caffe_mean() -> None:
     assert gs.create_model("inceptionv3", "none", num_classes=2).config.size_px == 229
 
 
+@pytest.mark.slow
 def test_timm_networks_see_rgb_by_their_own_mean_and_std() -> None:
     model = gs.create_model("resnet18", "none", num_classes=2)
     white = torch.full((1, 3, 1, 1), 255, dtype=torch.uint8)
@@ -138,6 +140,7 @@ def test_floats_outside_0_to_1_are_refused(model: VideoClassifier, scale: float,
             refusing(x.double().numpy())
 
 
+@pytest.mark.slow
 def test_floats_are_taken_by_compilers_and_exporters_and_may_be_off_by_their_rounding(model: VideoClassifier) -> None:
     x = clips(1, 4).float() / 255
     with torch.no_grad():
@@ -153,6 +156,7 @@ def test_floats_are_taken_by_compilers_and_exporters_and_may_be_off_by_their_rou
         torch.testing.assert_close(traced(x), expected, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("backbone", "size_px", "nearest"),
     [
@@ -204,6 +208,7 @@ def test_options_that_cannot_be_are_refused(options: dict, message: str) -> None
         gs.create_model("bninception", **options)
 
 
+@pytest.mark.slow
 def test_the_whole_network_compiles_to_a_graph_that_agrees(model: VideoClassifier) -> None:
     x = clips(1, 4)
     exported = torch.export.export(model, (x,)).module()

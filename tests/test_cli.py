@@ -18,7 +18,7 @@ from gateshift.errors import GateShiftError, GateShiftWarning, SettingsError
 
 # Lines that fetch from the network, wait for browsers, take minutes, or are the demo itself: they are parsed alone.
 ONLY_PARSED = {"bench", "demo", "download", "score", "serve"}
-SLOW = {"export", "train"}
+SLOW = {"explain", "export", "scan", "train"}
 
 
 def refuse(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:

@@ -73,6 +73,7 @@ def test_times_where_nothing_is_shown_yet_are_an_error(late: Path) -> None:
         open_video(late, start_s=0.0, end_s=0.9)
 
 
+@pytest.mark.slow
 @needs_ffmpeg
 @pytest.mark.parametrize("suffix", ["mp4", "mkv", "ts", "mov"])
 def test_a_file_cut_without_encoding_keeps_the_clock_of_its_sound(suffix: str, tmp_path: Path) -> None:
@@ -163,6 +164,7 @@ def scene(rate: str) -> tuple[str, ...]:
     return ("-f", "lavfi", "-i", f"testsrc2=s=64x48:r={rate}", "-frames:v", "25", "-pix_fmt", "yuvj420p")
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("default")
 def test_the_command_line_says_once_that_times_are_those_of_the_clock(
     late: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

@@ -186,6 +186,7 @@ def wanted(video: str | Path, folder: Path) -> WantedViews:
     return WantedViews(str(video), folder, EvalProtocol(4), 32, 36, False, folder)
 
 
+@pytest.mark.slow
 def test_a_fetched_video_has_the_views_of_the_file_and_its_copy_is_removed(place: Path, tmp_path: Path) -> None:
     clip = place / "clips" / "001.mp4"
     tasks = [wanted(each, tmp_path) for each in (f"file://{clip}", clip, f"file://{place}/clips/text_0.mp4", tmp_path)]
@@ -226,6 +227,7 @@ def kill_decoder() -> None:
             kill(number)
 
 
+@pytest.mark.slow
 @needs_proc
 def test_a_video_that_kills_its_decoder_twice_is_an_error_and_the_others_are_read(place: Path, tmp_path: Path) -> None:
     deaths: list[float] = []
@@ -238,6 +240,7 @@ def test_a_video_that_kills_its_decoder_twice_is_an_error_and_the_others_are_rea
     assert len(deaths) == 2
 
 
+@pytest.mark.slow
 def test_a_video_that_does_not_come_is_given_up_after_its_time(place: Path, tmp_path: Path) -> None:
     with silent_server() as address:
         tasks = [wanted(each, tmp_path) for each in (address, place / "clips" / "000.mp4")]
@@ -246,6 +249,7 @@ def test_a_video_that_does_not_come_is_given_up_after_its_time(place: Path, tmp_
     assert isinstance(read[1], np.ndarray)
 
 
+@pytest.mark.slow
 def test_lists_folders_and_addresses_name_each_video_once(place: Path, tmp_path: Path) -> None:
     clips = tmp_path / "clips"
     clips.mkdir()
@@ -328,6 +332,7 @@ def finished(place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> li
     return words
 
 
+@pytest.mark.slow
 def test_a_finished_job_is_only_told_of(
     finished: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -342,6 +347,7 @@ def test_a_finished_job_is_only_told_of(
     assert Path("job/predictions.jsonl").stat().st_mtime_ns == written_ns
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "what"),
     [
@@ -380,6 +386,7 @@ def test_without_ray_one_line_says_how_to_install_it(
     assert not (tmp_path / "job").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("form", "fault"),
     [

@@ -53,6 +53,7 @@ def test_answers_of_one_probability_are_let_through_together() -> None:
         fit_threshold(scores_of([(0.9, True), (0.9, False)]), 0.9)
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.tuples(st.integers(51, 99), st.booleans()), min_size=1, max_size=25),
     st.sampled_from([0.3, 0.5, 0.75, 0.9, 1.0]),
@@ -148,6 +149,7 @@ def run(*words: object) -> int:
     return 0
 
 
+@pytest.mark.slow
 def test_test_writes_a_model_with_which_predict_is_unsure(
     model: Path, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -191,12 +193,14 @@ def test_test_writes_a_model_with_which_predict_is_unsure(
     assert line in " ".join(capsys.readouterr().out.split())
 
 
+@pytest.mark.slow
 def test_a_threshold_is_kept_with_the_box_that_it_was_fitted_by(model: Path, clips: Path, tmp_path: Path) -> None:
     careful, box = tmp_path / "careful.safetensors", (0.25, 0.0, 1.0, 0.5)
     evaluate(model, clips / "val.csv", fit_threshold=0.01, out=careful, box=box, workers=0)
     assert gs.load_model(careful).config.box == box
 
 
+@pytest.mark.slow
 def test_nothing_is_replaced_unasked_and_the_model_itself_can_be(
     model: Path, clips: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -225,6 +229,7 @@ def test_a_mistake_is_one_line_before_the_test(options: dict[str, Any], message:
         evaluate(options.pop("model", "nowhere.safetensors"), clips / "nowhere.csv", **options)
 
 
+@pytest.mark.slow
 def test_a_fit_that_fails_tells_the_accuracy_of_the_test(model: Path, clips: Path, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"no threshold reaches this accuracy.* \(4 segments .*top-1 .*10 videos"):
         evaluate(model, clips / "val.csv", fit_threshold=1.0, workers=0, scores=tmp_path / "s.npz")

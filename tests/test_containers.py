@@ -71,11 +71,13 @@ def test_there_are_as_many_of_them_as_the_first_page_says() -> None:
     assert f"{sum(1 + len(coding.suffixes) for coding in CODINGS)} combinations of codec" in readme
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("coding", CODINGS, ids=lambda coding: f"{coding.name} {coding.pix_fmt}")
 def test_frames_are_those_that_ffmpeg_shows(coding: Coding, tmp_path: Path) -> None:
     check_frames(*write(coding, tmp_path))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["mpeg4 B1", "mpeg4 B3", "libxvid B2"])
 def test_packed_b_frames_are_in_order(name: str, tmp_path: Path) -> None:
     plain, *_ = write(CODING[name], tmp_path)
@@ -84,6 +86,7 @@ def test_packed_b_frames_are_in_order(name: str, tmp_path: Path) -> None:
     check_frames(packed, may_lack=1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("suffix", "lose"), [("mp4", lose_mp4_offsets), ("mov", lose_mp4_offsets), ("flv", lose_flv_offsets)]
 )
@@ -97,6 +100,7 @@ def test_frames_are_in_order_where_composition_times_are_lost(
     check_frames(path, may_lack=2)  # an edit list leaves out frames at the start
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("second_s", [0, 1, 1000])  # at 1 s the clock goes on, as in segments of HLS
 @pytest.mark.parametrize(
     "codec", [X264, ("-c:v", "mpeg2video", "-g", "9", "-bf", "2", "-q:v", "3")], ids=("h264", "mpeg2")
@@ -114,6 +118,7 @@ def test_joined_streams_follow_each_other(codec: tuple[str, ...], second_s: floa
     check_frames(joined)
 
 
+@pytest.mark.slow
 def test_a_packet_that_is_lost_before_a_key_frame_is_no_join(tmp_path: Path) -> None:
     first, *_ = write(CODING["ffv1"], tmp_path)
     path = tmp_path / "a.ts"
@@ -128,6 +133,7 @@ def test_a_packet_that_is_lost_before_a_key_frame_is_no_join(tmp_path: Path) -> 
         video.read(range(key))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("together", [False, True], ids=["a packet each", "one packet"])
 @pytest.mark.parametrize("order", [IN_ORDER, REORDERED], ids=["in order", "reordered"])
 @pytest.mark.parametrize("suffix", ["ts", "mkv", "mp4", "mpg", "avi", "h264"])
@@ -137,6 +143,7 @@ def test_two_fields_are_one_frame(suffix: str, order: tuple[int, ...], together:
     check_frames(path, may_lack=NUM_FRAMES - len(order) + (suffix == "mp4"))
 
 
+@pytest.mark.slow
 def test_nothing_is_decoded_to_open_a_file_of_fields_with_sound_times(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -151,6 +158,7 @@ def test_nothing_is_decoded_to_open_a_file_of_fields_with_sound_times(
         assert video.times_s() == pytest.approx([number / 25 for number in range(27)])  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 def test_nothing_is_decoded_to_open_a_file_with_sound_times(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     paths = write(CODING["h264 B3"], tmp_path)
 

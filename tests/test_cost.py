@@ -10,6 +10,7 @@ from gateshift.published.costs import recipe_costs
 from gateshift.recipes.recipe import load_recipe
 
 
+@pytest.mark.slow
 def test_bninception_costs_what_the_paper_says() -> None:
     plain, full = recipe_costs(load_recipe("gsm-bninception-8"))
     assert (round(plain.parameters / 1e6, 3), round(full.parameters / 1e6, 3)) == (10.449, 10.5)
@@ -17,6 +18,7 @@ def test_bninception_costs_what_the_paper_says() -> None:
     assert full.macs / plain.macs - 1 == pytest.approx(0.0052, abs=5e-5)
 
 
+@pytest.mark.slow
 def test_inceptionv3_costs_what_the_paper_says() -> None:
     plain, full = recipe_costs(load_recipe("gsm-inceptionv3-16"))
     assert round(full.parameters / 1e6, 3) == 22.208
@@ -42,12 +44,14 @@ def test_a_convolution_is_counted_by_hand() -> None:
     assert all(torch.equal(tensor, before[key]) for key, tensor in model.state_dict().items())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("temporal", ["gsm", "gsf", "tsm"])
 def test_a_frame_costs_the_same_in_a_clip_of_any_length(temporal: str) -> None:
     model = gs.create_model("test_resnet", temporal, num_classes=2, size_px=32)
     assert count_cost(model, num_frames=1) == count_cost(model, num_frames=8)
 
 
+@pytest.mark.slow
 def test_the_command_lists_every_published_network(capsys: pytest.CaptureFixture[str]) -> None:
     main(["recipes", "--cost"])
     printed = capsys.readouterr().out

@@ -88,6 +88,7 @@ def test_exchange_maps_are_how_much_arrives_other_than_what_was_sent(causal: boo
     assert still[:, 3:-2].max() < 1e-6  # gates near the ends of a clip see where it ends
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("with_gates", [True, False])
 def test_a_prediction_is_drawn_as_a_png(model: gs.VideoClassifier, with_gates: bool, tmp_path: Path) -> None:
     clip = torch.randint(0, 256, (1, 4, 3, 48, 48), dtype=torch.uint8)

@@ -94,6 +94,7 @@ def clips_for(model: VideoClassifier, num_frames: int, count: int = 2) -> torch.
     return golden_clips(0, count=count, num_frames=num_frames, size_px=model.config.size_px)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_frames", [1, 2, 5])
 @torch.no_grad()
 def test_a_deployed_model_gives_the_same_logits(forms: Forms, num_frames: int) -> None:
@@ -105,6 +106,7 @@ def test_a_deployed_model_gives_the_same_logits(forms: Forms, num_frames: int) -
 
 
 # Whether channels are interleaved is in the weights, and not in the form.
+@pytest.mark.slow
 @pytest.mark.parametrize("model", ["bninception", "resnet, a quarter", "resnet, gsf", "efficientnet"], indirect=True)
 @torch.no_grad()
 def test_compilers_get_the_same_network_in_another_form(forms: Forms) -> None:
@@ -115,6 +117,7 @@ def test_compilers_get_the_same_network_in_another_form(forms: Forms) -> None:
     assert relative_error(program(clips), deployed(clips)) <= 1e-10
 
 
+@pytest.mark.slow
 def test_nothing_that_folds_is_left(model: VideoClassifier, forms: Forms) -> None:
     kinds = [type(module) for module in forms.deployed.modules()]
     sites = sum(isinstance(module, GateShift) for module in model.modules())
@@ -125,6 +128,7 @@ def test_nothing_that_folds_is_left(model: VideoClassifier, forms: Forms) -> Non
         assert not any(issubclass(kind, nn.BatchNorm2d) for kind in kinds)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_the_model_itself_stays_as_it_is(model: VideoClassifier) -> None:
     before = copy.deepcopy(model.state_dict())
@@ -136,12 +140,14 @@ def test_the_model_itself_stays_as_it_is(model: VideoClassifier) -> None:
     assert any(parameter.requires_grad for parameter in model.parameters())
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_projections_go_before_the_average_pools_that_they_follow() -> None:
     folded = fold_backbone(BNInception())
     assert sum(isinstance(module, PoolThenBias) for module in folded.modules()) == 7  # in 5b it is a maximum
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_a_channel_that_is_switched_off_stays_so() -> None:
     model = trained(gs.create_model("bninception", num_classes=3, size_px=64)).double()
@@ -218,6 +224,7 @@ def test_deploying_a_model_draws_no_random_numbers() -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_bfloat16_costs_digits_and_not_more() -> None:
     model = trained(gs.create_model("bninception", num_classes=7, size_px=64))
@@ -240,6 +247,7 @@ def test_a_deployed_model_is_a_kind_of_its_own_that_is_neither_trained_nor_saved
         deployed(torch.zeros(4, 3, 32, 32))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "options"),
     [

@@ -56,6 +56,7 @@ def saved(model: VideoClassifier, tmp_path_factory: pytest.TempPathFactory) -> P
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("channels_last", [False, True])
 @pytest.mark.parametrize(
     ("temporal", "causal"),
@@ -75,6 +76,7 @@ def test_the_network_of_one_clip_answers_as_its_model_in_four_axes(
         assert not isinstance(value, torch.Tensor) or value.ndim <= 4, node
 
 
+@pytest.mark.slow
 def test_gates_on_a_share_of_the_channels_and_blue_first_are_kept() -> None:
     model = trained(gs.create_model("resnet18", "gsm", num_classes=3, size_px=32, num_sites=2, ratio=0.5))
     bgr = trained(gs.create_model("bninception", "gsm", num_classes=3, size_px=64))
@@ -196,6 +198,7 @@ class FiveAxes(nn.Module):
         return torch.relu(maps).flatten(1, 2).mean((2, 3))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", DEVICE_SUFFIXES)
 def test_five_axes_are_refused_and_nothing_is_left(kind: str, tmp_path: Path) -> None:
     model = VideoClassifier.wrap(FiveAxes(), 8, num_classes=2, size_px=32).eval()

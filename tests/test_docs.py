@@ -64,6 +64,7 @@ def export_best(folder: Path) -> None:
     write_export(model, folder / "best.onnx", "onnx", clips=clips)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("document", PAGES_WITH_PYTHON)
 def test_the_documents_python_runs(
     document: str, made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -87,6 +88,7 @@ def test_the_documents_commands_are_understood(document: str) -> None:
         assert all(type(parse(each)) is VERBS[words[0]].settings_type() for each in parts.values())
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_first_page_run_as_they_stand(
     made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -108,6 +110,7 @@ def test_the_messages_of_the_troubleshooting_page_are_messages_of_ours() -> None
     assert [row for row in rows if row not in source] == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backbone", ["mobilenetv2_100", "resnet18"])
 def test_the_costs_of_backbones_are_those_that_are_counted(backbone: str) -> None:
     plain, gated = (count_cost(create_model(backbone, temporal, num_classes=174)) for temporal in ("none", "gsm"))
@@ -137,6 +140,7 @@ def test_every_published_row_is_in_the_documents_with_its_figure() -> None:
         assert f"gateshift download {recipe.name}`" in rows[recipe.name]
 
 
+@pytest.mark.slow
 def test_the_documents_costs_are_those_that_are_counted() -> None:
     text = (ROOT / "docs/published.md").read_text()
     for name in ("gsm-bninception-8", "gsf-resnet50-16"):

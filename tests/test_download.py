@@ -109,6 +109,7 @@ def stop_part_way(command: list[str], folder: Path) -> None:
     process.wait(timeout=60)
 
 
+@pytest.mark.slow
 def test_a_model_is_fetched_interrupted_resumed_converted_and_tested(
     server: FileServer, checkpoint: Path, tmp_path: Path, write_golden_video: Callable[[Path], Path]
 ) -> None:
@@ -150,6 +151,7 @@ def test_a_model_is_fetched_interrupted_resumed_converted_and_tested(
     assert relative_error(scores.logits, np.load(GOLDEN / "forward.npz")[CASE][:1]) <= 2e-2
 
 
+@pytest.mark.slow
 def test_what_is_there_is_not_fetched_again(server: FileServer, checkpoint: Path, tmp_path: Path) -> None:
     (tmp_path / load_recipe(NAME).released.file).write_bytes(checkpoint.read_bytes())
     progress: list[tuple[int, int | None]] = []
@@ -165,6 +167,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(download_module, "RETRIES", 0)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("impatient")
 def test_a_dead_link_says_where_else_to_put_the_file(server: FileServer, tmp_path: Path) -> None:
     place = tmp_path / load_recipe(NAME).released.file
@@ -177,6 +180,7 @@ def test_a_dead_link_says_where_else_to_put_the_file(server: FileServer, tmp_pat
         download(NAME, tmp_path, url=server.url("gone"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["truncated", "page", "other network", "other classes"])
 def test_a_truncated_or_foreign_file_is_refused_and_not_kept(
     fault: str, server: FileServer, checkpoint: Path, tmp_path: Path

@@ -52,6 +52,7 @@ def pictures(page: Path, kind: str) -> list[Image.Image]:
     return [Image.open(io.BytesIO(base64.b64decode(each))) for each in data]
 
 
+@pytest.mark.slow
 def test_the_verb_prints_what_the_function_returns(
     found: Evaluation, model: Path, clips: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -59,6 +60,7 @@ def test_the_verb_prints_what_the_function_returns(
     assert capsys.readouterr().out == f"{found}\n"
 
 
+@pytest.mark.slow
 def test_a_model_a_list_and_a_folder_may_be_given_in_every_form(found: Evaluation, model: Path, clips: Path) -> None:
     seen: list[tuple[int, int]] = []
     network = gs.load_model(model)
@@ -70,6 +72,7 @@ def test_a_model_a_list_and_a_folder_may_be_given_in_every_form(found: Evaluatio
     assert by_folder.accuracies() == pytest.approx(found.accuracies())
 
 
+@pytest.mark.slow
 def test_a_small_test_needs_no_accelerate(found: Evaluation, model: Path, clips: Path) -> None:
     manifest, network = read_manifest(clips / "val.csv"), gs.load_model(model)
     from gateshift.devices import create_accelerator
@@ -90,6 +93,7 @@ def test_fp16_is_for_gpus(model: Path, clips: Path) -> None:
         evaluate(model, clips / "val.csv", **SMALL, precision="fp16")
 
 
+@pytest.mark.slow
 def test_accuracies_a_table_scores_and_a_page_are_left_behind(found: Evaluation, tmp_path: Path) -> None:
     assert found.accuracies() == found.scores.metrics().accuracies()
     assert set(found.accuracies()) == {"top1", "top5", "mean_class"}
@@ -111,6 +115,7 @@ def test_accuracies_a_table_scores_and_a_page_are_left_behind(found: Evaluation,
         write(tmp_path / name, overwrite=True)
 
 
+@pytest.mark.slow
 def test_what_is_asked_for_is_written_and_printed(
     found: Evaluation, model: Path, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -139,6 +144,7 @@ def test_the_frames_of_a_report_are_those_of_the_video_in_order(
     assert numbers == [2, 7, 12, 17, 22, 27, 32, 37]  # the middles of eight parts of five frames
 
 
+@pytest.mark.slow
 def test_each_view_chooses_for_itself_and_mirrored_ones_for_the_swapped_class(model: Path, clips: Path) -> None:
     network, manifest = gs.load_model(model), read_manifest(clips / "val.csv")
     pairs = (("move left", "move right"), ("cover", "uncover"))
@@ -156,6 +162,7 @@ def test_each_view_chooses_for_itself_and_mirrored_ones_for_the_swapped_class(mo
             assert found.choices[row, view // 10, view % 10] == expected
 
 
+@pytest.mark.slow
 def test_unreadable_videos_are_skipped_if_asked_and_listed(
     model: Path, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -236,6 +243,7 @@ def several(model: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_a_recipe_says_how_to_test_and_what_is_given_wins(several: Path, clips: Path) -> None:
     model, recipe = several / "two.toml.safetensors", str(several / "two.toml")
     found = evaluate(model, clips / "val.csv", recipe=recipe, crops=3, workers=0)
@@ -244,6 +252,7 @@ def test_a_recipe_says_how_to_test_and_what_is_given_wins(several: Path, clips: 
     assert again.scores.protocol == "3 segments × 1 clips × 1 crops"
 
 
+@pytest.mark.slow
 def test_the_models_of_a_recipe_of_several_are_averaged(
     several: Path, clips: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -62,6 +62,7 @@ def test_the_worked_example_of_soccernet(tolerance: float, fps: float | None) ->
     assert found["mAP"][tolerance] == pytest.approx((6 * 1 + 5 * 2 / 3) / 11)
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(rows.filter(bool), rows, st.sampled_from([0, 1, 2, 4]))
 def test_the_nearest_rule_is_that_of_slow_loops(truth: list[Row], answers: list[Row], tolerance: int) -> None:
@@ -69,6 +70,7 @@ def test_the_nearest_rule_is_that_of_slow_loops(truth: list[Row], answers: list[
     assert found["mAP"][tolerance] == pytest.approx(nearest_map(truth, answers, tolerance))
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(rows.filter(bool), rows, st.sampled_from([0, 1, 2, 5]), st.sampled_from([1, 2]))
 def test_the_rule_of_soccernet_is_that_of_slow_loops(
@@ -78,6 +80,7 @@ def test_the_rule_of_soccernet_is_that_of_slow_loops(
     assert found["mAP"][delta] == pytest.approx(soccernet_map(truth, answers, delta * fps))
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(rows.filter(bool), rows)
 def test_average_map_is_the_trapezoid_mean_over_seconds(truth: list[Row], answers: list[Row]) -> None:
@@ -88,6 +91,7 @@ def test_average_map_is_the_trapezoid_mean_over_seconds(truth: list[Row], answer
         assert found[f"average_mAP_{name}"] == pytest.approx(area / (len(means) - 1))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", LABEL_FILES, ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_published_labels_against_themselves_and_a_frame_late(path: Path) -> None:
     truth = gs.read_events(path)
@@ -175,6 +179,7 @@ def test_a_frame_is_a_frame_where_times_are_between_frames(first_s: float) -> No
     assert gs.score_events(truth, late, tolerances=(0, 1), fps=25)["mAP"] == {0: 0.0, 1: 1.0}
 
 
+@pytest.mark.slow
 def test_many_long_videos_do_not_blur_milliseconds() -> None:
     truth = [{"video": f"{n}", "time_s": 7000 + n / 1000, "label": "hit"} for n in range(3000)]
     late = [{**event, "time_s": event["time_s"] + 0.002} for event in truth]

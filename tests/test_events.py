@@ -65,6 +65,7 @@ def content_of(path: Path) -> Any:
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", [*EXCERPTS, *WHOLE], ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_a_published_file_of_e2e_spot_comes_back_as_it_was(path: Path, tmp_path: Path) -> None:
     listed = gs.read_events(path)
@@ -72,6 +73,7 @@ def test_a_published_file_of_e2e_spot_comes_back_as_it_was(path: Path, tmp_path:
     assert content_of(tmp_path / "again.json") == content_of(path)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not WHOLE, reason=NO_WHOLE)
 def test_the_published_files_have_the_numbers_of_videos_and_events_that_they_are_known_for() -> None:
     found = {f"{path.parent.name}/{path.stem}": gs.read_events(path) for path in WHOLE}
@@ -160,6 +162,7 @@ events = st.builds(
 )
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(st.lists(events, max_size=8), st.sampled_from([".csv", ".json"]))
 def test_what_is_written_is_what_is_read(

@@ -156,6 +156,7 @@ def test_evidence_and_bias_add_up_to_the_logit_of_a_mean_over_places() -> None:
         torch.testing.assert_close(total + model.head.bias[index], model(clip)[0, index])
 
 
+@pytest.mark.slow
 def test_each_clip_of_a_batch_has_the_evidence_that_it_has_alone() -> None:
     model = open_gates()
     clips = torch.randint(0, 256, (3, 4, 3, 32, 32), dtype=torch.uint8)
@@ -194,6 +195,7 @@ def test_evidence_leaves_no_trace() -> None:
     assert not any(module._forward_hooks for module in model.modules())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("backbone", "size_px", "layer", "places"),
     [
@@ -248,6 +250,7 @@ def embedded(page: str) -> list[tuple[str, bytes]]:
     return [(kind, base64.b64decode(content)) for kind, content in found]
 
 
+@pytest.mark.slow
 def test_the_verb_writes_pictures_and_a_page(
     saved: Path, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -275,6 +278,7 @@ def test_the_verb_writes_pictures_and_a_page(
     assert f"page: {out / 'explain.html'}" in printed
 
 
+@pytest.mark.slow
 def test_names_that_look_like_formulas_are_names(clips: Path, tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = gs.create_model("test_resnet", "gsm", classes=["pay $_$", "b_$", "c"], size_px=32, num_segments=2).eval()
@@ -285,6 +289,7 @@ def test_names_that_look_like_formulas_are_names(clips: Path, tmp_path: Path) ->
     assert "pay $_$" in (tmp_path / "out" / "explain.html").read_text()
 
 
+@pytest.mark.slow
 def test_the_table_of_a_data_set_is_what_its_clips_give(saved: Path, clips: Path, tmp_path: Path) -> None:
     main(["explain", str(saved), "--list", str(clips / "val.csv"), "--out", str(tmp_path / "a"), "--workers", "0"])
     assert {path.name for path in (tmp_path / "a").iterdir()} == {"openness.csv", "openness.png", "explain.html"}
@@ -300,6 +305,7 @@ def test_the_table_of_a_data_set_is_what_its_clips_give(saved: Path, clips: Path
         assert [rows[layer, direction] for direction in DIRECTIONS] == pytest.approx(both.tolist(), abs=1e-5)
 
 
+@pytest.mark.slow
 def test_a_model_without_gates_still_shows_its_evidence(clips: Path, tmp_path: Path) -> None:
     gs.save_model(open_gates("tsm"), tmp_path / "tsm.safetensors")
     words = [str(tmp_path / "tsm.safetensors"), str(clips / "unseen" / "cover.mp4"), "--out", str(tmp_path / "a")]

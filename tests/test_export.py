@@ -73,6 +73,7 @@ def exported(results: dict[str, Any], saved: Path) -> dict[str, Path]:
     return {kind: saved.with_suffix(FORMAT_SUFFIXES[kind]) for kind in results}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", FORMATS)
 def test_a_file_answers_as_the_model_for_any_number_of_clips(
     kind: str, exported: dict[str, Path], model: VideoClassifier
@@ -85,6 +86,7 @@ def test_a_file_answers_as_the_model_for_any_number_of_clips(
             assert relative_error(file(some), model(some)) <= 1e-5
 
 
+@pytest.mark.slow
 def test_test_and_predict_take_a_file_as_a_model(
     exported: dict[str, Path], saved: Path, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -102,6 +104,7 @@ def test_test_and_predict_take_a_file_as_a_model(
         assert classes[kind] == classes["model"], kind
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["onnx", "openvino"])
 def test_a_runtime_does_without_torch(
     kind: str, exported: dict[str, Path], model: VideoClassifier, tmp_path: Path
@@ -128,6 +131,7 @@ def test_weights_of_others_beside_an_export_stay(tmp_path: Path) -> None:
     check_export(tmp_path / "model.onnx", "onnx", "float32", overwrite=False)
 
 
+@pytest.mark.slow
 def test_bfloat16_is_written_as_such_and_told_apart(
     model: VideoClassifier, plain: VideoClassifier, tmp_path: Path
 ) -> None:
@@ -145,6 +149,7 @@ def test_bfloat16_is_written_as_such_and_told_apart(
         check_export(tmp_path / "model.onnx", "onnx", "bf16", overwrite=False)
 
 
+@pytest.mark.slow
 def test_a_file_that_answers_otherwise_is_not_kept(
     plain: VideoClassifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -158,12 +163,14 @@ def test_a_file_that_answers_otherwise_is_not_kept(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", FORMATS)
 def test_clips_of_another_length_are_refused(kind: str, exported: dict[str, Path]) -> None:
     with pytest.raises(ModelError, match="was exported for clips of 4 frames, not 8; take `segments=4`"):
         load_any(exported[kind])(golden_clips(0, count=1, num_frames=8, size_px=32))
 
 
+@pytest.mark.slow
 def test_a_runtime_says_what_it_takes(exported: dict[str, Path], tmp_path: Path) -> None:
     runtime = Runtime(exported["onnx"], threads=1)
     with pytest.raises(ModelError, match=r"this file takes uint8 \[B, 4, 3, 32, 32\]"):
@@ -190,6 +197,7 @@ def test_threads_that_no_machine_has_are_refused(threads: Any, tmp_path: Path) -
         Runtime(tmp_path / "model.onnx", threads=threads)
 
 
+@pytest.mark.slow
 def test_a_mistaken_export_is_refused_before_the_work(
     exported: dict[str, Path], saved: Path, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -209,6 +217,7 @@ def test_a_mistaken_export_is_refused_before_the_work(
     assert not (tmp_path / "new.onnx").exists()
 
 
+@pytest.mark.slow
 def test_a_file_says_for_how_many_frames_it_was_exported(
     saved: Path, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -220,6 +229,7 @@ def test_a_file_says_for_how_many_frames_it_was_exported(
     assert json.loads(capsys.readouterr().out)["error"] is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", FORMATS)
 def test_a_file_predicts_as_its_model_from_one_thread_or_four(
     kind: str, exported: dict[str, Path], model: VideoClassifier, clips: Path
@@ -234,6 +244,7 @@ def test_a_file_predicts_as_its_model_from_one_thread_or_four(
         torch.testing.assert_close(each, expected[0], rtol=0, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_python_says_what_the_command_line_prints(results: dict[str, Any], saved: Path) -> None:
     result, printed = results["torch"], results["openvino"].splitlines()
     assert result.path == saved.with_suffix(".pt2") and result.error <= 1e-5

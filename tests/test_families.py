@@ -156,6 +156,7 @@ def test_every_family_of_the_table_is_tested() -> None:
     assert families == {net.family for net in NETS.values()} == {NETS[name].family for name in WITH_EVERY_MODULE}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("temporal", MODULES)
 def test_each_family_is_recognised_and_all_its_sites_are_found(temporal: str, plain: Plain) -> None:
     expected, net = NETS[plain.name], copy.deepcopy(plain.net)
@@ -174,6 +175,7 @@ def test_each_family_is_recognised_and_all_its_sites_are_found(temporal: str, pl
         assert len(str(report).splitlines()) == 2 + len(report.sites)
 
 
+@pytest.mark.slow
 def test_a_model_is_made_with_the_modules_that_are_inserted_in_its_network(model: VideoClassifier) -> None:
     backbone, temporal = copy.deepcopy(model.backbone), model.config.temporal
     sites = describe_sites(backbone)
@@ -182,6 +184,7 @@ def test_a_model_is_made_with_the_modules_that_are_inserted_in_its_network(model
     assert describe_sites(backbone) == sites
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_clips_of_any_length_have_logits_that_know_the_order_only_with_a_module(model: VideoClassifier) -> None:
     for num_frames in (1, 2, 5):
@@ -193,12 +196,14 @@ def test_clips_of_any_length_have_logits_that_know_the_order_only_with_a_module(
         assert change > 1e-4 if model.config.temporal != "none" and num_frames > 1 else change <= 1e-5
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_a_clip_has_the_same_answer_alone_and_beside_another(model: VideoClassifier) -> None:
     clips = clips_for(model, 2)
     assert relative_error(model(clips[1:]), model(clips)[1:]) <= 1e-4
 
 
+@pytest.mark.slow
 def test_gradients_reach_every_module_and_each_of_its_weights(model: VideoClassifier) -> None:
     trained = copy.deepcopy(model).train()
     outputs: list[Tensor] = []
@@ -218,6 +223,7 @@ def test_gradients_reach_every_module_and_each_of_its_weights(model: VideoClassi
     assert all(parameter.grad is not None for parameter in trained.parameters())
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_a_saved_model_comes_back_bit_for_bit(model: VideoClassifier, tmp_path: Path) -> None:
     gs.save_model(model, tmp_path / "model.safetensors")
@@ -254,6 +260,7 @@ def test_without_interleave_a_new_gate_shift_changes_nothing(plain: Plain) -> No
     assert torch.equal(net(plain.frames), plain.answer)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_deployed_it_gives_the_same_logits(model: VideoClassifier) -> None:
     exact = copy.deepcopy(model).double()

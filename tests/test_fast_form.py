@@ -49,6 +49,7 @@ def random_clips(count: int) -> torch.Tensor:
     return torch.randint(0, 256, (count, 4, 3, SIZE_PX, SIZE_PX), generator=generator, dtype=torch.uint8)
 
 
+@pytest.mark.slow
 def test_a_model_answers_deployed_and_in_the_precision_asked_for(model: VideoClassifier) -> None:
     clips = random_clips(4)
     exact, low = fast_form(model), fast_form(model, "bf16")
@@ -62,6 +63,7 @@ def test_a_model_answers_deployed_and_in_the_precision_asked_for(model: VideoCla
         assert 0 < (low(clips) - exact(clips)).abs().max() < 0.1
 
 
+@pytest.mark.slow
 def test_forms_are_made_anew_when_the_weights_change(model: VideoClassifier) -> None:
     before = fast_form(model, "bf16")
     with torch.no_grad():
@@ -84,6 +86,7 @@ def test_a_network_that_computes_something_else_is_not_replaced() -> None:
         assert 0 < (low - model(clips)).abs().max() < 0.2
 
 
+@pytest.mark.slow
 def test_auto_is_float32_where_the_machine_gains_nothing(model: VideoClassifier, set_bf16: Any) -> None:
     set_bf16(False)
     form = fast_form(model, "auto")
@@ -93,6 +96,7 @@ def test_auto_is_float32_where_the_machine_gains_nothing(model: VideoClassifier,
     assert fast_form(form, "auto") is form
 
 
+@pytest.mark.slow
 def test_auto_is_bf16_once_it_has_named_the_same_classes(model: VideoClassifier, set_bf16: Any) -> None:
     set_bf16(True)
     form, exact, low = fast_form(model, "auto"), fast_form(model), fast_form(model, "bf16")
@@ -106,6 +110,7 @@ def test_auto_is_bf16_once_it_has_named_the_same_classes(model: VideoClassifier,
     assert str(form) == "precision: bf16, as the first 16 clips have the classes of float32"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("multi_label", [False, True])
 def test_auto_stays_with_float32_where_bf16_names_another_class(multi_label: bool, set_bf16: Any) -> None:
     set_bf16(True)
@@ -128,6 +133,7 @@ def test_auto_stays_with_float32_where_bf16_names_another_class(multi_label: boo
     assert str(form) == "precision: float32, as a clip has another class in bf16"
 
 
+@pytest.mark.slow
 def test_precisions_that_a_model_cannot_have_are_refused(model: VideoClassifier, clips: Path, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="`precision=fp16` needs a GPU; take `precision=bf16`"):
         fast_form(model, "fp16")
@@ -145,6 +151,7 @@ def test_precisions_that_a_model_cannot_have_are_refused(model: VideoClassifier,
     assert str(fast_form(exported, "auto")) == "precision: float32, as an exported file has its own"
 
 
+@pytest.mark.slow
 def test_the_command_line_tells_what_auto_chose(
     clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], set_bf16: Any
 ) -> None:
@@ -160,6 +167,7 @@ def test_the_command_line_tells_what_auto_chose(
     assert "--precision bf16: a stream and Ray answer in float32; leave it out" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_test_finds_the_same_in_every_form(clips: Path) -> None:
     model = make_model(classes=sorted(path.name for path in (clips / "val").iterdir()))
     exact, low, chosen = (

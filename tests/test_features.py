@@ -62,6 +62,7 @@ def about(path: Path) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_a_row_is_what_the_classifier_sees_of_a_window(place: Path, tmp_path: Path) -> None:
     clip = place / "clips" / "open" / "1.mp4"
     model = gs.load_model(place / "model.safetensors").eval()
@@ -82,6 +83,7 @@ def test_a_row_is_what_the_classifier_sees_of_a_window(place: Path, tmp_path: Pa
             torch.testing.assert_close(model.head(torch.from_numpy(row)), model(views)[0], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("temporal", ["gsm", "none"])
 def test_rows_of_frames_are_those_of_the_whole_video_as_one_clip(temporal: str, place: Path, tmp_path: Path) -> None:
     clip, model = place / "clips" / "open" / "1.mp4", model_of(temporal)
@@ -94,6 +96,7 @@ def test_rows_of_frames_are_those_of_the_whole_video_as_one_clip(temporal: str, 
     assert known["times_s"] == pytest.approx(shown_s, abs=1e-6) and known["per"] == "frame"
 
 
+@pytest.mark.slow
 def test_a_network_that_answers_for_each_frame_has_a_row_for_each_that_it_sees(place: Path, tmp_path: Path) -> None:
     clip = place / "clips" / "open" / "1.mp4"
     model = gs.create_model(
@@ -107,6 +110,7 @@ def test_a_network_that_answers_for_each_frame_has_a_row_for_each_that_it_sees(p
         gs.extract_features(model, clip, out=tmp_path / "g", stride=1.0)
 
 
+@pytest.mark.slow
 def test_whole_videos_and_folders_of_images_have_a_row_each(
     place: Path, tmp_path: Path, write_folder: Callable[..., Path]
 ) -> None:
@@ -136,6 +140,7 @@ def test_rows_lie_where_action_former_takes_them_to_be(num_frames: int, size: in
     assert len(spans) - 2 < rows[-1] <= len(spans) - 1  # the last window ends with the video
 
 
+@pytest.mark.slow
 def test_the_page_reads_them_as_action_former_and_ms_tcn_do(place: Path, tmp_path: Path) -> None:
     clip = place / "clips" / "open" / "1.mp4"
     path = gs.extract_features(model_of("gsm"), clip, out=tmp_path / "f", window=0.64, stride=0.16).files[str(clip)]
@@ -149,6 +154,7 @@ def test_the_page_reads_them_as_action_former_and_ms_tcn_do(place: Path, tmp_pat
     assert (start_s + end_s) / 2 == pytest.approx(second)
 
 
+@pytest.mark.slow
 def test_one_process_and_threads_give_the_same_bytes(place: Path, tmp_path: Path) -> None:
     for name, workers in {"one": 0, "three": 3}.items():
         options = {**QUICK, "workers": workers}
@@ -179,6 +185,7 @@ def test_ray_gives_the_same_bytes_and_names_what_it_cannot_read(place: Path, tmp
     assert files_in(tmp_path / "here") == files_in(tmp_path / "ray")
 
 
+@pytest.mark.slow
 def test_a_job_goes_on_and_takes_more_videos_but_no_other_model_or_protocol(
     place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -207,6 +214,7 @@ def test_a_job_goes_on_and_takes_more_videos_but_no_other_model_or_protocol(
         assert stop.value.code == 2 and fault in err and err.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_a_bad_video_costs_itself_alone_and_is_tried_again(
     place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -227,6 +235,7 @@ def test_a_bad_video_costs_itself_alone_and_is_tried_again(
     assert files_in(tmp_path / "f")["a.npy"] == files_in(tmp_path / "f")["b.npy"]
 
 
+@pytest.mark.slow
 def test_safetensors_hold_the_same_numbers_and_what_is_known_of_them(place: Path, tmp_path: Path) -> None:
     clip = place / "clips" / "open" / "2.mp4"
     paths = [
@@ -240,6 +249,7 @@ def test_safetensors_hold_the_same_numbers_and_what_is_known_of_them(place: Path
     assert sorted(files_in(tmp_path / "safetensors")) == ["2.safetensors", "job.json"]
 
 
+@pytest.mark.slow
 def test_a_network_of_timm_that_nobody_trained_on_videos(place: Path, tmp_path: Path) -> None:
     network = "--backbone vit_small_patch14_dinov2.lvd142m --temporal none --weights None --size 28 --segments 2"
     main(["features", str(place / "clips" / "close"), *network.split(), "--out", str(tmp_path / "f")])
@@ -247,6 +257,7 @@ def test_a_network_of_timm_that_nobody_trained_on_videos(place: Path, tmp_path: 
     assert about(tmp_path / "f" / "3.npy")["size_px"] == 28
 
 
+@pytest.mark.slow
 def test_what_cannot_be_is_refused_before_anything_is_read(place: Path, tmp_path: Path) -> None:
     clips, model = place / "clips", model_of("gsm")
     for options, fault in [
@@ -298,6 +309,7 @@ def assert_same_parts(parts: Iterable[Part], others: Iterable[Part]) -> None:
         np.testing.assert_array_equal(pixels, other)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("per_clip", [True, False])
 def test_a_watched_process_reads_the_same_whatever_happened_to_the_video_before(per_clip: bool, place: Path) -> None:
     task = wanted(place, per_clip=per_clip)
@@ -317,6 +329,7 @@ def test_a_watched_process_reads_the_same_whatever_happened_to_the_video_before(
         assert_same_parts(reader.parts(second), read_parts(second, task))
 
 
+@pytest.mark.slow
 def test_a_part_of_a_video_may_take_too_long(place: Path) -> None:
     reader = WatchedReader(wanted(place, per_clip=True), timeout_s=1e-9)
     with pytest.raises(

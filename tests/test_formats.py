@@ -121,6 +121,7 @@ def test_epic_kitchens_segments_have_times_and_official_classes(
     assert times == [(0.0, 1.89), (1.56, 2.45), (1.0, 2.0), (0.5, 7.0), (0.5, 1.0)]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not (SHARED / "epic100").is_dir(), reason="the EPIC-KITCHENS-100 annotations are not here")
 @pytest.mark.parametrize(("task", "num_classes"), [("verb", 97), ("noun", 300), ("action", 1352)])
 def test_the_official_epic_kitchens_files_are_read_whole(task: str, num_classes: int, tmp_path: Path) -> None:

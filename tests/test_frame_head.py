@@ -40,6 +40,7 @@ def network(head: Any = "gru", seed: int = 0, **options: Any) -> gs.VideoClassif
     return model
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head", HEADS)
 @pytest.mark.parametrize("num_frames", [1, 6])
 def test_every_frame_has_an_answer_for_each_class_and_for_nothing(head: str, num_frames: int) -> None:
@@ -145,6 +146,7 @@ def tiny(temporal: str, head: str, *, causal: bool, look_ahead: int = 0) -> gs.V
     return model
 
 
+@pytest.mark.slow
 @given(
     temporal=st.sampled_from(["gsm", "gsf", "tsm"]),
     causal=st.booleans(),
@@ -186,6 +188,7 @@ def test_a_head_that_reads_backwards_is_not_streamed() -> None:
         ExactStream(network())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head", HEADS)
 def test_a_file_says_the_task_and_gives_the_same_answers(head: str, tmp_path: Path) -> None:
     model = network(head, task="segment", num_segments=100)
@@ -214,6 +217,7 @@ def test_an_exported_file_answers_alike(head: str, kind: Any, tmp_path: Path) ->
     np.testing.assert_allclose(file(CLIPS[:1]).detach(), model(CLIPS[:1]).detach(), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_network_of_clips_is_a_start_for_the_backbone_alone(tmp_path: Path) -> None:
     torch.manual_seed(5)
     clips = gs.create_model("test_resnet", classes=("bounce", "other"), size_px=64)
@@ -225,6 +229,7 @@ def test_a_network_of_clips_is_a_start_for_the_backbone_alone(tmp_path: Path) ->
     assert torch.equal(model.head.linear.weight, other.head.linear.weight)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head", ["gru", "tcn"])
 def test_a_network_of_frames_starts_from_another_by_its_class_names(head: str, tmp_path: Path) -> None:
     trained = network(head)
@@ -234,6 +239,7 @@ def test_a_network_of_frames_starts_from_another_by_its_class_names(head: str, t
     torch.testing.assert_close(model(CLIPS)[..., [0, 1]], trained(CLIPS)[..., [0, 2]])
 
 
+@pytest.mark.slow
 def test_other_classes_keep_what_goes_over_time() -> None:
     model = network()
     model.reset_classifier(["one", "two", "three"])
@@ -264,6 +270,7 @@ def test_what_is_of_clips_refuses_a_network_of_frames() -> None:
         network(num_segments=6).predict(CLIPS[0].permute(0, 2, 3, 1))
 
 
+@pytest.mark.slow
 def test_regnet_200mf_with_gates_and_a_recurrent_head_is_the_published_network() -> None:
     model = gs.create_model("regnety_002", "gsm", num_classes=6, task="spot")
     sites = find_temporal(model.backbone)

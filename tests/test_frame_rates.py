@@ -33,6 +33,7 @@ RATES = (12.5, 15.0, 23.976, 24.0, 25.0, 29.97, 30.0, 50.0, 59.94, 60.0)
 needs_ffmpeg = pytest.mark.skipif(not shutil.which("ffmpeg"), reason="the ffmpeg program is not installed: make system")
 
 
+@pytest.mark.slow
 @given(
     times=st.lists(st.integers(0, 400), min_size=1, max_size=20, unique=True),
     wanted=st.lists(st.integers(-50, 450), min_size=1, max_size=20),
@@ -69,6 +70,7 @@ def test_of_a_file_of_the_networks_rate_it_sees_every_frame_however_its_clock_is
         assert seen == list(range(0, 2000, times))  # the last one too, though the clock may end just before it is due
 
 
+@pytest.mark.slow
 @given(st.lists(st.floats(0.04, 0.3), min_size=1, max_size=40), st.floats(0, 0.04))
 @settings(deadline=None)
 def test_of_a_file_of_a_lower_rate_it_sees_the_nearest_frame(gaps_s: list[float], phase_s: float) -> None:
@@ -86,6 +88,7 @@ def converted(own: float, other: float, rule: Callable[[float], int], count: int
     return np.searchsorted(starts, np.arange(starts[-1] + 1), side="right") - 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("own", "other"), [(25, 60), (24, 60), (25, 50), (30, 50), (30, 60), (12.5, 25), (25, 29.97), (25, 30), (24, 30)]
 )
@@ -118,6 +121,7 @@ def shown_numbers(path: Path) -> tuple[np.ndarray, np.ndarray]:
         return video.clock_s(), ((stripes > 120).numpy() << np.arange(BITS)).sum(1)
 
 
+@pytest.mark.slow
 @needs_ffmpeg
 @pytest.mark.parametrize(
     ("options", "halved"),

@@ -31,6 +31,7 @@ on_gpu = pytest.mark.skipif(INTERPRETED or DEVICE == "cpu", reason="no GPU")
 outside = pytest.mark.skipif(INTERPRETED or not TRITON_INSTALLED, reason="no Triton, or in its interpreter")
 
 
+@pytest.mark.slow
 @outside
 def test_all_of_it_holds_in_tritons_interpreter() -> None:
     # In a process of its own: Triton decides when it is imported whether it interprets.
@@ -210,6 +211,7 @@ def test_a_module_with_them_compiles_as_one_graph(monkeypatch: pytest.MonkeyPatc
     torch.testing.assert_close(*grads, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.slow
 @outside
 @pytest.mark.parametrize(  # each pair of these once
     ("element", "channels_last", "interleave"),
@@ -236,6 +238,7 @@ def test_tritons_compiler_makes_gpu_programs_of_them(
     assert ".visible .entry" in program.asm["ptx"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(INTERPRETED, reason="in Triton's interpreter")
 def test_the_cpu_uses_the_twin_and_never_imports_triton() -> None:
     program = (

@@ -99,6 +99,7 @@ def test_a_new_module_is_a_fixed_permutation_of_channels_with_interleave() -> No
     assert torch.equal(mixed, frames[:, [0, 2, 1, 3, 4, 6, 5, 7]])
 
 
+@pytest.mark.slow
 @given(
     num_frames=st.integers(1, 6),
     clips=st.integers(1, 3),
@@ -234,6 +235,7 @@ def test_a_batch_that_is_not_whole_clips_is_refused(num_frames: int) -> None:
         gate_shift(frames, torch.zeros(4, 2, 2, 2), num_frames=num_frames)
 
 
+@pytest.mark.slow
 def test_it_exports_and_compiles_to_the_same_numbers() -> None:
     module = random_gate(8, 4).float()
     frames = random_frames(8, 4).float()

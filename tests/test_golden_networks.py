@@ -86,6 +86,7 @@ def calibrate(model: VideoClassifier, clips: torch.Tensor) -> None:
     model.eval()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("released", FORWARD, indirect=True)
 def test_a_released_checkpoint_has_the_published_number_of_parameters(released: Released) -> None:
     model, case = released.model, FORWARD[released.name]
@@ -106,6 +107,7 @@ def test_logits_are_those_of_the_release(released: Released) -> None:
     assert change == pytest.approx(FORWARD[name]["reversed_relative_change"], rel=0.2, abs=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", GSF_MANIFEST["forward"])
 @torch.inference_mode()
 def test_released_gate_shift_fuse_networks_load_and_answer(name: str, tmp_path: Path) -> None:
@@ -123,6 +125,7 @@ def test_released_gate_shift_fuse_networks_load_and_answer(name: str, tmp_path: 
     assert relative_error(backwards, forwards) == pytest.approx(case["reversed_relative_change"], rel=0.2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TSM_MANIFEST["forward"])
 @torch.inference_mode()
 def test_released_temporal_shift_networks_load_and_have_the_logits_of_the_release(name: str, tmp_path: Path) -> None:
@@ -155,6 +158,7 @@ def test_in_float32_each_gate_equals_the_released_order_on_the_recorded_networks
     assert max(released.gate_errors) <= 5e-5  # one gate alone multiplies a rounding error by up to fifty here
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("released", GATED, indirect=True)
 def test_in_float32_a_calibrated_network_equals_the_released_order_of_operations(released: Released) -> None:
     model, clips = copy.deepcopy(released.model), released.clips[:1, :4]

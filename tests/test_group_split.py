@@ -32,6 +32,7 @@ def quality(videos: list[tuple[str, str]], in_val: list[bool], share: float) -> 
     return lacking, off / len(classes)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=60)
 @given(VIDEOS, SHARES)
 def test_no_split_by_groups_has_more_classes_in_val_or_shares_nearer_to_the_one_asked_for(
@@ -54,6 +55,7 @@ def test_no_split_by_groups_has_more_classes_in_val_or_shares_nearer_to_the_one_
     assert found[1] == pytest.approx(best[1], abs=1e-3)
 
 
+@pytest.mark.slow
 @settings(deadline=None, max_examples=30)
 @given(VIDEOS, st.randoms(use_true_random=False))
 def test_the_order_of_the_videos_changes_nothing(videos: list[tuple[str, str]], random: object) -> None:
@@ -152,6 +154,7 @@ def test_without_a_pattern_the_split_is_as_it_was(lay: Callable[..., Path], tmp_
     assert len(listed(tmp_path / "lists" / "val.csv")) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pattern", ["wave|clap", "mp4"])
 def test_groups_that_cannot_be_split_are_refused(
     pattern: str, lay: Callable[..., Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]

@@ -34,6 +34,7 @@ STEPS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", STEPS)
 def test_gradients_can_be_differentiated_again(name: str) -> None:
     frames = features().requires_grad_()

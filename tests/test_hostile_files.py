@@ -90,6 +90,7 @@ def test_no_format_or_name_makes_a_model_file_run_code(write: Callable[[Path], N
     assert not sprung()
 
 
+@pytest.mark.slow
 def test_no_code_runs_of_a_file_that_is_fetched(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class Quiet(SimpleHTTPRequestHandler):
         def log_message(self, *_: object) -> None:
@@ -130,10 +131,12 @@ def run(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.slow
 def test_the_state_of_a_run_is_these_files(run: Path) -> None:
     assert sorted(path.name for path in (run / "state").iterdir()) == sorted([*STATE, "model.safetensors"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*STATE, "model.safetensors", "pytorch_model.bin"])
 def test_resuming_runs_no_code_of_the_state(
     name: str, run: Path, clips: Path, capsys: pytest.CaptureFixture[str]

@@ -48,6 +48,7 @@ def model() -> VideoClassifier:
     ).eval()
 
 
+@pytest.mark.slow
 def test_a_model_that_is_pushed_is_loaded_the_same(hub: Hub, model: VideoClassifier) -> None:
     page = model.push_to_hub("user/name", token=TOKEN, license="mit", metrics={"top-1": 0.5125})
     assert page.startswith(f"{hub.url}/user/name/commit/")
@@ -64,6 +65,7 @@ def test_a_model_that_is_pushed_is_loaded_the_same(hub: Hub, model: VideoClassif
         assert all(torch.equal(loaded.state_dict()[key], value) for key, value in model.state_dict().items())
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("hub")
 def test_the_kind_of_a_model_on_the_hub_is_known(model: VideoClassifier) -> None:
     model.push_to_hub("user/clips", token=TOKEN)
@@ -74,6 +76,7 @@ def test_the_kind_of_a_model_on_the_hub_is_known(model: VideoClassifier) -> None
     assert [is_dense_file(Path(name)) for name in names] == [False, True, True]
 
 
+@pytest.mark.slow
 def test_a_second_push_is_another_commit_and_the_first_is_still_there(hub: Hub, model: VideoClassifier) -> None:
     first = model.push_to_hub("user/name", token=TOKEN).rpartition("/")[2]
     model.reset_classifier(["other"])
@@ -83,6 +86,7 @@ def test_a_second_push_is_another_commit_and_the_first_is_still_there(hub: Hub, 
     assert gs.load_model(f"hf://user/name@{first}").classes == ("open|door", "close")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("hub")
 def test_what_is_in_the_cache_needs_no_network(model: VideoClassifier, monkeypatch: pytest.MonkeyPatch) -> None:
     model.push_to_hub("user/name", token=TOKEN)
@@ -91,6 +95,7 @@ def test_what_is_in_the_cache_needs_no_network(model: VideoClassifier, monkeypat
     assert gs.load_model("hf://user/name").config == model.config
 
 
+@pytest.mark.slow
 def test_a_private_model_needs_a_token(hub: Hub, model: VideoClassifier) -> None:
     model.push_to_hub("user/name", token=TOKEN, private=True)
     assert hub.repos["user/name"][0]
@@ -99,6 +104,7 @@ def test_a_private_model_needs_a_token(hub: Hub, model: VideoClassifier) -> None
     assert gs.load_model("hf://user/name", token=TOKEN).config == model.config
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("address", "revision", "message"),
     [
@@ -119,6 +125,7 @@ def test_what_is_not_there_is_told_in_one_line(address: str, revision: str | Non
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 def test_a_push_that_is_refused_is_told_in_one_line(
     hub: Hub, model: VideoClassifier, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -134,6 +141,7 @@ def test_a_push_that_is_refused_is_told_in_one_line(
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("hub")
 def test_no_network_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")

@@ -119,6 +119,7 @@ def no_pillow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(images, "_opened", refuse)
 
 
+@pytest.mark.slow
 @given(
     height=st.integers(1, 70),
     width=st.integers(1, 70),
@@ -174,6 +175,7 @@ def test_other_images_are_left_to_pillow(kind: str, scene: np.ndarray) -> None:
         assert np.array_equal(pixels, by_pillow(data))
 
 
+@pytest.mark.slow
 @given(st.integers(2, 5_000), st.binary(min_size=1, max_size=20), st.booleans())
 @settings(max_examples=200, deadline=None, derandomize=True, database=None)
 def test_a_damaged_jpeg_gives_what_pillow_gives(place: int, wrong: bytes, cut: bool) -> None:

@@ -50,6 +50,7 @@ def test_the_package_alone_imports_nothing() -> None:
     assert found & {*HEAVY, "rich", "tyro"} == set()
 
 
+@pytest.mark.slow
 def test_no_help_waits_for_a_heavy_library_or_for_another_verb() -> None:
     of_all = """
 from contextlib import suppress
@@ -73,6 +74,7 @@ for verb in {list(VERBS)}:
     assert last & HEAVY == set()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("backbone", "others"), [("bninception", {"timm", "torchvision"}), ("test_resnet", set[str]())]
 )
@@ -91,6 +93,7 @@ def test_one_prediction_imports_what_it_uses(backbone: str, others: set[str], cl
     assert "av" not in loaded and "av" in by_python
 
 
+@pytest.mark.slow
 def test_scores_of_events_and_spans_need_no_network_and_no_video() -> None:
     events = (
         "import gateshift as gs\nevent = {'video': 'v', 'frame': 3, 'label': 'hit'}\ngs.score_events([event], [event])"

@@ -250,6 +250,7 @@ def test_short_files_leave_nothing_behind(tmp_path: Path, write_video: Any, cach
     assert not cache._indices
 
 
+@pytest.mark.slow
 def test_threads_share_what_is_kept(recording: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(index_cache, "LONG_PACKETS", NUM_FRAMES)
     paths = [recording(name) for name in CODINGS]

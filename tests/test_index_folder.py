@@ -98,6 +98,7 @@ def test_prepare_leaves_an_index_that_the_processes_of_every_loader_use(
         assert "clips" in clips[0]
 
 
+@pytest.mark.slow
 def test_without_prepare_a_recording_is_indexed_once_in_a_run(
     tmp_path: Path, put_video: Any, empty_cache: Any, temporary: Path
 ) -> None:

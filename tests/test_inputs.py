@@ -64,6 +64,7 @@ def flawed(tmp_path: Path, write_video: Callable, counting_frames: Callable) -> 
     return tmp_path
 
 
+@pytest.mark.slow
 def test_unreadable_videos_are_skipped_counted_and_listed(flawed: Path) -> None:
     log = Log()
     train_small(flawed, flawed / "run", log, epochs=2, skip_bad=2, batch_size=1)
@@ -83,6 +84,7 @@ def test_one_more_unreadable_video_than_may_be_skipped_stops_the_training(flawed
         train_small(flawed, flawed / "run", skip_bad=1)
 
 
+@pytest.mark.slow
 def test_a_run_resumes_with_another_limit_and_remembers_what_was_skipped(flawed: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         train_small(flawed, flawed / "run", InterruptIn(1), epochs=2, skip_bad=2)
@@ -105,6 +107,7 @@ def test_excluded_videos_go_by_their_path_in_the_list_or_whole(flawed: Path) -> 
     assert json.loads((flawed / "run/settings.json").read_text())["classes"] == ["a", "b"]
 
 
+@pytest.mark.slow
 def test_validation_videos_that_are_training_videos_are_counted(flawed: Path) -> None:
     log = Log()
     with pytest.raises(GateShiftError):
@@ -151,6 +154,7 @@ def test_an_option_that_does_not_fit_the_lists_says_why(
     assert not (flawed / "run").exists()
 
 
+@pytest.mark.slow
 def test_resuming_with_other_reversed_classes_is_refused(clips: Path, tmp_path: Path) -> None:
     shutil.copytree(clips, folder := tmp_path / "clips")
     names = (folder / "classes.txt").read_text().splitlines()

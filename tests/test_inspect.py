@@ -23,6 +23,7 @@ def inspect(words: str, capsys: pytest.CaptureFixture[str]) -> list[str]:
     return [" ".join(line.replace("│", " ").split()) for line in lines]
 
 
+@pytest.mark.slow
 def test_it_shows_sites_channels_and_the_cost_before_and_after(capsys: pytest.CaptureFixture[str]) -> None:
     lines = inspect("bninception --temporal gsm", capsys)
     assert "gsm at 10 sites (bninception)" in lines
@@ -34,6 +35,7 @@ def test_it_shows_sites_channels_and_the_cost_before_and_after(capsys: pytest.Ca
     assert lines[-1] == "bninception, 174 classes, clips of 8 frames of 224 px"
 
 
+@pytest.mark.slow
 def test_it_says_where_a_share_of_the_channels_was_rounded(capsys: pytest.CaptureFixture[str]) -> None:
     lines = inspect("mobilenetv3_small_050 --temporal gsf --ratio 0.25 --segments 4 --size 64", capsys)
     assert "1 before blocks.1.1.conv_pw 4 of 16 channels" in lines
@@ -41,18 +43,21 @@ def test_it_says_where_a_share_of_the_channels_was_rounded(capsys: pytest.Captur
     assert lines[-1].endswith("clips of 4 frames of 64 px")
 
 
+@pytest.mark.slow
 def test_a_shift_costs_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     lines = inspect("torchvision/resnet18 --temporal tsm", capsys)
     assert "8 before layer4.1.conv1 64 + 64 of 512 channels" in lines
     assert "more 0.00% 0.00%" in lines
 
 
+@pytest.mark.slow
 def test_without_a_module_it_shows_the_cost_alone(capsys: pytest.CaptureFixture[str]) -> None:
     lines = inspect("resnet18 --temporal none", capsys)
     assert any(line.startswith("without a module") for line in lines)
     assert not any("sites" in line or "with none" in line for line in lines)
 
 
+@pytest.mark.slow
 def test_a_saved_model_says_what_it_has_and_what_another_module_would_cost(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -66,6 +71,7 @@ def test_a_saved_model_says_what_it_has_and_what_another_module_would_cost(
     assert "tsm at 4 sites (resnet)" in inspect(f"{tmp_path}/m.safetensors --temporal tsm", capsys)
 
 
+@pytest.mark.slow
 def test_for_an_unknown_family_it_lists_what_can_be_named(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         main(["inspect", "ghostnet_050", "--temporal", "gsm"])
@@ -98,6 +104,7 @@ def test_a_mistake_is_one_line(words: str, message: str, capsys: pytest.CaptureF
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_torchvision_backbone_starts_from_its_own_weight_file(tmp_path: Path) -> None:
     from torchvision.models import resnet18
 

@@ -173,6 +173,7 @@ def same(found: list[gs.Span], wanted: list[gs.Span]) -> bool:
     return sorted(map(key, found)) == sorted(map(key, wanted))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("program", OF_SPANS)
 @settings(deadline=None, max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
@@ -235,6 +236,7 @@ def rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["spans", "events"])
 def test_the_verb_makes_lists_that_a_training_reads(
     kind: str, put_video: Callable[[Path, int], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]

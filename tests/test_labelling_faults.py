@@ -226,6 +226,7 @@ def read_or_refused(path: Path, program: Program, videos: Path) -> None:
         assert re.fullmatch(r".+", str(error))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("program", "name"),
     [
@@ -246,6 +247,7 @@ def test_a_json_with_anything_in_place_of_anything_is_read_or_refused(
     read_or_refused(tmp_path / name, program, videos)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("program", "name"), [("elan", "fox.eaf"), ("cvat", "fox_cvat.xml"), ("cvat", "hen_cvat.xml")])
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())

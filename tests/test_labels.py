@@ -71,6 +71,7 @@ def test_numbers_from_1_are_told_with_the_class_that_0_is(tmp_path: Path, monkey
     )
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("place")
 def test_numbers_with_gaps_are_told_of_the_training_list_alone(train: Callable) -> None:
     code, said = train(write("train.txt", "a.mp4 4 0", "b.mp4 4 3"), write("val.txt", "c.mp4 4 3"))
@@ -78,6 +79,7 @@ def test_numbers_with_gaps_are_told_of_the_training_list_alone(train: Callable) 
     assert "val.txt: " not in said
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("place")
 @pytest.mark.parametrize(("label", "option"), [("wave", []), ("wave;nod", ["--multi-label"])])
 def test_named_classes_that_no_training_video_has_are_told(label: str, option: list[str], train: Callable) -> None:
@@ -143,6 +145,7 @@ def test_a_video_of_two_labels_is_an_error_that_names_both(tmp_path: Path, monke
         check(*several, multi_label=True)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("place")
 def test_a_training_does_not_begin_with_labels_that_contradict_each_other(train: Callable) -> None:
     code, said = train(table("list.csv", "a.mp4,open", "b.mp4,wave"), table("val.csv", "a.mp4,wave"))
@@ -152,6 +155,7 @@ def test_a_training_does_not_begin_with_labels_that_contradict_each_other(train:
     assert train("list.csv", table("val.csv", "c.mp4,wave"), "--multi-label")[0] == 0
 
 
+@pytest.mark.slow
 def test_a_test_and_a_scan_say_that_labels_differ(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     gs.save_model(gs.create_model("test_resnet", classes=["open", "wave"], num_segments=2), place / "m.safetensors")
     both = table("list.csv", "a.mp4,open", "a.mp4,wave")

@@ -149,6 +149,7 @@ def test_a_class_of_videos_may_be_called_thumbs(lay: Callable) -> None:
     assert [entry.video_id for entry in read_manifest(root).entries] == ["open/a.mp4", "thumbs/a.mp4", "thumbs/frames"]
 
 
+@pytest.mark.slow
 def test_what_is_not_used_is_told_by_every_verb(
     lay: Callable, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -205,6 +206,7 @@ def test_videos_of_cameras_are_known_by_their_suffix(suffix: str, lay: Callable)
 # --- one class ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_one_class_alone_names_the_level_below(
     lay: Callable, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -223,6 +225,7 @@ def test_one_class_alone_names_the_level_below(
     assert run("test", model, root / "clips", "--workers", "0") == 0
 
 
+@pytest.mark.slow
 def test_one_class_alone_is_an_error_for_lists_but_not_for_several_labels(
     lay: Callable, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

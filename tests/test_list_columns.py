@@ -27,6 +27,7 @@ times = st.none() | st.integers(0, 50).map(lambda number: number / 4)
 boxes = st.sampled_from([None, (0, 0, 40, 30), (0.0, 0.25, 1.0, 0.5)])
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(texts, texts, times, times, boxes), min_size=1, max_size=8))
 @settings(max_examples=100, deadline=None, derandomize=True, database=None)
 def test_a_list_read_into_columns_gives_the_entries_of_its_rows(scratch: Path, rows: list[tuple]) -> None:

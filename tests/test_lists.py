@@ -188,6 +188,7 @@ def test_hands_and_turns_are_mirrored_at_once() -> None:
     assert may_mirror(three, find_mirror_pairs(three), "all").tolist() == [False, True, True]
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.lists(st.sampled_from(("left", "right", "cw", "ccw", "clockwise", "anticlockwise", "a")), max_size=3))
 )

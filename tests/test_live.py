@@ -55,6 +55,7 @@ def test_what_is_not_there_is_an_error_that_names_it() -> None:
             NewestFrames(address)
 
 
+@pytest.mark.slow
 def test_a_source_that_was_not_started_starts_when_it_is_iterated(
     broadcast: Path, serve: Callable[[Path, float], str]
 ) -> None:
@@ -66,6 +67,7 @@ def test_a_source_that_was_not_started_starts_when_it_is_iterated(
     assert list(unused) == []
 
 
+@pytest.mark.slow
 def test_an_rtsp_server_gives_every_frame_of_its_file(
     filmed: Path, rtsp: Callable[[Path], tuple[str, subprocess.Popen[str]]]
 ) -> None:
@@ -80,6 +82,7 @@ def test_an_rtsp_server_gives_every_frame_of_its_file(
     assert np.array_equal(np.stack(frames), expected)
 
 
+@pytest.mark.slow
 def test_a_server_that_falls_silent_is_an_error(
     filmed: Path, rtsp: Callable[[Path], tuple[str, subprocess.Popen[str]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -95,6 +98,7 @@ def test_a_server_that_falls_silent_is_an_error(
     source.close()
 
 
+@pytest.mark.slow
 def test_a_server_that_says_nothing_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gateshift.data.video.live, "OPEN_TIMEOUT_S", 1.0)
     with socket.create_server(("127.0.0.1", 0)) as server:

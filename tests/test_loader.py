@@ -75,6 +75,7 @@ class Stuck(Dataset[Sample]):
         return {"labels": index}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("dies", "wait_s", "reason"), [(False, 2.0, "timed out after 2"), (True, 5.0, "exited unexpectedly")]
 )

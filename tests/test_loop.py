@@ -9,6 +9,8 @@ from trainings import InterruptIn, assert_same_run, assert_same_weights, read_cs
 
 from gateshift.errors import GateShiftError
 
+pytestmark = pytest.mark.slow
+
 TWO_PASSES = {"accumulate": 2, "epochs": 3}
 
 

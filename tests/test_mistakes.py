@@ -159,6 +159,7 @@ if __name__ == "__main__":  # loading processes import this file
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "darwin", reason="macOS has no names of files that are not UTF-8")
 def test_the_program_reads_and_prints_names_that_are_no_text_and_no_traceback(place: Path) -> None:
     odd = b"odd\xff".decode("utf-8", "surrogateescape")
@@ -201,6 +202,7 @@ def as_somebody_else() -> Iterator[None]:
         os.seteuid(0)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="permissions of POSIX")
 def test_what_may_not_be_read_is_said_and_the_others_are(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = Path(tempfile.mkdtemp())  # of which others may enter every parent

@@ -47,6 +47,7 @@ def test_it_is_efficientnet_lite0_with_gate_shift_at_nine_sites_and_small_enough
     assert FILE.stat().st_size <= 12e6
 
 
+@pytest.mark.slow
 def test_a_new_model_has_the_features_of_the_file_whatever_the_seed(frames: torch.Tensor) -> None:
     shipped = gs.load_model(FILE).frame_features(frames)
     for seed in (0, 1):
@@ -56,6 +57,7 @@ def test_a_new_model_has_the_features_of_the_file_whatever_the_seed(frames: torc
         assert model.head.weight.abs().max() < 0.01  # its classifier is new
 
 
+@pytest.mark.slow
 def test_gates_are_neither_shut_nor_full_at_most_sites(frames: torch.Tensor) -> None:
     model = gs.create_model(BACKBONE, num_classes=2, weights="motion").eval()
     opened = []
@@ -70,6 +72,7 @@ def test_gates_are_neither_shut_nor_full_at_most_sites(frames: torch.Tensor) -> 
     assert sum(0.05 < value < 0.85 for value in opened) >= 7
 
 
+@pytest.mark.slow
 def test_features_of_a_clip_tell_it_from_the_same_clip_backwards(frames: torch.Tensor) -> None:
     model = gs.create_model(BACKBONE, num_classes=2, weights="motion").eval()
     forwards, backwards = (
@@ -78,6 +81,7 @@ def test_features_of_a_clip_tell_it_from_the_same_clip_backwards(frames: torch.T
     assert (forwards - backwards).norm() > 0.02 * forwards.norm()
 
 
+@pytest.mark.slow
 def test_its_network_starts_from_imagenet_without_a_download(frames: torch.Tensor) -> None:
     assert SHIPPED == BACKBONE
     shipped = load_file(SHIPPED_FILE)
@@ -92,6 +96,7 @@ def test_its_network_starts_from_imagenet_without_a_download(frames: torch.Tenso
     assert torch.isfinite(model(frames)).all()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("temporal", ["none", "tsm"])
 def test_networks_whose_modules_have_no_weights_take_the_backbone(temporal: str) -> None:
     shipped = gs.load_model(FILE).backbone.state_dict()
@@ -149,6 +154,7 @@ def test_a_file_that_is_not_there_is_said_when_it_is_read() -> None:
     settings(start="hf://somebody/something").check()
 
 
+@pytest.mark.slow
 def test_training_starts_from_motion_by_the_command_line(
     clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -161,6 +167,7 @@ def test_training_starts_from_motion_by_the_command_line(
         torch.testing.assert_close(new, old, rtol=0, atol=1e-20, msg=name)
 
 
+@pytest.mark.slow
 def test_a_published_start_is_taken_from_torch_s_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     released = load_recipe("gsm-bninception-8").released

@@ -98,6 +98,7 @@ def test_what_a_list_does_not_say_is_not_made_wrong() -> None:
 sets = st.lists(st.sampled_from([0.0, 1.0]), min_size=3, max_size=3).map(torch.tensor)
 
 
+@pytest.mark.slow
 @given(sets, st.integers(0, 2**31), st.sampled_from(["all", "pairs", "none"]))
 def test_a_clip_is_mirrored_or_reversed_as_all_of_its_labels_allow(
     label: torch.Tensor, seed: int, mirroring: str
@@ -250,6 +251,7 @@ def lists(tmp_path_factory: pytest.TempPathFactory, write_video: WriteVideo) -> 
     return folder
 
 
+@pytest.mark.slow
 def test_from_a_list_to_labels_on_the_command_line(
     lists: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -280,6 +282,7 @@ def test_from_a_list_to_labels_on_the_command_line(
     assert right >= 14  # of 16
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -296,6 +299,7 @@ def test_what_does_not_go_together_is_one_line(
     assert len(str(raised.value).splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_a_model_of_several_labels_has_no_report_and_an_unread_video_no_labels(
     lists: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -329,6 +333,7 @@ def test_a_model_of_several_labels_has_no_report_and_an_unread_video_no_labels(
     assert (record["label"], record["labels"], record["top"]) == (None, [], [])
 
 
+@pytest.mark.slow
 def test_lists_whose_labels_are_not_used_may_have_any(lists: Path, tmp_path: Path) -> None:
     model = gs.create_model("test_resnet", classes=["a", "b"], size_px=32, num_segments=4)
     gs.save_model(model, tmp_path / "m.safetensors")

@@ -59,6 +59,7 @@ def test_fewer_sites_are_placed_as_the_family_places_all(temporal: str) -> None:
     assert report.title == f"{temporal} at the last {half} of {len(every.sites)} sites (regnet)"
 
 
+@pytest.mark.slow
 def test_modules_come_out_again_and_go_back_to_the_same_places() -> None:
     net = timm.create_model("test_resnet")
     before = {key: tensor.clone() for key, tensor in net.state_dict().items()}
@@ -76,6 +77,7 @@ def test_all_sites_asked_for_by_number_are_the_same_model() -> None:
     assert asked.state_dict().keys() == default.state_dict().keys()
 
 
+@pytest.mark.slow
 def test_no_site_is_a_temporal_segment_network(tmp_path: Path) -> None:
     model = network(0)
     assert model.config == network(None, "none").config
@@ -86,6 +88,7 @@ def test_no_site_is_a_temporal_segment_network(tmp_path: Path) -> None:
     assert gs.load_model(tmp_path / "m.safetensors").config.temporal == "none"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [1, 2])
 @pytest.mark.parametrize("temporal", ["gsm", "gsf", "tsm"])
 def test_a_saved_model_loads_bit_for_bit_and_deploys_to_the_same_logits(
@@ -111,6 +114,7 @@ def test_an_exact_stream_gives_the_logits_of_the_clip_and_waits_a_frame_for_each
     torch.testing.assert_close(logits.mean(0), model(CLIPS[:1])[0], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_file_that_does_not_say_has_modules_everywhere() -> None:
     fields = json.loads(network(None).config.to_json())
     del fields["num_sites"]
@@ -146,6 +150,7 @@ def test_a_training_does_not_start_from_a_model_with_modules_elsewhere(tmp_path:
         start_from(network(2), tmp_path / "one.safetensors")
 
 
+@pytest.mark.slow
 def test_the_command_line_trains_inspects_and_predicts(
     clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

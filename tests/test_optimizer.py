@@ -56,6 +56,7 @@ def test_without_it_everything_is_trained(model: gs.VideoClassifier) -> None:
     assert len(trained_parameters(model, partial_bn=False)) == len(list(model.parameters()))
 
 
+@pytest.mark.slow
 def test_steps_learn(model: gs.VideoClassifier) -> None:
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
     losses = [step(model, optimizer) for _ in range(15)]
@@ -88,6 +89,7 @@ def test_the_convolutions_of_the_gates_have_a_rate_of_their_own(temporal: str, o
     assert rates["backbone.layer4.0.conv1.weight"] == 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("epochs", [1, 10, 100])
 def test_gates_open_early_and_no_further_than_their_limit_whatever_their_inputs_and_the_steps(epochs: int) -> None:
     """Where every update opens a gate, for inputs of ``POSITIVE_MEAN`` each."""

@@ -77,6 +77,7 @@ def texts_with_options(path: Path) -> list[str]:
     ]
 
 
+@pytest.mark.slow
 def test_only_the_command_line_names_options() -> None:
     modules = [path for path in SOURCE.rglob("*.py") if path.relative_to(SOURCE).parts[0] != "cli"]
     assert [place for path in modules for place in texts_with_options(path)] == []

@@ -141,6 +141,7 @@ def test_a_zip_by_another_program_is_read_in_natural_order_wherever_the_images_l
         assert numbers_of(video.read(range(12))) == list(range(12))
 
 
+@pytest.mark.slow
 def test_whole_files_are_kept_and_others_are_packed_again(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -160,6 +161,7 @@ def test_whole_files_are_kept_and_others_are_packed_again(
         assert video.read([0]).shape[-2:] == (32, 42)
 
 
+@pytest.mark.slow
 def test_packing_goes_on_after_it_was_killed(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], write_video: Callable
 ) -> None:
@@ -213,6 +215,7 @@ def test_options_that_exclude_each_other_are_refused_in_one_line(
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow
 def test_training_testing_and_prediction_take_packed_videos(
     root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -298,6 +301,7 @@ def test_images_of_absurd_sizes_are_refused_before_they_are_decoded(tmp_path: Pa
         video.read([0])
 
 
+@pytest.mark.slow
 @given(st.integers(0, 10_000), st.binary(min_size=1, max_size=8), st.booleans())
 @settings(max_examples=300, deadline=None, derandomize=True, database=None)
 def test_whatever_is_wrong_with_a_file_is_a_video_error(place: int, wrong: bytes, cut: bool) -> None:

@@ -225,6 +225,7 @@ LEARN = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("options", [[], ["--keep-squashed"]])
 def test_a_model_says_which_it_was_trained_with_and_is_fed_so(
     options: list[str], lists: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

@@ -110,6 +110,7 @@ def test_the_start_is_the_one_that_knows_clearly_more_of_the_videos() -> None:
         assert not may_start_from_motion(other)
 
 
+@pytest.mark.slow
 def test_what_only_motion_tells_is_known_from_the_start_that_knows_motion(
     write_video: WriteVideo, tmp_path: Path
 ) -> None:
@@ -141,6 +142,7 @@ def test_movement_is_found_where_it_is(place: slice, share: float) -> None:
     assert movement_outside(brighter) == pytest.approx(share, abs=0.02)  # light is no movement
 
 
+@pytest.mark.slow
 def test_a_plan_looks_at_the_lists_and_passes_over_what_cannot_be_read(clips: Path, tmp_path: Path) -> None:
     rows = (clips / "train.csv").read_text().splitlines()
     listed = [rows[0], *(f"{clips / row}" for row in rows[1:]), "bad.mp4,move left"]
@@ -191,6 +193,7 @@ def test_videos_that_are_read_slowly_are_told() -> None:
         assert ("reading takes most of it, and videos packed by `prepare`" in slow.reasons[-1]) == is_told
 
 
+@pytest.mark.slow
 def test_a_network_that_has_one_size_keeps_it() -> None:
     assert takes_size("test_resnet", SMALL_PX)
     assert not takes_size("inceptionv3", SMALL_PX)
@@ -212,6 +215,7 @@ def planned(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
     return out, log
 
 
+@pytest.mark.slow
 def test_a_training_says_its_plan_in_five_lines_and_its_recipe_trains_the_same_again(
     planned: tuple[Path, Log], clips: Path, tmp_path: Path
 ) -> None:
@@ -226,6 +230,7 @@ def test_a_training_says_its_plan_in_five_lines_and_its_recipe_trains_the_same_a
     assert_same_run(out, tmp_path / "again")
 
 
+@pytest.mark.slow
 def test_the_command_line_plans_as_python_does(planned: tuple[Path, Log], clips: Path, tmp_path: Path) -> None:
     words = [word for name, value in QUICK.items() for word in (f"--{name.replace('_', '-')}", str(value))]
     words += [
@@ -237,6 +242,7 @@ def test_the_command_line_plans_as_python_does(planned: tuple[Path, Log], clips:
     assert_same_run(planned[0], run)
 
 
+@pytest.mark.slow
 def test_the_report_has_the_floor_and_says_which_class_needs_clips(planned: tuple[Path, Log]) -> None:
     out, log = planned
     found = json.loads((out / "probe.json").read_text())
@@ -246,6 +252,7 @@ def test_the_report_has_the_floor_and_says_which_class_needs_clips(planned: tupl
     assert all(each["name"] in page for each in found["classes"])
 
 
+@pytest.mark.slow
 def test_a_run_that_was_fitted_to_minutes_resumes_as_it_was_planned(clips: Path, tmp_path: Path) -> None:
     lists = (clips / "train.csv", clips / "val.csv")
     gs.train(*lists, out=tmp_path / "whole", minutes=0.2, **QUICK)
@@ -262,6 +269,7 @@ def test_a_run_that_was_fitted_to_minutes_resumes_as_it_was_planned(clips: Path,
     assert json.loads(settings_file.read_text())["epochs"] == epochs
 
 
+@pytest.mark.slow
 def test_a_recipe_is_shortened_to_the_minutes(clips: Path, tmp_path: Path) -> None:
     log, options = Log(), {**SMALL, "recipe": "own.toml"}
     own = tmp_path / "own.toml"

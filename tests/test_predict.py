@@ -105,6 +105,7 @@ def read_only(frames: np.ndarray) -> np.ndarray:
     return frames
 
 
+@pytest.mark.slow
 def test_a_video_has_the_same_probabilities_whatever_it_is_given_as(
     model: VideoClassifier, clip: Path, frames: np.ndarray, address: str
 ) -> None:
@@ -186,6 +187,7 @@ def test_wrong_arguments_are_one_line_before_anything_is_read(model: VideoClassi
     ]
 
 
+@pytest.mark.slow
 def test_four_threads_have_the_answers_of_one(clip: Path, frames: np.ndarray) -> None:
     model = make_model()  # not deployed yet: the threads meet there
     videos = [clip, frames, frames[:5], frames[::2]] * 4
@@ -236,6 +238,7 @@ def test_an_iterator_that_is_left_ends_its_threads(model: VideoClassifier, frame
     assert threading.active_count() == before
 
 
+@pytest.mark.slow
 def test_the_deployed_form_is_made_once_and_again_when_the_model_changes(clip: Path) -> None:
     model = make_model()
     first = fast_form(model)
@@ -257,6 +260,7 @@ def test_the_deployed_form_is_made_once_and_again_when_the_model_changes(clip: P
     assert not model.training and not any(module.training for module in model.modules())
 
 
+@pytest.mark.slow
 def test_a_model_that_computes_something_else_is_used_as_it_is(clip: Path) -> None:
     class Constant(VideoClassifier):
         def forward(self, clips: Any) -> torch.Tensor:
@@ -300,6 +304,7 @@ def test_paths_and_folders_are_predicted_by_the_path_of_a_model(
         predict(model, "rtsp://door")
 
 
+@pytest.mark.slow
 def test_the_command_line_prints_the_records_of_python(
     model: VideoClassifier, clip: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -127,6 +127,7 @@ def test_numbers_out_of_range_are_refused(tmp_path: Path) -> None:
 # --- training -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_training_takes_the_lists_as_they_are(root: Path, out: Path, put_video: Callable, tmp_path: Path) -> None:
     lay_folder(root, put_video, turn_left=2, turn_right=2, east=2, west=2)
     done = prepare("folder", root, out)
@@ -137,6 +138,7 @@ def test_training_takes_the_lists_as_they_are(root: Path, out: Path, put_video: 
     assert (out / "mirror_pairs.csv").read_text() == "class,mirrored\nturn_left,turn_right\n"
 
 
+@pytest.mark.slow
 def test_the_classes_that_training_swaps_are_those_of_the_file_unless_told_otherwise(
     root: Path, out: Path, put_video: Callable, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

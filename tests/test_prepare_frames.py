@@ -230,6 +230,7 @@ def stop_amid_a_folder(process: subprocess.Popen[str], frames: Path) -> None:
         time.sleep(0.002)
 
 
+@pytest.mark.slow
 def test_extracting_goes_on_after_it_was_killed(extracting: subprocess.Popen[str], root: Path, out: Path) -> None:
     stop_amid_a_folder(extracting, out / "frames")
     extracting.kill()
@@ -255,6 +256,7 @@ def test_extracting_goes_on_after_it_was_killed(extracting: subprocess.Popen[str
         assert file.read_bytes() == other.read_bytes()
 
 
+@pytest.mark.slow
 def test_control_c_ends_extracting_at_once(extracting: subprocess.Popen[str], out: Path) -> None:
     extracting.send_signal(signal.SIGINT)
     _, errors = extracting.communicate(timeout=60)

@@ -160,6 +160,7 @@ def test_two_clips_of_one_file_are_left_out(root: Path, out: Path, put_video: Ca
     assert "Ccdefghijkl.mp4: is the video of" in done.left_out[0].reason
 
 
+@pytest.mark.slow
 def test_what_scan_found_is_left_out(
     root: Path, out: Path, put_video: Callable, capsys: pytest.CaptureFixture[str]
 ) -> None:

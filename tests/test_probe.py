@@ -74,6 +74,7 @@ def drawn_features(classes: int, per_class: int, *, seed: int, noise: float) -> 
     return features.astype(np.float32), labels
 
 
+@pytest.mark.slow
 def test_accuracy_rises_with_clips_to_that_of_all_of_them() -> None:
     learned, tested = (drawn_features(4, count, seed=seed, noise=0.3) for count, seed in ((24, 0), (50, 1)))
     found = fit_probe(learned, tested, classes=["a", "b", "c", "d"])
@@ -108,6 +109,7 @@ def test_as_many_clips_of_each_class_are_drawn_as_are_wanted_and_there(labels: l
     assert counts.tolist() == np.minimum(np.bincount(all_labels, minlength=4), wanted).tolist()
 
 
+@pytest.mark.slow
 def test_videos_are_probed_by_one_call(clips: Path, tmp_path: Path) -> None:
     options = {"backbone": "test_resnet", "weights": None, "size": 32, "segments": 4, "workers": 0}
     torch.manual_seed(0)
@@ -129,6 +131,7 @@ def test_videos_are_probed_by_one_call(clips: Path, tmp_path: Path) -> None:
     assert DRAWS > 1
 
 
+@pytest.mark.slow
 def test_a_training_with_a_probe_ends_with_the_weights_of_one_without(clips: Path, tmp_path: Path) -> None:
     log = Log()
     probed = train_small(clips, tmp_path / "probed", log, probe=True)
@@ -158,6 +161,7 @@ def test_a_network_s_classifier_calls_frozen_features_as_the_probe_does(classes:
         fit_classifier(classifier, (means, np.zeros_like(labels)))
 
 
+@pytest.mark.slow
 def test_a_training_begins_with_the_classifier_of_its_features(clips: Path, tmp_path: Path) -> None:
     torch.manual_seed(0)
     videos = read_manifest(clips / "train.csv")

@@ -48,6 +48,7 @@ def views_by_hand(path: Path) -> torch.Tensor:
     return torch.from_numpy(np.stack(views)).permute(0, 1, 4, 2, 3)
 
 
+@pytest.mark.slow
 def test_two_clips_of_ten_crops_are_the_mean_of_views_cut_by_hand(
     model_file: Path, clips: Path, tmp_path: Path
 ) -> None:
@@ -95,6 +96,7 @@ def test_four_score_files_are_put_together_by_video_and_class_name(tmp_path: Pat
     assert together.metrics().top1 == hits / 30
 
 
+@pytest.mark.slow
 def test_classes_are_matched_by_name_and_never_by_number_alone(
     tmp_path: Path,
     write_video: Callable[..., Path],

@@ -34,6 +34,7 @@ def promised(block: str) -> list[str]:
     return [re.escape(comment).replace(re.escape("..."), ".*") for comment in comments]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("hub")
 @pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # in the Hub's client
 def test_the_page_runs_and_prints_what_it_says(

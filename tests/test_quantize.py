@@ -26,6 +26,8 @@ from gateshift.exporting.export import read_clips
 from gateshift.exporting.writing import write_export
 from gateshift.model.classifier import VideoClassifier
 
+pytestmark = pytest.mark.slow
+
 SEGMENTS = 4
 
 

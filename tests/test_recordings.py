@@ -42,6 +42,7 @@ def slow_targets(labeling: Labeling, marks: list[Mark], times_s: np.ndarray) -> 
     return np.array(rows, np.float32)
 
 
+@pytest.mark.slow
 @given(
     events=st.lists(st.tuples(st.integers(1, 3), st.integers(-10, 40)), max_size=6),
     width=st.integers(0, 2),
@@ -140,6 +141,7 @@ def test_the_same_numbers_give_the_same_clip_and_epochs_differ(videos: Path) -> 
     assert [clips.draw(i) for i in range(5)] != [again.draw(i) for i in range(5)]
 
 
+@pytest.mark.slow
 def test_clips_as_of_another_rate_have_the_same_labels_and_the_others_are_as_they_were(
     videos: Path, numbers_of: Callable[..., list[int]]
 ) -> None:

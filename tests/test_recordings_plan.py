@@ -121,6 +121,7 @@ def test_recordings_are_looked_at(tmp_path: Path, write_video: WriteVideo) -> No
     assert clip_read_s([gone], FrameOptions(fps=5.0, context=2.0)) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head", ["gru", "tcn", "none"])
 def test_a_network_with_an_answer_for_each_frame_is_timed_on_this_machine(head: Any) -> None:
     options = ModelOptions(backbone="test_resnet", size=32, segments=100)
@@ -129,6 +130,7 @@ def test_a_network_with_an_answer_for_each_frame_is_timed_on_this_machine(head: 
     assert timing.step_s > 0
 
 
+@pytest.mark.slow
 def test_a_training_says_its_plan_and_its_time_and_is_fitted_to_minutes(
     tmp_path: Path, write_video: WriteVideo
 ) -> None:

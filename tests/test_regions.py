@@ -35,6 +35,7 @@ pixels = st.integers(0, 8000)
 without_fuss = hypothesis_settings(max_examples=200, deadline=None, derandomize=True, database=None)
 
 
+@pytest.mark.slow
 @given(st.lists(shares, min_size=4, max_size=4) | st.lists(pixels, min_size=4, max_size=4), st.booleans())
 @without_fuss
 def test_four_numbers_are_a_region_or_a_line_that_says_why_not(numbers: list[float], as_text: bool) -> None:
@@ -51,6 +52,7 @@ def test_four_numbers_are_a_region_or_a_line_that_says_why_not(numbers: list[flo
         assert "\n" not in str(caught.value)
 
 
+@pytest.mark.slow
 @given(st.text(max_size=20) | st.lists(st.floats() | st.booleans() | st.none() | st.text(max_size=3), max_size=5))
 @without_fuss
 def test_anything_else_is_one_line(source: Any) -> None:
@@ -64,6 +66,7 @@ def test_anything_else_is_one_line(source: Any) -> None:
         assert parse_region(region_text(region)) == region
 
 
+@pytest.mark.slow
 @given(st.integers(8, 4000), st.integers(8, 4000), st.lists(shares, min_size=4, max_size=4))
 @without_fuss
 def test_a_region_is_inside_of_every_picture(width: int, height: int, numbers: list[float]) -> None:
@@ -203,6 +206,7 @@ def test_training_and_test_see_what_hand_cut_videos_show(
         assert torch.equal(see(plain), see(by_hand))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("box", "told"), FAULTS.items())
 def test_a_wrong_box_of_a_list_is_one_line(tmp_path: Path, clip: Path, box: str, told: str) -> None:
     source = write_list(tmp_path / "list.csv", (clip, "a", box))
@@ -282,6 +286,7 @@ def test_lists_of_events_and_spans_have_boxes(tmp_path: Path, clip: Path, decode
         read_recordings(events, "spot")
 
 
+@pytest.mark.slow
 def test_a_model_keeps_its_box(tmp_path: Path, model_file: Path) -> None:
     for box in ((0.25, 0.0, 1.0, 0.5), (10, 5, 40, 45)):
         model = gs.create_model("test_resnet", classes=["a", "b"], num_segments=4, size_px=32, box=box)

@@ -14,6 +14,8 @@ from torch.nn import functional as F
 import gateshift as gs
 from gateshift.errors import ModelError
 
+pytestmark = pytest.mark.slow
+
 NUM_FRAMES = 3
 
 

@@ -12,6 +12,8 @@ from gateshift.drawing.html_page import Section, render_page
 from gateshift.evaluation.result import Evaluation
 from gateshift.evaluation.scores import Scores
 
+pytestmark = pytest.mark.slow
+
 PHRASES = (
     "Pretending to put something next to something",
     "Putting something on the edge of something so it is not supported and falls down",

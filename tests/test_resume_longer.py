@@ -54,6 +54,7 @@ def whole(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run_training(settings_for(clips, tmp_path_factory.mktemp("whole") / "run", epochs=1)).path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("schedule", ["cosine-epoch", "cosine-step"])
 def test_a_run_goes_on_with_more_epochs_while_its_rates_are_the_same(
     clips: Path, tmp_path: Path, schedule: str
@@ -68,6 +69,7 @@ def test_a_run_goes_on_with_more_epochs_while_its_rates_are_the_same(
     assert json.loads(RunFolder(tmp_path / "run").settings.read_text())["epochs"] == 3
 
 
+@pytest.mark.slow
 def test_one_whose_rate_has_fallen_says_what_to_do_and_is_left_as_it_was(clips: Path, tmp_path: Path) -> None:
     folder = run_training(settings_for(clips, tmp_path / "run", epochs=2))
     before = folder.settings.read_text()
@@ -79,6 +81,7 @@ def test_one_whose_rate_has_fallen_says_what_to_do_and_is_left_as_it_was(clips: 
     )  # nothing is left to do, and nothing broken
 
 
+@pytest.mark.slow
 def test_an_extended_run_has_the_rates_of_the_longer_one_from_there_on(clips: Path, tmp_path: Path) -> None:
     run_training(settings_for(clips, tmp_path / "run", epochs=2))
     told = Log()
@@ -91,6 +94,7 @@ def test_an_extended_run_has_the_rates_of_the_longer_one_from_there_on(clips: Pa
     assert json.loads(folder.settings.read_text())["extended"] == [{"epochs": 2, "to": 5, "at": "after epoch 2"}]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("schedule", ["cosine-epoch", "cosine-step"])
 def test_an_extended_run_that_is_stopped_ends_as_if_it_had_not_been(clips: Path, tmp_path: Path, schedule: str) -> None:
     longer = settings_for(clips, tmp_path / "whole", epochs=3, schedule=schedule, resume=True, extend=True)
@@ -107,6 +111,7 @@ def test_an_extended_run_that_is_stopped_ends_as_if_it_had_not_been(clips: Path,
     assert json.loads(RunFolder(tmp_path / "run").settings.read_text())["extended"] == extended
 
 
+@pytest.mark.slow
 def test_fewer_epochs_and_an_extension_of_nothing_are_refused(clips: Path, tmp_path: Path) -> None:
     stop_after(1, settings_for(clips, tmp_path / "run", epochs=2))
     with pytest.raises(GateShiftError, match="`resume` with epochs 1, but the run has 2"):
@@ -115,6 +120,7 @@ def test_fewer_epochs_and_an_extension_of_nothing_are_refused(clips: Path, tmp_p
         run_training(settings_for(clips, tmp_path / "other", epochs=2, extend=True))
 
 
+@pytest.mark.slow
 def test_a_list_by_another_path_is_the_same_list(
     clips: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -134,6 +140,7 @@ def test_a_list_by_another_path_is_the_same_list(
     assert_same_run(tmp_path / "run", whole)
 
 
+@pytest.mark.slow
 def test_a_start_by_another_path_is_the_same_start(
     clips: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -163,6 +170,7 @@ def test_the_log_is_read_as_it_was_written(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_a_run_of_the_two_logs_of_before_goes_on_and_keeps_its_epochs(clips: Path, tmp_path: Path) -> None:
     begun = settings_for(clips, tmp_path / "run", epochs=2)
     stop_after(4, begun)
@@ -176,6 +184,7 @@ def test_a_run_of_the_two_logs_of_before_goes_on_and_keeps_its_epochs(clips: Pat
         run_training(dataclasses.replace(begun, resume="auto"))  # it is finished
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", ["loss\n0.5\n", "epoch;loss\n1;0.5\n", "epoch,loss\n1,high\n", "epoch\n1,2\n"])
 def test_a_log_that_was_changed_is_told_before_the_run_goes_on(clips: Path, tmp_path: Path, text: str) -> None:
     begun = settings_for(clips, tmp_path / "run", epochs=2)

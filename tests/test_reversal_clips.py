@@ -49,6 +49,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pairs
 def test_the_second_class_of_a_pair_is_the_first_with_its_frames_reversed(pair: tuple[str, str]) -> None:
     for seed in range(3):
@@ -71,6 +72,7 @@ def test_a_clip_ends_on_another_picture_than_it_starts_with(pair: tuple[str, str
         assert np.abs(change).max() > 25
 
 
+@pytest.mark.slow
 def test_move_left_ends_further_left_than_it_starts() -> None:
     moved = []
     for seed in range(8):
@@ -87,6 +89,7 @@ def test_another_seed_gives_another_clip() -> None:
     assert drawn("cover", 7)[0].tobytes() != drawn("cover", 8)[0].tobytes()
 
 
+@pytest.mark.slow
 def test_lengths_vary_and_stay_within_the_documented_range() -> None:
     lengths = [len(drawn("cover", seed, (32, 32))) for seed in range(60)]
     assert min(lengths) >= MIN_FRAMES == 17
@@ -94,6 +97,7 @@ def test_lengths_vary_and_stay_within_the_documented_range() -> None:
     assert len(set(lengths)) > 10
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("num_segments", [2, 3, 4, 5, 8, 16])
 def test_the_middle_frames_of_equal_segments_are_the_same_forward_and_backward(num_segments: int) -> None:
     for seed in range(20):
@@ -108,12 +112,14 @@ def test_every_action_draws_at_other_picture_sizes(label: str, size_px: tuple[in
     assert drawn(label, 0, size_px).shape[1:] == (size_px[1], size_px[0], 3)
 
 
+@pytest.mark.slow
 def test_the_manifests_list_the_asked_number_of_clips_of_each_class(folder: Path) -> None:
     for split in ("train", "val"):
         labels = [row["label"] for row in rows(folder / f"{split}.csv")]
         assert {name: labels.count(name) for name in NAMES} == dict.fromkeys(NAMES, 2)
 
 
+@pytest.mark.slow
 def test_manifests_and_files_agree(folder: Path) -> None:
     for split in ("train", "val"):
         listed = [row["path"] for row in rows(folder / f"{split}.csv")]
@@ -121,24 +127,29 @@ def test_manifests_and_files_agree(folder: Path) -> None:
         assert sorted(listed) == sorted(path for path in found if path.endswith(".mp4"))
 
 
+@pytest.mark.slow
 def test_each_clip_lies_in_the_folder_of_its_class(folder: Path) -> None:
     for split in ("train", "val"):
         for row in rows(folder / f"{split}.csv"):
             assert row["path"].split("/")[:2] == [split, row["label"]]
 
 
+@pytest.mark.slow
 def test_classes_txt_lists_the_pairs_in_order(folder: Path) -> None:
     assert (folder / "classes.txt").read_text(encoding="utf-8").splitlines() == NAMES
 
 
+@pytest.mark.slow
 def test_there_is_an_unseen_clip_named_after_each_class(folder: Path) -> None:
     assert {path.stem.replace("_", " ") for path in (folder / "unseen").iterdir()} == set(NAMES)
 
 
+@pytest.mark.slow
 def test_no_unfinished_file_is_left_behind(folder: Path) -> None:
     assert not list(folder.rglob(".partial-*"))
 
 
+@pytest.mark.slow
 def test_every_file_decodes_to_its_full_length_at_its_size(folder: Path) -> None:
     for path in folder.rglob("*.mp4"):
         frames = decoded(path)
@@ -148,6 +159,7 @@ def test_every_file_decodes_to_its_full_length_at_its_size(folder: Path) -> None
         assert MIN_FRAMES <= len(frames) <= MAX_FRAMES
 
 
+@pytest.mark.slow
 @pairs
 @pytest.mark.parametrize("path", ["val/{}/0000.mp4", "val/{}/0001.mp4", "unseen/{}.mp4"])
 def test_decoded_val_and_unseen_clips_are_exact_reversals(folder: Path, pair: tuple[str, str], path: str) -> None:
@@ -156,18 +168,21 @@ def test_decoded_val_and_unseen_clips_are_exact_reversals(folder: Path, pair: tu
     np.testing.assert_array_equal(forward, backward[::-1])
 
 
+@pytest.mark.slow
 @pairs
 def test_training_clips_of_the_two_classes_are_not_reversals(folder: Path, pair: tuple[str, str]) -> None:
     forward, backward = (decoded(folder / f"train/{name}/0000.mp4") for name in pair)
     assert len(forward) != len(backward) or np.abs(forward.astype(int) - backward[::-1]).mean() > 5
 
 
+@pytest.mark.slow
 def test_no_clip_is_in_two_splits(folder: Path) -> None:
     first_frames = [decoded(path)[0].tobytes() for path in (folder / "train").rglob("*.mp4")]
     others = [decoded(path) for split in ("val", "unseen") for path in (folder / split).rglob("*.mp4")]
     assert not set(first_frames) & {frame.tobytes() for frames in others for frame in frames}
 
 
+@pytest.mark.slow
 def test_every_frame_is_a_key_frame(folder: Path) -> None:
     with av.open(str(folder / "val/cover/0000.mp4")) as container:
         assert all(frame.key_frame for frame in container.decode(video=0))
@@ -188,12 +203,14 @@ def test_coding_does_not_tell_the_first_frame_from_the_last(tmp_path: Path, code
     np.testing.assert_array_equal(decoded(tmp_path / "forward.mp4"), decoded(tmp_path / "backward.mp4")[::-1])
 
 
+@pytest.mark.slow
 def test_writing_again_with_the_same_seed_gives_the_same_frames(folder: Path, tmp_path: Path) -> None:
     write_reversal_clips(tmp_path, train_per_class=1, val_per_class=1, seed=3)
     for path in ("train/uncover/0000.mp4", "val/move right/0000.mp4", "unseen/recede.mp4"):
         np.testing.assert_array_equal(decoded(folder / path), decoded(tmp_path / path))
 
 
+@pytest.mark.slow
 def test_writing_into_the_same_folder_again_is_allowed(tmp_path: Path) -> None:
     for seed in (0, 1):
         write_reversal_clips(tmp_path, train_per_class=1, val_per_class=1, size_px=(32, 32), seed=seed)

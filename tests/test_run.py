@@ -32,6 +32,7 @@ def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> str:
     return capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_training_leaves_models_logs_curves_and_settings(trained: Path) -> None:
     names = {path.name for path in trained.iterdir()}
     assert names == {
@@ -46,6 +47,7 @@ def test_training_leaves_models_logs_curves_and_settings(trained: Path) -> None:
     assert json.loads((trained / "settings.json").read_text())["segments"] == 4
 
 
+@pytest.mark.slow
 def test_the_saved_model_carries_what_is_needed_to_use_it(trained: Path, clips: Path) -> None:
     config = gs.load_model(trained / "last.safetensors").config
     assert list(config.classes) == (clips / "classes.txt").read_text().split("\n")[:-1]
@@ -54,6 +56,7 @@ def test_the_saved_model_carries_what_is_needed_to_use_it(trained: Path, clips: 
     assert ("turn clockwise", "turn counterclockwise") in [tuple(sorted(pair)) for pair in config.mirror_pairs]
 
 
+@pytest.mark.slow
 def test_test_prints_and_writes_accuracies_with_their_protocol(
     trained: Path, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -83,6 +86,7 @@ def extract(clips: Path, folder: Path) -> Path:
     return folder / "val.csv"
 
 
+@pytest.mark.slow
 def test_a_file_and_its_frames_score_the_same_for_any_workers_and_batches(
     trained: Path, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -103,6 +107,7 @@ def test_a_file_and_its_frames_score_the_same_for_any_workers_and_batches(
         np.testing.assert_array_equal(result.logits.argmax(1), results[0].logits.argmax(1))
 
 
+@pytest.mark.slow
 def test_one_view_scores_like_the_model(trained: Path, clips: Path, tmp_path: Path) -> None:
     from gateshift.data.clips.dataset import read_views
     from gateshift.data.clips.views import EvalProtocol
@@ -117,6 +122,7 @@ def test_one_view_scores_like_the_model(trained: Path, clips: Path, tmp_path: Pa
         np.testing.assert_allclose(model(clip).numpy()[0], scores.logits[3], rtol=0, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_an_ensemble_of_score_files_averages_them(
     trained: Path, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -132,6 +138,7 @@ def test_an_ensemble_of_score_files_averages_them(
     assert "ensemble of 2" in printed
 
 
+@pytest.mark.slow
 def test_predict_gives_a_record_for_each_video_bad_ones_too(
     trained: Path, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -154,6 +161,7 @@ def test_predict_gives_a_record_for_each_video_bad_ones_too(
         assert probabilities == sorted(probabilities, reverse=True)
 
 
+@pytest.mark.slow
 def test_predict_prints_a_line_for_each_video(trained: Path, clips: Path, capsys: pytest.CaptureFixture[str]) -> None:
     printed = run(capsys, "predict", trained / "best.safetensors", clips / "unseen" / "cover.mp4", "--top", 2)
     assert "4 segments × 1 clips × 1 crops" in printed

@@ -101,6 +101,7 @@ def test_the_bytes_that_were_cut_off_are_counted(name: str, tmp_path: Path) -> N
         assert missing_bytes(tmp_path / file) == num_cut
 
 
+@pytest.mark.slow
 def test_a_stream_that_appears_after_the_beginning_does_no_harm(tmp_path: Path) -> None:
     path = tmp_path / "a.flv"
     encode(path, scene(1, 32, 32).repeat(400, 0), codec="flv1")
@@ -173,6 +174,7 @@ def test_a_video_of_two_lists_is_told(
     assert "1 videos: 1 listed-twice" in said and "with 0 to leave out" in said
 
 
+@pytest.mark.slow
 def test_a_video_that_takes_too_long_is_given_up(tmp_path: Path) -> None:
     encode(tmp_path / "long.mp4", scene(200, 480, 640), options={"preset": "ultrafast"})
     (tmp_path / "empty.mp4").touch()
@@ -199,6 +201,7 @@ def sleep_or_die(task: str) -> object:
     return task.upper()
 
 
+@pytest.mark.slow
 def test_work_that_hangs_or_dies_stops_no_other() -> None:
     tasks = ["a", "hang", "b", "die", "hang", "c"]
     started_s = time.monotonic()
@@ -207,11 +210,13 @@ def test_work_that_hangs_or_dies_stops_no_other() -> None:
     assert time.monotonic() - started_s < 60
 
 
+@pytest.mark.slow
 def test_work_that_is_killed_while_it_sends_its_result_stops_no_other() -> None:
     found = dict(in_processes(sleep_or_die, ["die sending", "a", "b", "c"], workers=2, timeout_s=60.0))
     assert found == {0: "crash", 1: "A", 2: "B", 3: "C"}
 
 
+@pytest.mark.slow
 def test_work_is_done_where_the_folder_for_temporary_files_is_too_deep_for_sockets(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -221,6 +226,7 @@ def test_work_is_done_where_the_folder_for_temporary_files_is_too_deep_for_socke
     assert dict(in_processes(sleep_or_die, ["a", "b"], workers=2, timeout_s=60.0)) == {0: "A", 1: "B"}
 
 
+@pytest.mark.slow
 def test_a_process_that_is_gone_before_it_gets_a_task_is_a_crash() -> None:
     worker = _Worker(sleep_or_die, 0, "a")
     assert [worker.answer(True, 60.0) for _ in range(2)] == [None, ("A",)]
@@ -231,6 +237,7 @@ def test_a_process_that_is_gone_before_it_gets_a_task_is_a_crash() -> None:
     worker.end()
 
 
+@pytest.mark.slow
 def test_what_work_raises_is_raised() -> None:
     with pytest.raises(LookupError, match="raise"):
         list(in_processes(sleep_or_die, ["a", "raise"], workers=1, timeout_s=30.0))
@@ -262,6 +269,7 @@ def clips(tmp_path: Path) -> Path:
     return tmp_path / "clips"
 
 
+@pytest.mark.slow
 def test_the_real_command_writes_what_train_leaves_out(clips: Path) -> None:
     words = [sys.executable, "-m", "gateshift", "scan", "clips", "--timeout", "60"]
     done = subprocess.run(words, cwd=clips.parent, capture_output=True, text=True, timeout=120)

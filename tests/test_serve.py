@@ -18,7 +18,16 @@ from typing import Any
 import pytest
 import torch
 from conftest import WriteVideo
-from serving import BRIGHT, DARK, closing_loops, grey_frames, running, start_program, write_brightness_model
+from serving import (
+    BRIGHT,
+    DARK,
+    closing_loops,
+    grey_frames,
+    needs_gradio,
+    running,
+    start_program,
+    write_brightness_model,
+)
 from torch import nn
 
 import gateshift as gs
@@ -28,7 +37,7 @@ from gateshift.web.app import Server, serve
 from gateshift.web.settings import ServeSettings
 
 httpx = pytest.importorskip("httpx", reason="gradio is not installed; pip install '.[demo]'")
-pytest.importorskip("gradio", reason="gradio is not installed; pip install '.[demo]'")
+pytestmark = needs_gradio
 
 TOKEN = "a-token-of-24-characters"
 MAX_MB = 0.2
@@ -85,6 +94,7 @@ def send(server: Server, content: bytes, *, name: str = "clip.mp4", query: str =
     return post(f"{server.url}/api/predict{query}", files={"file": (name, content)})
 
 
+@pytest.mark.slow
 def test_a_clip_gets_the_classes_that_predict_gives_it(
     server: Server, model: Path, dark: Path, bright: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -102,6 +112,7 @@ def test_a_clip_gets_the_classes_that_predict_gives_it(
         ]
 
 
+@pytest.mark.slow
 def test_the_timeline_says_when_it_becomes_bright(server: Server, write_video: WriteVideo, tmp_path: Path) -> None:
     clip = write_video(tmp_path / "both.mp4", grey_frames([DARK] * 75 + [BRIGHT] * 75))
     timeline = send(server, clip.read_bytes(), query="?timeline=true").json()["timeline"]
@@ -110,11 +121,13 @@ def test_the_timeline_says_when_it_becomes_bright(server: Server, write_video: W
     assert timeline[-1]["end_s"] == pytest.approx(6.0)
 
 
+@pytest.mark.slow
 def test_the_number_of_classes_can_be_chosen(server: Server, dark: Path) -> None:
     assert len(send(server, dark.read_bytes(), query="?top=1").json()["top"]) == 1
     assert len(send(server, dark.read_bytes(), query="?top=99").json()["top"]) == 2
 
 
+@pytest.mark.slow
 def test_the_model_describes_itself(server: Server) -> None:
     record = get(f"{server.url}/api/model", headers=BEARER).json()
     assert record["classes"] == ["dark & <b>grim</b>", "bright"]
@@ -143,6 +156,7 @@ def bad_uploads(folder: Path, dark: Path, write_video: WriteVideo) -> dict[str, 
     }
 
 
+@pytest.mark.slow
 def test_a_bad_upload_is_refused_in_one_line_that_names_no_path(
     server: Server, dark: Path, write_video: WriteVideo, temp: Path, tmp_path: Path
 ) -> None:
@@ -154,12 +168,14 @@ def test_a_bad_upload_is_refused_in_one_line_that_names_no_path(
         assert str(temp) not in error and "gateshift-serve" not in error
 
 
+@pytest.mark.slow
 def test_a_request_without_a_file_says_what_is_missing(server: Server) -> None:
     answer = post(f"{server.url}/api/predict?top=0")
     assert answer.status_code == 422
     assert "file: Field required" in answer.json()["error"] and "top: " in answer.json()["error"]
 
 
+@pytest.mark.slow
 def test_a_body_that_hides_its_length_is_refused_when_it_gets_too_large(server: Server) -> None:
     def parts() -> Iterator[bytes]:
         yield b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.mp4"\r\n\r\n'
@@ -173,12 +189,14 @@ def test_a_body_that_hides_its_length_is_refused_when_it_gets_too_large(server: 
     assert "more than 0.2 MB" in answer.json()["error"]
 
 
+@pytest.mark.slow
 def test_what_a_client_calls_a_file_reaches_no_path(server: Server, dark: Path, temp: Path) -> None:
     for name in ("../../../escaped.mp4", "/etc/passwd", "a\x00b.mp4", "." * 300):
         assert send(server, dark.read_bytes(), name=name).status_code == 200
     assert not list(temp.parent.rglob("escaped*"))
 
 
+@pytest.mark.slow
 def test_files_of_the_machine_are_not_served(server: Server, dark: Path) -> None:
     for path in ("/etc/passwd", str(dark), "../../../etc/passwd"):
         answer = get(f"{server.url}/gradio_api/file={path}", headers=BEARER)
@@ -207,7 +225,8 @@ def resident_mb() -> float:
     return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
 
 
-@pytest.mark.parametrize("count", [20, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [20, 200])
 def test_many_clients_are_all_answered_rightly_and_leave_nothing(
     server: Server, dark: Path, bright: Path, write_video: WriteVideo, temp: Path, tmp_path: Path, count: int
 ) -> None:
@@ -220,6 +239,7 @@ def test_many_clients_are_all_answered_rightly_and_leave_nothing(
     assert [path for path in temp.rglob("*") if path.is_file()] == []
 
 
+@pytest.mark.slow
 def test_without_the_token_nothing_answers(server: Server) -> None:
     for path in ("/", "/api/model", "/openapi.json", "/config", "/?token=another-token-of-24-chars"):
         for headers in ({}, {"Authorization": "Bearer wrong"}, {"Cookie": "gateshift_token=wrong"}):
@@ -228,6 +248,7 @@ def test_without_the_token_nothing_answers(server: Server) -> None:
     assert post(f"{server.url}/gradio_api/upload", headers={}).status_code == 401
 
 
+@pytest.mark.slow
 def test_the_token_lets_programs_and_browsers_in(server: Server) -> None:
     with httpx.Client(trust_env=False, verify=False) as browser:
         answer = browser.get(f"{server.url}/?token={TOKEN}")
@@ -258,6 +279,7 @@ def test_the_program_asks_nobody_outside_and_leaves_no_files_when_it_is_stopped(
             outside.accept()
 
 
+@pytest.mark.slow
 def test_decoding_ends_at_its_limits_of_time_and_memory(model: Path, write_video: WriteVideo, tmp_path: Path) -> None:
     from gateshift.web.scoring import Scorer
 
@@ -274,6 +296,7 @@ def test_decoding_ends_at_its_limits_of_time_and_memory(model: Path, write_video
         ask(decoder_mb=10)
 
 
+@pytest.mark.slow
 def test_a_timeline_ends_at_the_limit_of_time(dark: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from gateshift.web import scoring
 
@@ -285,6 +308,7 @@ def test_a_timeline_ends_at_the_limit_of_time(dark: Path, model: Path, monkeypat
         scorer._probabilities(torch.from_numpy(decoded.clips))
 
 
+@pytest.mark.slow
 def test_a_multi_label_model_names_its_labels_and_their_events_overlap(dark: Path, model: Path, tmp_path: Path) -> None:
     from fastapi.testclient import TestClient
 
@@ -311,6 +335,7 @@ def test_a_multi_label_model_names_its_labels_and_their_events_overlap(dark: Pat
     assert [part["start_s"] for part in record["timeline"]] == [0, 0]
 
 
+@pytest.mark.slow
 def test_more_requests_than_may_wait_are_told_to_come_back(dark: Path, model: Path) -> None:
     from fastapi.testclient import TestClient
 
@@ -329,6 +354,7 @@ def test_more_requests_than_may_wait_are_told_to_come_back(dark: Path, model: Pa
         assert sorted(clients.map(ask, range(3))) == [(200, None), (503, "10"), (503, "10")]
 
 
+@pytest.mark.slow
 def test_a_body_that_comes_too_slowly_is_refused(model: Path) -> None:
     from gateshift.web.api import create_app
     from gateshift.web.scoring import Scorer
@@ -394,6 +420,7 @@ def test_a_model_that_cannot_be_looked_into_is_not_served(form: str, model: Path
         serve(other, port=0, block=False)
 
 
+@pytest.mark.slow
 def test_serving_returns_when_the_server_is_stopped(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     answers = []
 

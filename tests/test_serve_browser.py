@@ -7,13 +7,11 @@ from typing import Any
 
 import pytest
 from conftest import WriteVideo
-from serving import BRIGHT, DARK, grey_frames, running, write_brightness_model
+from serving import BRIGHT, DARK, grey_frames, needs_gradio, running, write_brightness_model
 
 from gateshift.web.app import Server
 
-pytest.importorskip("gradio", reason="gradio is not installed; pip install '.[demo]'")
-
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, needs_gradio]
 WAIT_MS = 60_000
 
 

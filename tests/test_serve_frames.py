@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 import torch
 from conftest import WriteVideo
-from serving import BRIGHT, DARK, SIZE_PX, closing_loops, grey_frames, running
+from serving import BRIGHT, DARK, SIZE_PX, closing_loops, grey_frames, needs_gradio, running
 
 import gateshift as gs
 
 httpx = pytest.importorskip("httpx", reason="gradio is not installed; pip install '.[demo]'")
-pytest.importorskip("gradio", reason="gradio is not installed; pip install '.[demo]'")
+pytestmark = [pytest.mark.slow, needs_gradio]
 
 FPS, FLASH = 25, 17  # the frame that is bright
 

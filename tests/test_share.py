@@ -88,6 +88,7 @@ def joins(net: fx.GraphModule) -> int:
     return sum(node.target is torch.cat for node in net.graph.nodes)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["resnet18", "resnet26"])  # basic blocks and bottlenecks
 def test_parts_of_a_residual_network_are_joined_only_where_a_stage_ends_in_a_pool(name: str) -> None:
     net, folded = folded_resnet(name, 0.25)
@@ -96,6 +97,7 @@ def test_parts_of_a_residual_network_are_joined_only_where_a_stage_ends_in_a_poo
     assert joins(folded) == 1
 
 
+@pytest.mark.slow
 def test_a_network_whose_sites_gate_all_channels_is_left_alone() -> None:
     _, folded = folded_resnet("resnet18", 1.0)
     assert part_channels(folded) is folded

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 SMALL = ["--backbone", "test_resnet", "--size", "64", "--segments", "8", "--batch-size", "4", "--epochs", "1"]
 SMALL += ["--recipe", "papers"]
 SIZES_KIB = (4, 64, 220, 700)

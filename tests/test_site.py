@@ -80,6 +80,7 @@ def lacking(documented: Any) -> list[str]:
     return missing
 
 
+@pytest.mark.slow
 def test_the_site_builds_without_a_warning_and_asks_no_other_server(tmp_path: Path) -> None:
     pytest.importorskip("mkdocs")
     command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(tmp_path / "site")]

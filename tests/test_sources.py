@@ -100,6 +100,7 @@ GIVEN: dict[str, Callable[[Path, str], Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", GIVEN)
 def test_frames_are_those_of_the_file_and_closing_leaves_nothing(
     kind: str, clip: Path, address: str, temporary: Path
@@ -130,6 +131,7 @@ def test_packed_frames_are_read_from_bytes_too(tmp_path: Path) -> None:
         assert torch.equal(video.read([1, 0]), expected.read([1, 0]))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("given", "message"),
     [
@@ -162,6 +164,7 @@ def test_a_file_object_that_was_read_says_what_to_do(clip: Path) -> None:
         open_video(read)
 
 
+@pytest.mark.slow
 def test_what_is_too_large_or_never_comes_is_given_up(
     clip: Path, address: str, temporary: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -201,6 +204,7 @@ def model_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_the_command_line_predicts_the_address_of_a_file(
     model_file: Path, clip: Path, address: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -27,6 +27,7 @@ def spans_of(labels: list[str]) -> list[gs.Span]:
     return found
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(frames.filter(lambda pairs: any(own for own, _ in pairs)), st.sampled_from([0.1, 0.25, 0.5]))
 def test_scores_are_those_of_slow_loops_over_frames(pairs: list[tuple[str, str]], overlap: float) -> None:
@@ -46,6 +47,7 @@ def test_an_answer_that_is_half_a_second_late() -> None:
     )
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(frames.filter(lambda pairs: any(own for own, _ in pairs)), st.sampled_from([0.1, 0.5]), st.floats(0, 5))
 def test_what_is_said_beyond_the_end_of_a_video_counts_nothing(

@@ -56,6 +56,7 @@ def test_the_average_pool_and_its_gradient_are_those_of_the_published_layer(size
     torch.testing.assert_close(gradient, *torch.autograd.grad(expected, frames, upstream), rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backbone", NETS)
 def test_checkpointing_changes_no_gradient_and_no_statistic_and_keeps_a_third(backbone: str) -> None:
     size_px = NETS[backbone]
@@ -74,6 +75,7 @@ def test_checkpointing_changes_no_gradient_and_no_statistic_and_keeps_a_third(ba
         assert torch.equal(saving.eval()(clips), model.eval()(clips))
 
 
+@pytest.mark.slow
 def test_checkpointing_keeps_the_names_of_weights_and_copies_compute_with_their_own() -> None:
     model = trained(gs.create_model("bninception", num_classes=5, size_px=64))
     saving = copy.deepcopy(model)
@@ -112,6 +114,7 @@ class ConvolutionGradients(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
+@pytest.mark.slow
 def test_depthwise_convolutions_learn_in_float32_under_bf16_with_checkpointing_too() -> None:
     plain = trained(gs.create_model("tf_efficientnet_lite0", num_classes=5, size_px=64))
     clips = golden_clips(0, count=2, num_frames=2, size_px=64)
@@ -142,6 +145,7 @@ def test_a_depthwise_convolution_under_bf16_is_rounded_once() -> None:
     assert torch.equal(rounded[0].weight.grad, layer.weight.grad)
 
 
+@pytest.mark.slow
 def test_what_computes_in_float32_computes_the_same() -> None:
     model = trained(gs.create_model("tf_efficientnet_lite0", num_classes=5, size_px=64))
     kept = copy.deepcopy(model)
@@ -153,6 +157,7 @@ def test_what_computes_in_float32_computes_the_same() -> None:
         assert torch.equal(ours.grad, theirs.grad)
 
 
+@pytest.mark.slow
 def test_a_training_in_bf16_keeps_them_in_float32(clips: Path, tmp_path: Path) -> None:
     with ConvolutionGradients() as gradients:
         weights = train(clips, tmp_path / "run", "--backbone", "test_convnext", "--precision", "bf16", "--ema", "0.9")
@@ -177,6 +182,7 @@ def train(clips: Path, out: Path, *options: str) -> dict[str, torch.Tensor]:
     return load_file(out / "last.safetensors")
 
 
+@pytest.mark.slow
 def test_training_with_checkpointing_ends_with_the_same_weights(clips: Path, tmp_path: Path) -> None:
     plain, saving = train(clips, tmp_path / "plain"), train(clips, tmp_path / "saving", "--checkpointing")
     assert all(torch.equal(plain[name], saving[name]) for name in plain)

@@ -30,6 +30,7 @@ def test_of_opposite_events_the_likelier_answer_near_the_event_counts() -> None:
     assert right_of_pairs(gs.score_events(truth[3:], answers)) == 0
 
 
+@pytest.mark.slow
 def test_timelines_are_one_picture(tmp_path: Path) -> None:
     write_spot_videos(tmp_path / "spot", train=0, val=0, test=1, duration_s=4, size_px=(64, 48))
     truth = gs.read_events(tmp_path / "spot" / "test.csv")

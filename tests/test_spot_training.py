@@ -112,6 +112,7 @@ def test_what_goes_on_is_learned_from_spans(lists: Path, tmp_path: Path) -> None
     assert gs.find_events(result.model, lists / "4.mp4")
 
 
+@pytest.mark.slow
 def test_a_stopped_training_ends_as_one_that_was_not(lists: Path, tmp_path: Path) -> None:
     options = {"epochs": 2, "epoch_clips": 12, "head": "tcn", "displacement": 0.2, "mirror": "none"}
     train(lists, tmp_path / "whole", **options)
@@ -122,6 +123,7 @@ def test_a_stopped_training_ends_as_one_that_was_not(lists: Path, tmp_path: Path
     assert_same_run(tmp_path / "whole", tmp_path / "parts")
 
 
+@pytest.mark.slow
 def test_a_run_of_before_clips_were_read_as_of_other_rates_goes_on_without(lists: Path, tmp_path: Path) -> None:
     options = {"epoch_clips": 4, "head": "none"}
     train(lists, tmp_path / "run", **options, rate_jitter=0.0)
@@ -134,6 +136,7 @@ def test_a_run_of_before_clips_were_read_as_of_other_rates_goes_on_without(lists
     train(lists, tmp_path / "run", **options, resume=True, rate_jitter=0.0)
 
 
+@pytest.mark.slow
 def test_a_start_that_is_named_is_planned_as_if_it_was_chosen(lists: Path) -> None:
     small: dict[str, Any] = {"task": "spot", "size": 32, "context": 0.4, "precision": "no"}
     planned = [
@@ -146,6 +149,7 @@ def test_a_start_that_is_named_is_planned_as_if_it_was_chosen(lists: Path) -> No
     assert planned[0]["gates_lr"] == "auto"
 
 
+@pytest.mark.slow
 def test_the_command_line_trains_tests_and_predicts(
     lists: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -195,6 +199,7 @@ def test_the_command_line_trains_tests_and_predicts(
     assert "--segments is of models that classify clips" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_unreadable_recordings_are_skipped_and_counted(lists: Path, tmp_path: Path) -> None:
     (tmp_path / "broken.mp4").write_bytes(b"no video")
     rows = (lists / "train.csv").read_text() + f"{tmp_path / 'broken.mp4'},1.0,on\n"
@@ -206,6 +211,7 @@ def test_unreadable_recordings_are_skipped_and_counted(lists: Path, tmp_path: Pa
     assert [Path(row["path"]).name for row in read_csv(result.folder / "skipped.csv")] == ["broken.mp4"]
 
 
+@pytest.mark.slow
 def test_a_model_of_clips_is_a_start(lists: Path, tmp_path: Path) -> None:
     gs.save_model(gs.create_model("test_resnet", num_classes=3, size_px=32), tmp_path / "clips.safetensors")
     log = Log()
@@ -213,6 +219,7 @@ def test_a_model_of_clips_is_a_start(lists: Path, tmp_path: Path) -> None:
     assert "classes that are new to it: off, on" in log.text
 
 
+@pytest.mark.slow
 def test_parts_of_one_recording_are_learned_from_and_tested_as_their_lists_name_them(
     lists: Path, tmp_path: Path
 ) -> None:
@@ -290,6 +297,7 @@ def test_a_list_of_events_without_a_task_says_what_to_add(lists: Path, tmp_path:
         train(lists, tmp_path / "run", task="clip", context=4.0)
 
 
+@pytest.mark.slow
 def test_a_label_of_validation_that_is_new_is_told_before_the_training(lists: Path, tmp_path: Path) -> None:
     (lists / "other.csv").write_text("path,time_s,label\n4.mp4,1.0,blink\n")
     with pytest.raises(ManifestError, match="label 'blink' of 4.mp4@1.0 is none of the 2 classes"):

@@ -44,6 +44,7 @@ def filmed(actor: spot_scenes.Actor, seed: int, path: Path) -> tuple[np.ndarray,
     return np.abs(found - np.median(found[::8], axis=0)).max(-1), events
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [2, 3])
 def test_a_ball_is_lowest_when_it_bounces_and_farthest_right_when_it_hits_the_wall(tmp_path: Path, seed: int) -> None:
     changes, events = filmed(spot_scenes._ball, seed, tmp_path / "ball.mp4")
@@ -57,6 +58,7 @@ def test_a_ball_is_lowest_when_it_bounces_and_farthest_right_when_it_hits_the_wa
         assert max(ends) == pytest.approx(FLOOR * SIZE[1] if label == "bounce" else WALL * SIZE[0], abs=3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fps", [25.0, 60.0])
 def test_a_lamp_is_half_lit_at_the_frame_of_the_event_and_full_or_off_beside_it(tmp_path: Path, fps: float) -> None:
     stage = set_stage(np.random.default_rng(1), SIZE)
@@ -87,6 +89,7 @@ def _pictures(stage: spot_scenes.Canvas, scene: spot_scenes.Scene, fps: float = 
     return frame
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(2))
 def test_half_of_what_peeks_out_can_be_seen_at_the_frame_of_the_event(tmp_path: Path, seed: int) -> None:
     changes, events = filmed(spot_scenes._peeker, seed, tmp_path / "peeker.mp4")
@@ -127,6 +130,7 @@ def test_a_video_backwards_has_the_other_class_of_each_pair_at_the_mirrored_fram
     np.testing.assert_array_equal(other.backwards().frame(7), video.frame(7))
 
 
+@pytest.mark.slow
 def test_each_direction_is_as_frequent_and_all_classes_occur() -> None:
     counts = Counter(label for seed in range(30) for _, label in draw_spot_video(seed, duration_s=60).events)
     assert counts.keys() == set(SPOT_CLASSES)
@@ -145,6 +149,7 @@ def test_only_what_is_asked_for_happens(tmp_path: Path) -> None:
         write_spot_videos(tmp_path / "three", classes=("jump",))
 
 
+@pytest.mark.slow
 def test_events_of_a_class_are_never_closer_than_nine_frames() -> None:
     for seed in range(10):
         for label in SPOT_CLASSES:
@@ -159,6 +164,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_the_folder_has_lists_that_name_each_video(folder: Path) -> None:
     train = gs.read_events(folder / "train.csv")
     assert list(train.videos) == ["train/0000.mp4", "train/0001.mp4"]
@@ -171,6 +177,7 @@ def test_the_folder_has_lists_that_name_each_video(folder: Path) -> None:
     assert len(gs.read_events(folder / "test.csv").videos) == 0
 
 
+@pytest.mark.slow
 def test_a_file_has_frames_predicted_from_later_ones_and_the_times_of_the_list(folder: Path) -> None:
     with av.open(str(folder / "val" / "0000.mp4")) as container:
         kinds = Counter(av.video.frame.PictureType(frame.pict_type) for frame in container.decode(video=0))
@@ -183,6 +190,7 @@ def test_a_file_has_frames_predicted_from_later_ones_and_the_times_of_the_list(f
         assert event.time_s == pytest.approx(times_s[event.frame], abs=1e-4)
 
 
+@pytest.mark.slow
 def test_the_same_seed_writes_the_same_and_more_videos_leave_the_others(folder: Path, tmp_path: Path) -> None:
     write_spot_videos(tmp_path / "again", train=1, val=2, test=0, duration_s=6, size_px=(64, 48), seed=3)
     np.testing.assert_array_equal(decoded(folder / "val/0000.mp4"), decoded(tmp_path / "again/val/0000.mp4"))
@@ -190,6 +198,7 @@ def test_the_same_seed_writes_the_same_and_more_videos_leave_the_others(folder: 
     assert listed["val/0000.mp4"] == gs.read_events(folder / "val.csv").by_video()["val/0000.mp4"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("fps", "num_frames"), [(60, 360), (12.5, 75), (None, None)])
 def test_at_another_rate_each_moment_shows_what_the_source_shows_then(
     folder: Path, tmp_path: Path, fps: float | None, num_frames: int | None

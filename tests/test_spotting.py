@@ -72,6 +72,7 @@ def answers_of(model: Any, video: Path, frames: Any = range(NUM_FRAMES)) -> Tens
     return torch.cat(parts)
 
 
+@pytest.mark.slow
 @torch.no_grad()
 @pytest.mark.parametrize("head", ["gru-forward", "tcn", "none"])
 def test_a_head_that_can_be_streamed_sees_all_of_the_recording(head: str, video: Path, crops: Tensor) -> None:
@@ -81,6 +82,7 @@ def test_a_head_that_can_be_streamed_sees_all_of_the_recording(head: str, video:
     )
 
 
+@pytest.mark.slow
 @torch.no_grad()
 @pytest.mark.parametrize("num_frames", [12, 5, 49, 50, 80])
 def test_answers_of_windows_are_averaged_for_each_frame(num_frames: int, video: Path, crops: Tensor) -> None:
@@ -175,6 +177,7 @@ def test_streamed_peaks_are_what_suppression_leaves(scores: list[list[int]], rea
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("head", ["gru-forward", "tcn"])
 def test_streamed_events_are_those_of_the_file_so_many_frames_late(head: str, video: Path) -> None:
     model = network(head, causal=head == "gru-forward", classes=("hit",))
@@ -210,6 +213,7 @@ def test_a_stream_suppresses_as_many_frames_as_are_within_that_time_in_a_file(ra
     assert report.delay == kept[1] - 1  # the first one is the best, and the next that stays is out of its reach
 
 
+@pytest.mark.slow
 def test_the_last_frame_is_seen_of_a_file_whose_clock_is_rounded(tmp_path: Path, write_video: WriteVideo) -> None:
     times = [round(1000 * number / 30) for number in range(NUM_FRAMES)]  # the last one at 1633 of 1633.3
     scene = moving_scene(NUM_FRAMES)[np.random.default_rng(1).permutation(NUM_FRAMES)]
@@ -221,6 +225,7 @@ def test_the_last_frame_is_seen_of_a_file_whose_clock_is_rounded(tmp_path: Path,
     assert streamed[-1].start == NUM_FRAMES - 1
 
 
+@pytest.mark.slow
 def test_a_stream_of_twice_the_rate_is_seen_at_the_networks_own(video: Path) -> None:
     model = network("gru-forward", causal=True, fps=12.5)
     answers = list(gs.stream_video(model, video, exact=True))
@@ -231,6 +236,7 @@ def test_a_stream_of_twice_the_rate_is_seen_at_the_networks_own(video: Path) -> 
         list(gs.stream_video(network("none", fps=18.0), video, exact=True))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fps", [None, 25.0])
 def test_a_stream_of_events_must_know_its_rate(
     fps: float | None, video: Path, tmp_path: Path, write_folder: Callable[..., Path]
@@ -243,6 +249,7 @@ def test_a_stream_of_events_must_know_its_rate(
         list(gs.stream_video(network("none", fps=fps), video, exact=True, suppress=-1))
 
 
+@pytest.mark.slow
 def test_a_model_of_frames_is_streamed_exactly_or_not_at_all(video: Path) -> None:
     with pytest.raises(ModelError, match=r"stream it with `exact=True`"):
         list(gs.stream_video(network("none"), video))
@@ -250,6 +257,7 @@ def test_a_model_of_frames_is_streamed_exactly_or_not_at_all(video: Path) -> Non
         gs.Stream(network("gru"), exact=True)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".csv", ".json", ".srt", ".vtt"])
 def test_events_of_a_file_are_written_in_every_form(suffix: str, video: Path, tmp_path: Path) -> None:
     model = network("gru")
@@ -267,6 +275,7 @@ def test_events_of_a_file_are_written_in_every_form(suffix: str, video: Path, tm
         assert out.read_text().count("-->") == len(expected)
 
 
+@pytest.mark.slow
 def test_the_command_prints_what_it_found_and_refuses_other_models(
     video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -285,6 +294,7 @@ def test_the_command_prints_what_it_found_and_refuses_other_models(
     assert "answers for each frame" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fps", [25.0, 1.03])  # of the second, the last frame that it sees is at 1.94 s
 def test_spans_of_a_file_are_a_timeline(fps: float, video: Path, tmp_path: Path) -> None:
     model = network("tcn", task="segment", fps=fps)
@@ -313,6 +323,7 @@ def test_what_is_out_of_range_is_one_line(video: Path, tmp_path: Path, write_fol
             evaluate_frames(model, tmp_path / "list.csv", **options)
 
 
+@pytest.mark.slow
 def test_a_test_scores_a_list_and_writes_answers_and_a_page(video: Path, tmp_path: Path) -> None:
     model = network("gru")
     found = gs.spot_events(model, video, threshold=0.0, suppress=0)
@@ -331,6 +342,7 @@ def test_a_test_scores_a_list_and_writes_answers_and_a_page(video: Path, tmp_pat
     main(["test", str(tmp_path / "m.safetensors"), str(tmp_path / "list.csv"), "--tolerances", "0", "2"])
 
 
+@pytest.mark.slow
 def test_events_that_are_listed_by_time_are_those_listed_by_frame(video: Path) -> None:
     model = network("none")
     events = [Event("v", "hit", frame=13), Event("v", "bounce", frame=31)]
@@ -339,6 +351,7 @@ def test_events_that_are_listed_by_time_are_those_listed_by_frame(video: Path) -
     assert one == other
 
 
+@pytest.mark.slow
 def test_spans_are_scored(video: Path) -> None:
     model = network("none", task="segment")
     spans = tuple(gs.find_events(model, video))
@@ -378,6 +391,7 @@ def test_int8_is_fitted_to_the_recordings_that_are_given(video: Path, tmp_path: 
     assert "int8 fitted to 1 videos" in str(result)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rate", [12.5, 60.0])
 def test_events_keep_their_time_in_a_file_of_another_rate(
     rate: float, tmp_path: Path, write_video: Callable[..., Path]

@@ -18,6 +18,8 @@ import gateshift as gs
 from gateshift.demo.spot_scenes import draw_spot_video
 from gateshift.demo.spot_videos import encode
 
+pytestmark = pytest.mark.slow
+
 HERE = Path(__file__).parent.parent / "benchmarks" / "spotting"
 
 
@@ -51,7 +53,6 @@ def test_a_recording_is_repeated_and_cut_packet_by_packet(tmp_path: Path) -> Non
     assert times_s[0] == pytest.approx(0, abs=1e-3)
 
 
-@pytest.mark.slow
 def test_events_of_a_long_recording_are_those_of_its_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     options: dict[str, Any] = {"task": "spot", "head": "none", "fps": 25.0, "size_px": 32, "num_segments": 32}

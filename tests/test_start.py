@@ -78,6 +78,7 @@ def _layers(model: gs.VideoClassifier) -> list[tuple[str, torch.Tensor]]:
     return sorted((name.replace(".layer.", "."), state[name]) for name in state if ".temporal." not in name)
 
 
+@pytest.mark.slow
 def test_a_transformer_of_another_size_is_refused_in_one_line(tmp_path: Path) -> None:
     classes = ("a", "b")
     gs.save_model(gs.create_model("vit_tiny_patch16_224", "none", classes=classes), tmp_path / "vit.safetensors")
@@ -86,6 +87,7 @@ def test_a_transformer_of_another_size_is_refused_in_one_line(tmp_path: Path) ->
         start_from(model, tmp_path / "vit.safetensors")
 
 
+@pytest.mark.slow
 def test_training_starts_from_a_model_by_the_command_line(
     trained: Path, clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -106,6 +108,7 @@ def test_two_starts_are_refused(trained: Path, capsys: pytest.CaptureFixture[str
     assert "--start and --weights both initialize the network" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_a_trained_model_brings_its_network_with_it_where_nothing_else_is_said(
     trained: Path, clips: Path, tmp_path: Path
 ) -> None:

@@ -61,6 +61,7 @@ def whole(clips: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run_training(settings_for(clips, tmp_path_factory.mktemp("whole") / "run")).path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batches", (2, 5, 6, 10))
 def test_a_training_stopped_at_any_batch_ends_as_if_it_had_not_been(
     clips: Path, whole: Path, tmp_path: Path, batches: int
@@ -73,6 +74,7 @@ def test_a_training_stopped_at_any_batch_ends_as_if_it_had_not_been(
     assert_same_run(tmp_path / "run", whole)
 
 
+@pytest.mark.slow
 def test_a_training_that_is_stopped_while_it_validates_ends_as_if_it_had_not_been(
     clips: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -92,6 +94,7 @@ def test_a_training_that_is_stopped_while_it_validates_ends_as_if_it_had_not_bee
     assert_same_run(tmp_path / "run", whole)
 
 
+@pytest.mark.slow
 def test_the_log_says_how_long_each_epoch_took_stopped_or_not(
     clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -122,6 +125,7 @@ def test_the_log_says_how_long_each_epoch_took_stopped_or_not(
     assert [row["seconds"] for row in folder.read_log()] == [50, 50]
 
 
+@pytest.mark.slow
 def test_videos_left_out_before_a_stop_stay_counted_after_it(clips: Path, tmp_path: Path) -> None:
     listed = shutil.copytree(clips, tmp_path / "clips")
     videos = [line.split(",")[0] for line in (listed / "train.csv").read_text().splitlines()[1:]]
@@ -136,6 +140,7 @@ def test_videos_left_out_before_a_stop_stay_counted_after_it(clips: Path, tmp_pa
     assert (tmp_path / "run" / "skipped.csv").read_text() == (tmp_path / "whole" / "skipped.csv").read_text()
 
 
+@pytest.mark.slow
 def test_a_damaged_state_is_passed_over_for_the_one_before(clips: Path, whole: Path, tmp_path: Path) -> None:
     stopping, log = StopAt(6), Log()
     with pytest.raises(StoppedError):
@@ -147,6 +152,7 @@ def test_a_damaged_state_is_passed_over_for_the_one_before(clips: Path, whole: P
     assert_same_run(tmp_path / "run", whole)
 
 
+@pytest.mark.slow
 def test_a_random_state_that_is_missing_is_not_passed_over_in_silence(clips: Path, tmp_path: Path) -> None:
     stopping = StopAt(2)
     with pytest.raises(StoppedError):
@@ -156,6 +162,7 @@ def test_a_random_state_that_is_missing_is_not_passed_over_in_silence(clips: Pat
         run_training(settings_for(clips, tmp_path / "run", resume=True))
 
 
+@pytest.mark.slow
 def test_resume_auto_begins_goes_on_and_touches_nothing_that_is_not_a_run(
     clips: Path, whole: Path, tmp_path: Path
 ) -> None:
@@ -209,6 +216,7 @@ def test_a_signal_to_the_command_and_its_loaders_saves_and_ends_it(
     assert_same_run(tmp_path / "run", whole_command)
 
 
+@pytest.mark.slow
 def test_resume_auto_deletes_nothing_but_a_run_that_saved_nothing(clips: Path, whole: Path, tmp_path: Path) -> None:
     project, finished = tmp_path / "project", tmp_path / "finished"
     (project / "src").mkdir(parents=True)
@@ -255,6 +263,7 @@ def test_a_finished_run_of_one_epoch_is_no_unsaved_one(tmp_path: Path) -> None:
         RunFolder(tmp_path / "run").choose_start("auto")
 
 
+@pytest.mark.slow
 def test_a_run_goes_on_without_a_bad_video_to_validate_on(
     clips: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -50,6 +50,7 @@ def offline(model: VideoClassifier, path: Path, window: range) -> torch.Tensor:
         return model(views)[0].softmax(0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("window", "hop"), [(16, 8), (10, 3), (7, 9), (60, 1), (200, 50)])
 def test_a_file_streamed_in_windows_has_the_answers_of_predict(
     model: VideoClassifier, video: Path, window: int, hop: int
@@ -62,6 +63,7 @@ def test_a_file_streamed_in_windows_has_the_answers_of_predict(
         assert torch.equal(answer.probabilities, offline(model, video, span))
 
 
+@pytest.mark.slow
 def test_an_exported_file_is_streamed_in_windows_alone(tmp_path: Path, scene: np.ndarray) -> None:
     model = tiny_model("gsm").float()
     out = tmp_path / "model.pt2"
@@ -76,6 +78,7 @@ def test_an_exported_file_is_streamed_in_windows_alone(tmp_path: Path, scene: np
         gs.Stream(load_any(out), exact=True)
 
 
+@pytest.mark.slow
 def test_several_frames_pushed_at_once_give_the_same_windows(model: VideoClassifier, scene: np.ndarray) -> None:
     one, many = (gs.Stream(model, window=12, hop=5) for _ in range(2))
     singly = [answer for frame in scene for answer in one.push(frame)]
@@ -159,6 +162,7 @@ def test_wrong_frames_are_refused(model: VideoClassifier) -> None:
     assert stream.push(np.zeros((0, 8, 8, 3), np.uint8)) == []
 
 
+@pytest.mark.slow
 def test_a_wrong_frame_moves_no_answer_of_an_exact_stream_to_another_frame(model: VideoClassifier) -> None:
     stream, frame = gs.Stream(model, exact=True), np.zeros((8, 8, 3), np.uint8)
     with pytest.raises(ModelError, match="a frame of type NoneType"):

@@ -66,6 +66,7 @@ def streamed(stream: ExactStream, frames: Tensor, sizes: Sequence[int] = (7,)) -
     return torch.cat([part.features for part in found]), torch.cat([part.logits for part in found])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("backbone", "temporal", "causal", "size_px"), NETS)
 def test_a_stream_of_300_frames_has_the_answers_of_the_whole_recording(
     backbone: str, temporal: str, causal: bool, size_px: int, recording: Tensor
@@ -81,6 +82,7 @@ def test_a_stream_of_300_frames_has_the_answers_of_the_whole_recording(
     assert stream.delay == NETS[backbone, temporal, causal, size_px]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("backbone", "temporal", "causal"), SMALL_NETS)
 def test_in_float64_the_answers_agree_to_1e_10(backbone: str, temporal: str, causal: bool, recording: Tensor) -> None:
     model = trained(gs.create_model(backbone, temporal, num_classes=5, size_px=32, causal=causal)).double()
@@ -90,6 +92,7 @@ def test_in_float64_the_answers_agree_to_1e_10(backbone: str, temporal: str, cau
     assert relative_error(offline_features(model, frames.flip(0)).flip(0), expected) > 1e-4  # order counts here
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("backbone", ["test_resnet", "mobilenetv3_small_050"])
 def test_a_deployed_model_can_be_streamed(backbone: str, recording: Tensor) -> None:
     model = trained(gs.create_model(backbone, num_classes=5, size_px=32)).double()
@@ -101,6 +104,7 @@ def test_a_deployed_model_can_be_streamed(backbone: str, recording: Tensor) -> N
 kept_model = functools.cache(tiny_model)  # for tests that only call it
 
 
+@pytest.mark.slow
 @given(
     temporal=st.sampled_from(MODULES),
     causal=st.booleans(),
@@ -198,6 +202,7 @@ def test_a_causal_gate_shift_computes_what_it_says(interleave: bool) -> None:
     torch.testing.assert_close(module(x).transpose(0, 1), expected, rtol=1e-10, atol=1e-10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("temporal", MODULES)
 def test_a_causal_model_is_saved_and_loaded_as_such(temporal: str, tmp_path: Path) -> None:
     model = trained(gs.create_model("mobilenetv3_small_050", temporal, num_classes=3, size_px=32, causal=True))
@@ -218,6 +223,7 @@ def test_gradients_reach_every_parameter_of_a_causal_model(temporal: str) -> Non
     assert all(gate.weight.grad.any() and gate.bias.grad.any() for gate in gates)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("temporal", MODULES)
 def test_clips_of_a_causal_model_do_not_mix_and_compilers_get_the_same(temporal: str) -> None:
     model = tiny_model(temporal, causal=True)
@@ -242,6 +248,7 @@ def kept_at(*numbers: int) -> list[tuple[int, float]]:
     return found
 
 
+@pytest.mark.slow
 def test_memory_is_the_same_after_5000_frames_as_after_100() -> None:
     (kept, before_mb), (kept_later, after_mb) = in_fresh_process(kept_at, 100, 5000)
     assert kept == kept_later > 0
@@ -309,6 +316,7 @@ def test_the_streams_help_needs_no_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=True).stdout == b"False\n"
 
 
+@pytest.mark.slow
 def test_train_makes_a_causal_model(clips: Path, tmp_path: Path) -> None:
     lists = [str(clips / "train.csv"), str(clips / "val.csv")]
     words = ["--backbone", "test_resnet", "--size", "32", "--segments", "4", "--workers", "0", "--causal"]

@@ -29,6 +29,7 @@ def test_soft_suppression_lowers_scores_by_the_square_of_the_distance() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(answers, st.integers(0, 5), st.sampled_from(METHODS))
 def test_each_method_is_that_of_slow_loops(rows: list[tuple[int, float]], window: int, method: str) -> None:
@@ -38,6 +39,7 @@ def test_each_method_is_that_of_slow_loops(rows: list[tuple[int, float]], window
     assert [event.score for event in found] == pytest.approx([wanted[place] for place in sorted(wanted)])
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(answers, answers, st.integers(1, 5), st.sampled_from(METHODS))
 def test_answers_of_other_videos_and_classes_do_not_matter(

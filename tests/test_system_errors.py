@@ -44,6 +44,7 @@ def test_a_path_through_a_file_and_a_circle_of_links_are_told(
     assert "space" not in said and "permission" not in said
 
 
+@pytest.mark.slow
 def test_a_list_that_may_not_be_read_is_a_question_of_permissions_alone(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text("path,label\n")
     (tmp_path / "list.csv").chmod(0)

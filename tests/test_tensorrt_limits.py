@@ -62,6 +62,7 @@ def broken_limits(model: onnx.ModelProto) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("backbone", "temporal", "options"), NETWORKS)
 def test_a_file_is_within_the_limits(backbone: str, temporal: str, options: dict[str, Any], tmp_path: Path) -> None:
     model = trained_any(gs.create_model(backbone, temporal, num_classes=3, size_px=32, num_segments=4, **options))
@@ -96,6 +97,7 @@ def test_each_limit_is_looked_at() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_the_clips_of_a_file_go_into_a_cast_alone(tmp_path: Path) -> None:
     model = trained(gs.create_model("test_resnet", "none", num_classes=3, size_px=32, num_segments=4))
     some = golden_clips(0, count=2, num_frames=4, size_px=32)

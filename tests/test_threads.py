@@ -24,6 +24,7 @@ def clips_of(num_frames: int, seed: int = 0) -> Tensor:
     return frames.unflatten(0, (-1, num_frames))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("temporal", "form"),
     [("gsm", "plain"), ("gsf", "plain"), ("tsm", "plain"), ("gsm", "deployed"), ("gsm", "compiled")],

@@ -50,6 +50,7 @@ def model_file(model: VideoClassifier, tmp_path_factory: pytest.TempPathFactory)
     return path
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch_size", [1, 4])
 def test_windows_scored_together_have_the_answers_of_predict(
     model: VideoClassifier, video: Path, batch_size: int
@@ -67,6 +68,7 @@ def test_windows_scored_together_have_the_answers_of_predict(
             torch.testing.assert_close(probabilities, model(views)[0].softmax(0), rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 def test_each_frame_is_read_once_and_forward(model: VideoClassifier, video: Path) -> None:
     class Counted(VideoFile):
         def read(self, frame_indices: Sequence[int]) -> Tensor:
@@ -105,6 +107,7 @@ def test_nothing_is_no_segment() -> None:
     assert merge_windows(torch.full((2, 3), 1 / 3), spans, range(7), "abc", thresholds=Thresholds()) == []
 
 
+@pytest.mark.slow
 @given(st.lists(st.integers(0, 2), min_size=1, max_size=30), st.integers(1, 4))
 def test_segments_follow_each_other_and_stay_in_the_video(classes: list[int], hop: int) -> None:
     spans = Windows(4, hop, 2).covering(4 + hop * (len(classes) - 1))
@@ -150,6 +153,7 @@ def test_players_read_the_subtitles(suffix: str, first: str, tmp_path: Path) -> 
     assert texts[0].replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&") == first
 
 
+@pytest.mark.slow
 def test_predict_writes_a_timeline(
     model_file: Path, video: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -203,6 +207,7 @@ def test_an_even_smoothing_is_refused(smooth: Any, fault: str) -> None:
         merge_windows(torch.ones(1, 1), [range(4)], range(5), "a", thresholds=Thresholds(), smooth=smooth)
 
 
+@pytest.mark.slow
 def test_python_finds_the_events_that_the_command_line_writes(
     model: VideoClassifier, model_file: Path, video: Path, tmp_path: Path
 ) -> None:

@@ -60,6 +60,7 @@ def wandb_rows(folder: Path) -> list[dict[str, float]]:
     return rows
 
 
+@pytest.mark.slow
 def test_an_offline_folder_of_wandb_has_the_curves(
     two_epochs: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -74,6 +75,7 @@ def test_an_offline_folder_of_wandb_has_the_curves(
     assert not (tmp_path / "wandb").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of what its store is made of
 def test_a_local_store_of_mlflow_has_the_curves_those_of_a_resumed_run_too(
     two_epochs: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -96,6 +98,7 @@ def test_a_local_store_of_mlflow_has_the_curves_those_of_a_resumed_run_too(
         assert [each.value for each in found] == pytest.approx([row[name] for row in logged(folder)])
 
 
+@pytest.mark.slow
 def test_the_database_of_trackio_has_the_curves(clips: Path, tmp_path: Path) -> None:
     pytest.importorskip("trackio", reason="trackio is not installed; pip install '.[loggers]'")
     words = f"train {clips}/train.csv {clips}/val.csv --out run --recipe papers --backbone test_resnet --size 32"

@@ -82,6 +82,7 @@ def tracks(tmp_path: Path) -> Path:
     )
 
 
+@pytest.mark.slow
 def test_each_person_has_the_answer_of_a_video_cut_by_hand(model: VideoClassifier, video: Path, tracks: Path) -> None:
     with open_video(video) as opened:
         frames = opened.read(range(NUM_FRAMES)).permute(0, 2, 3, 1).numpy()
@@ -120,6 +121,7 @@ def test_images_have_persons_without_times(
         assert other.start_s is None and other.end_s is None
 
 
+@pytest.mark.slow
 @given(
     st.lists(
         st.tuples(st.integers(0, 60), st.floats(-40, 190), st.floats(-40, 90), st.floats(4, 200), st.floats(4, 200)),
@@ -216,6 +218,7 @@ def test_whoever_is_seen_once_is_told(tmp_path: Path, model_file: Path, video: P
     assert listed[2]["error"] and not listed[2]["score"]
 
 
+@pytest.mark.slow
 def test_the_command_line_writes_json_and_prints_a_line_for_each(
     tmp_path: Path, model_file: Path, model: VideoClassifier, video: Path, tracks: Path, capsys: Any
 ) -> None:

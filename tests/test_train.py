@@ -25,6 +25,7 @@ OPTIONS = {**option_types(TrainSettings), **{k: v for table in TABLES.values() f
 FLAT = sorted(set(OPTIONS) - {"train", "val", "out", "recipe", *TABLES})
 
 
+@pytest.mark.slow
 def test_a_training_gives_the_best_model_its_figures_and_the_folder(trained: TrainResult, clips: Path) -> None:
     assert {"best.safetensors", "last.safetensors", "log.csv", "training.html"} <= {
         path.name for path in trained.folder.iterdir()
@@ -51,6 +52,7 @@ def test_the_best_epoch_of_an_older_log_is_the_first_of_the_highest(tmp_path: Pa
     assert module._metrics(folder).best_epoch == 4
 
 
+@pytest.mark.slow
 def test_paths_may_be_texts_and_lists_folders_of_class_folders(clips: Path, tmp_path: Path) -> None:
     for split in ("train", "val"):
         for row in (clips / f"{split}.csv").read_text().splitlines()[1:5]:
@@ -132,6 +134,7 @@ def test_old_names_still_work_and_say_the_new_one() -> None:
         parse(["train", "a", "b", "--out", "c", "--schedule", "one"])
 
 
+@pytest.mark.slow
 def test_a_run_of_the_old_names_resumes(clips: Path, tmp_path: Path) -> None:
     options = {"color_jitter": 0.2, "min_crop_scale": 0.75, "schedule": "cosine-step", "epochs": 2}
     train_small(clips, tmp_path / "whole", **options)
@@ -151,6 +154,7 @@ def test_a_run_of_the_old_names_resumes(clips: Path, tmp_path: Path) -> None:
     assert json.loads(path.read_text())["schedule"] == "cosine-step"
 
 
+@pytest.mark.slow
 def test_a_recipe_means_the_same_as_on_the_command_line(clips: Path, tmp_path: Path) -> None:
     (tmp_path / "own.toml").write_text(
         '[model]\nbackbone = "test_resnet"\nsize = 32\nsegments = 2\n[test]\nclips = 2\ncrops = 3\n'
@@ -167,6 +171,7 @@ def test_a_recipe_means_the_same_as_on_the_command_line(clips: Path, tmp_path: P
     assert json.loads((tmp_path / "run" / "settings.json").read_text())["color_jitter"] == 0.2
 
 
+@pytest.mark.slow
 def test_a_recipe_of_several_models_trains_each_of_them(clips: Path, tmp_path: Path) -> None:
     parts = []
     for segments in (1, 2):
@@ -197,6 +202,7 @@ def test_recipes_are_listed_with_what_they_are() -> None:
     assert (recipes["gsm-inceptionv3-ensemble"].network, recipes["gsm-inceptionv3-ensemble"].url) == ("", None)
 
 
+@pytest.mark.slow
 def test_nothing_is_printed_and_a_reporter_gets_the_progress(
     clips: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -63,6 +63,7 @@ def test_a_network_without_stochastic_depth_says_so(name: str) -> None:
         gs.create_model(name, num_classes=2, drop_path=0.1)
 
 
+@pytest.mark.slow
 def test_a_run_with_everything_on_that_is_stopped_ends_with_the_same_weights(clips: Path, tmp_path: Path) -> None:
     shutil.copytree(clips, folder := tmp_path / "clips")
     rows = read_csv(folder / "train.csv")
@@ -78,6 +79,7 @@ def test_a_run_with_everything_on_that_is_stopped_ends_with_the_same_weights(cli
     assert (whole / "skipped.csv").read_text() == (stopped / "skipped.csv").read_text()
 
 
+@pytest.mark.slow
 def test_the_average_of_the_weights_is_what_is_validated_and_saved(
     clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -143,6 +145,7 @@ def test_an_option_that_cannot_be_used_says_why(mistake: str, tmp_path: Path) ->
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.slow
 def test_the_document_of_the_switches_names_options_that_there_are() -> None:
     groups = (TrainSettings, ModelOptions, OptimOptions, AugmentOptions, SkewOptions)
     known = {f"--{field.name.replace('_', '-')}" for group in groups for field in dataclasses.fields(group)}

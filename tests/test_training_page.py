@@ -25,6 +25,7 @@ def run(trained: TrainResult) -> RunFolder:
     return RunFolder(trained.folder)
 
 
+@pytest.mark.slow
 def test_a_training_leaves_a_page_with_its_curves_first_batch_epochs_and_labels(run: RunFolder) -> None:
     page = run.page.read_text(encoding="utf-8")
     assert "<h1>Training my run</h1>" in page
@@ -36,6 +37,7 @@ def test_a_training_leaves_a_page_with_its_curves_first_batch_epochs_and_labels(
             image.load()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("every_s", "drawn"), [(0.0, [1, 2, 3, 4]), (1000.0, [2, 4])])
 def test_the_page_waits_for_more_than_a_short_epoch_but_not_at_the_end_nor_when_the_run_is_stopped(
     every_s: float, drawn: list[int], clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -51,6 +53,7 @@ def test_the_page_waits_for_more_than_a_short_epoch_but_not_at_the_end_nor_when_
     assert shown == drawn
 
 
+@pytest.mark.slow
 def test_the_log_says_how_far_gates_are_open_on_clips_that_stay_the_same(run: RunFolder, clips: Path) -> None:
     model = gs.load_model(run.last)
     watched = watched_clips(model, read_manifest(clips / "val.csv"), 4)
@@ -79,6 +82,7 @@ def test_the_first_batch_is_drawn_frame_beside_frame_in_order(tmp_path: Path) ->
     assert row[places].tolist() == pytest.approx([0, 120, 250], abs=2)
 
 
+@pytest.mark.slow
 def test_the_page_says_how_many_videos_each_class_has(run: RunFolder, tmp_path: Path) -> None:
     lists = [tmp_path / "train.csv", tmp_path / "val.csv"]
     for path, counts in zip(lists, ({"b": 12, "a": 3}, {"a": 2}), strict=True):
@@ -105,6 +109,7 @@ def labels_in(figure: Any) -> list[str]:
     return [line.get_label() for axis in figure.axes for line in axis.get_lines()]
 
 
+@pytest.mark.slow
 def test_names_are_shown_as_they_are(run: RunFolder, clips: Path, tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text(f"path,label\n{clips / 'unseen' / 'approach.mp4'},<script>alert(1)</script>\n")
     manifest = read_manifest(tmp_path / "list.csv")

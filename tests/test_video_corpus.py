@@ -118,6 +118,7 @@ def read_all_again(paths: list[Path], rounds: int) -> list[tuple[float, int]]:
     return found
 
 
+@pytest.mark.slow
 def test_bad_videos_leave_nothing_in_memory(tmp_path: Path) -> None:
     kinds = [*BAD.values(), *list(GOOD.values())[::6], *list(CUT.values())[::12]]
     paths = [written(kind, tmp_path / str(place)) for place, kind in enumerate(kinds)]
@@ -127,6 +128,7 @@ def test_bad_videos_leave_nothing_in_memory(tmp_path: Path) -> None:
     assert after_files == before_files
 
 
+@pytest.mark.slow
 def test_predict_gives_one_record_for_each_of_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     kinds = {**GOOD, **BAD}
     paths = [written(kind, tmp_path / str(place)) for place, kind in enumerate(kinds.values())]

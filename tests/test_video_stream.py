@@ -49,6 +49,7 @@ def answers_of(stream: gs.Stream, path: Path) -> list[Answer]:
     return list(run_stream(stream, FileFrames(str(path)), StreamReport(), newest=False))
 
 
+@pytest.mark.slow
 def test_lag_does_not_grow_where_the_model_is_too_slow(
     model: VideoClassifier, broadcast: Path, serve: Callable[..., str]
 ) -> None:
@@ -68,6 +69,7 @@ def test_lag_does_not_grow_where_the_model_is_too_slow(
     assert report.max_latency_s < 2  # a pass, and no backlog of 26 passes
 
 
+@pytest.mark.slow
 def test_every_frame_of_an_address_is_seen_where_there_is_time(
     model: VideoClassifier, broadcast: Path, serve: Callable[..., str]
 ) -> None:
@@ -83,6 +85,7 @@ def test_every_frame_of_an_address_is_seen_where_there_is_time(
         assert torch.equal(a.probabilities, b.probabilities)
 
 
+@pytest.mark.slow
 def test_predict_streams_an_address_as_json(
     model_file: Path, broadcast: Path, serve: Callable[..., str], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -112,6 +115,7 @@ def test_predict_streams_an_address_as_json(
     assert "frames in" in printed.err and "fps" in printed.err and "dropped" in printed.err and "latency" in printed.err
 
 
+@pytest.mark.slow
 def test_predict_streams_an_rtsp_server(
     model_file: Path,
     filmed: Path,
@@ -130,6 +134,7 @@ def test_predict_streams_an_rtsp_server(
     assert frames + dropped == 3 * NUM_FRAMES
 
 
+@pytest.mark.slow
 def test_a_server_that_dies_ends_the_stream(
     model: VideoClassifier, filmed: Path, rtsp: Callable[[Path], tuple[str, subprocess.Popen[str]]]
 ) -> None:
@@ -142,6 +147,7 @@ def test_a_server_that_dies_ends_the_stream(
     assert 0 < report.frames < 3 * NUM_FRAMES
 
 
+@pytest.mark.slow
 def test_python_streams_what_the_command_line_prints(
     model: VideoClassifier, model_file: Path, video: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -159,6 +165,7 @@ def test_python_streams_what_the_command_line_prints(
     assert (report.frames, report.answers, report.dropped, report.delay) == (NUM_FRAMES, len(answers), 0, 0)
 
 
+@pytest.mark.slow
 def test_a_stream_that_is_left_is_closed_and_one_that_cannot_begin_says_why(
     model: VideoClassifier, video: Path, broadcast: Path, serve: Callable[..., str]
 ) -> None:
@@ -178,6 +185,7 @@ def test_a_stream_that_is_left_is_closed_and_one_that_cannot_begin_says_why(
             next(stream_video(**{"model": model, "source": video, **options}))
 
 
+@pytest.mark.slow
 def test_predict_prints_the_delay_of_an_exact_stream(
     model_file: Path, video: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -189,6 +197,7 @@ def test_predict_prints_the_delay_of_an_exact_stream(
     assert f"answers come {gs.Stream(gs.load_model(model_file), exact=True).delay} frames late" in printed.err
 
 
+@pytest.mark.slow
 def test_predict_says_when_what_happens_changes(
     model_file: Path, video: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -243,6 +252,7 @@ def test_a_source_that_cannot_be_read_has_a_record_with_the_fields_of_others(
     assert json.loads(capsys.readouterr().out) == {"video": "no.mp4", "label": None, "top": [], "error": error}
 
 
+@pytest.mark.slow
 def test_a_file_whose_rate_changes_is_streamed_by_its_own_clock(
     model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -264,6 +274,7 @@ def test_a_file_whose_rate_changes_is_streamed_by_its_own_clock(
     assert json.loads(capsys.readouterr().out.splitlines()[15])["start_s"] == pytest.approx(1.5)
 
 
+@pytest.mark.slow
 def test_images_need_to_be_told_their_rate(
     model_file: Path,
     scene: np.ndarray,
@@ -279,6 +290,7 @@ def test_images_need_to_be_told_their_rate(
     assert [json.loads(line)["end_s"] for line in capsys.readouterr().out.splitlines()] == [1.0, 1.5, 2.0]
 
 
+@pytest.mark.slow
 def test_what_the_document_says_runs(capsys: pytest.CaptureFixture[str]) -> None:
     text = (Path(__file__).parent.parent / "docs" / "streaming.md").read_text()
     for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL):

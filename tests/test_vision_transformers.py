@@ -26,6 +26,7 @@ def test_a_temporal_module_is_refused_in_one_line_and_changes_nothing(name: str,
     assert list(net.named_modules()) == layers
 
 
+@pytest.mark.slow
 def test_the_command_line_says_it_too(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(["inspect", "test_vit3"])
@@ -50,6 +51,7 @@ def test_a_network_that_holds_a_transformer_lists_what_could_be_named() -> None:
         gs.insert_temporal(net, "gsm")
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_weights_for_the_published_size_are_resampled_for_another(tmp_path: Path) -> None:
     torch.manual_seed(0)
@@ -66,12 +68,14 @@ def test_a_size_of_less_than_a_patch_is_an_error_with_a_reason() -> None:
         gs.create_model("test_vit3", "none", num_classes=2, size_px=8)
 
 
+@pytest.mark.slow
 def test_inspect_shows_a_saved_model_in_another_size(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     gs.save_model(gs.create_model("test_vit3", "none", num_classes=2, size_px=48), tmp_path / "m.safetensors")
     main(["inspect", str(tmp_path / "m.safetensors"), "--size", "32"])
     assert "clips of 8 frames of 32 px" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_blocks_that_take_embeddings_can_be_checkpointed() -> None:
     torch.manual_seed(0)
     plain = gs.create_model("test_vit_relpos", "none", num_classes=3, size_px=48, dropout=0.0).double()

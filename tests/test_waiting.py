@@ -42,6 +42,7 @@ def settings_for(clips: Path, out: Path, *, batch_size: int, **changes: Any) -> 
     )
 
 
+@pytest.mark.slow
 def test_more_steps_read_no_more_numbers(clips: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("gateshift.training.loop.READ_EVERY_S", 1e9)  # on a slow machine, steps take seconds
     counts = []
@@ -61,6 +62,7 @@ def test_a_loss_that_is_no_number_is_found_before_it_is_saved(clips: Path, tmp_p
     assert not (tmp_path / "run" / "last.safetensors").exists()
 
 
+@pytest.mark.slow
 def test_validations_leave_no_loader_behind(clips: Path) -> None:
     model = gs.create_model("test_resnet", "none", classes=read_manifest(clips / "val.csv").class_names(), size_px=32)
     accelerator = create_accelerator("no")

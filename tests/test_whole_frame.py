@@ -49,12 +49,14 @@ def run(lists: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
+@pytest.mark.slow
 def test_what_shows_at_the_edges_alone_is_learned(run: Path) -> None:
     with (run / "log.csv").open(newline="") as file:
         assert float(list(csv.DictReader(file))[-1]["val_top1"]) == 1
     assert gs.load_model(run / "last.safetensors").config.resize_px is None
 
 
+@pytest.mark.slow
 def test_predictions_of_videos_and_of_windows_see_whole_frames(
     run: Path, lists: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -68,6 +70,7 @@ def test_predictions_of_videos_and_of_windows_see_whole_frames(
         assert {segment["label"] for segment in json.loads(timeline.read_text())["segments"]} == {label}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("verb", ["test", "predict"])
 def test_several_crops_of_whole_frames_are_refused(
     verb: str, run: Path, lists: Path, capsys: pytest.CaptureFixture[str]

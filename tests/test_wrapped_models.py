@@ -54,6 +54,7 @@ WRAPPED: dict[str, Callable[[VideoClassifier], nn.Module]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("process_group")
 @pytest.mark.parametrize("kind", WRAPPED)
 def test_the_network_inside_is_saved(kind: str, model: VideoClassifier, tmp_path: Path) -> None:
