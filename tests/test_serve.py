@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import io
 import json
 import multiprocessing.util
 import signal
@@ -18,6 +19,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import WriteVideo
+from PIL import Image
 from serving import BRIGHT, DARK, closing_loops, grey_frames, running, start_program, write_brightness_model
 from torch import nn
 
@@ -129,11 +131,13 @@ def bad_uploads(folder: Path, dark: Path, write_video: WriteVideo) -> dict[str, 
     """Content, status and part of the message of uploads that get no answer."""
     whole = dark.read_bytes()
     long = write_video(folder / "long.mp4", grey_frames([DARK] * 100), fps=10).read_bytes()
+    Image.new("RGB", (48, 36)).save(picture := io.BytesIO(), "png")
     wide = write_video(folder / "wide.mp4", grey_frames([DARK] * 8, width=160)).read_bytes()
     return {
         "text": (b"no video at all\n" * 100, 422, "cannot be read as a video"),
         "cut off": (whole[: len(whole) // 2], 422, ""),
         "empty": (b"", 422, "0 bytes"),
+        "image": (picture.getvalue(), 422, "the file is a single image"),
         "playlist": (f"#EXTM3U\n#EXTINF:1,\nfile://{dark}\n#EXT-X-ENDLIST\n".encode(), 422, "cannot be read"),
         "concatenation": (f"ffconcat version 1.0\nfile {dark.name}\n".encode(), 422, "cannot be read"),
         "too long": (long, 422, "lasts 10.0 s; the longest is 8 s"),
