@@ -164,6 +164,15 @@ def test_a_request_without_a_file_says_what_is_missing(server: Server) -> None:
     assert "file: Field required" in answer.json()["error"] and "top: " in answer.json()["error"]
 
 
+@pytest.mark.parametrize(
+    ("method", "path"), [("GET", "/api/predict"), ("POST", "/api/predict/"), ("POST", "/api/model"), ("PUT", "/api/x")]
+)
+def test_another_address_or_method_is_refused_in_one_line(server: Server, method: str, path: str) -> None:
+    answer = httpx.request(method, f"{server.url}{path}", headers=BEARER, **CALL)
+    assert answer.status_code == 404
+    assert answer.json() == {"error": f"nothing here answers {method} {path}; /openapi.json says what is accepted"}
+
+
 def test_a_body_that_hides_its_length_is_refused_when_it_gets_too_large(server: Server) -> None:
     def parts() -> Iterator[bytes]:
         yield b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.mp4"\r\n\r\n'
