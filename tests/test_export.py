@@ -1,6 +1,7 @@
 """Exported files: written, checked, run by their runtimes, tested and predicted with."""
 
 import contextlib
+import copy
 import io
 import json
 import subprocess
@@ -143,6 +144,17 @@ def test_bfloat16_is_written_as_such_and_told_apart(
             assert '\\"precision\\": \\"bf16\\"' in path.read_text().replace("&quot;", '\\"')
     with pytest.raises(SettingsError, match="`precision=bf16` with `format=onnx`, which has no such kernels"):
         check_export(tmp_path / "model.onnx", "onnx", "bf16", overwrite=False)
+
+
+def test_a_model_in_half_precision_is_written_in_float32(plain: VideoClassifier, clips: Path, tmp_path: Path) -> None:
+    half = copy.deepcopy(plain).half()
+    half.reset_classifier((clips / "classes.txt").read_text().splitlines())
+    result = export(half, clips / "val.csv", format="torch", out=tmp_path / "half.pt2", workers=0)
+    assert half.head_dtype == torch.float16
+    shown = golden_clips(2, count=2, num_frames=SEGMENTS, size_px=32)
+    with torch.no_grad():
+        expected = copy.deepcopy(half).float()(shown)
+    assert relative_error(load_any(result.path)(shown), expected) < 1e-5
 
 
 def test_a_file_that_answers_otherwise_is_not_kept(
