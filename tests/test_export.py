@@ -171,6 +171,15 @@ def test_a_file_that_answers_otherwise_is_not_kept(
 
 
 @pytest.mark.parametrize("kind", FORMATS)
+def test_clips_of_another_size_or_type_are_refused(kind: str, exported: dict[str, Path]) -> None:
+    file = load_any(exported[kind])
+    for size_px, dtype in ((24, torch.uint8), (32, torch.float32)):
+        clips = torch.zeros(1, SEGMENTS, 3, size_px, size_px, dtype=dtype)
+        with pytest.raises(ModelError, match=rf"clips of {dtype} .*takes uint8 \[B, 4, 3, 32, 32\]; convert or resize"):
+            file(clips)
+
+
+@pytest.mark.parametrize("kind", FORMATS)
 def test_clips_of_another_length_are_refused(kind: str, exported: dict[str, Path]) -> None:
     with pytest.raises(ModelError, match="was exported for clips of 4 frames, not 8; take `segments=4`"):
         load_any(exported[kind])(golden_clips(0, count=1, num_frames=8, size_px=32))
