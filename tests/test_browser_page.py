@@ -15,6 +15,7 @@ import pytest
 import torch
 from conftest import WriteVideo, open_browser
 from serving import BRIGHT, DARK, SIZE_PX, grey_frames, write_brightness_model
+from video_corpus import encode
 
 import gateshift as gs
 from gateshift.cli.main import main
@@ -263,6 +264,38 @@ def test_a_clip_is_answered_as_in_python(
     # The page knows no frame rate, and a border between two windows is where it falls: here within a frame.
     assert shown == pytest.approx([time for span in spans for time in (span.start_s, span.end_s)], abs=0.1)
     assert len(rows) == 2
+
+
+@pytest.mark.parametrize("first_ms", [0, 1000])
+def test_sound_that_is_longer_than_the_pictures_changes_no_answer(
+    visit: Visit,
+    saved: Path,
+    counting_frames: Callable[..., np.ndarray],
+    numbers_of: Callable[..., list[int]],
+    tmp_path: Path,
+    first_ms: int,
+) -> None:
+    video, times_ms = tmp_path / "sound.mp4", [first_ms + 100 * number for number in range(24)]
+    encode(video, counting_frames(24), fps=10, times_ms=times_ms, sound_s=6.0)
+    visit.choose(video)
+    windows = Windows(20, 5, FRAMES)
+    wanted = [range(24), *windows.covering(24)]
+    assert [numbers_of(clip) for clip in visit.seen()] == [windows.frames_of(window) for window in wanted]
+    assert visit.page.inner_text("#of") == "The whole clip, 2.4 s"
+    rows = visit.page.evaluate("[...document.querySelectorAll('#spans tr')].map(row => row.innerText.split('\\t'))")
+    shown = [float(time) for times, _ in rows for time in times.split("–")]
+    spans = gs.find_events(gs.load_model(saved), video)
+    assert shown == pytest.approx([time for span in spans for time in (span.start_s, span.end_s)], abs=0.1)
+
+
+def test_a_recording_that_does_not_say_how_long_it_is_is_seen_to_the_end_of_its_last_picture(
+    visit: Visit, counting_frames: Callable[..., np.ndarray], numbers_of: Callable[..., list[int]], tmp_path: Path
+) -> None:
+    video = tmp_path / "recorded.webm"  # as browsers record them
+    encode(video, counting_frames(20), codec="libvpx", fps=10, container_options={"live": "1"})
+    visit.choose(video)
+    assert numbers_of(visit.seen()[0]) == Windows(20, 5, FRAMES).frames_of(range(20))
+    assert visit.page.inner_text("#of") == "The whole clip, 2.0 s"
 
 
 @pytest.mark.parametrize("width_px", [1280, 390])

@@ -1,6 +1,7 @@
 """Exported files: written, checked, run by their runtimes, tested and predicted with."""
 
 import contextlib
+import copy
 import io
 import json
 import subprocess
@@ -150,6 +151,18 @@ def test_bfloat16_is_written_as_such_and_told_apart(
 
 
 @pytest.mark.slow
+def test_a_model_in_half_precision_is_written_in_float32(plain: VideoClassifier, clips: Path, tmp_path: Path) -> None:
+    half = copy.deepcopy(plain).half()
+    half.reset_classifier((clips / "classes.txt").read_text().splitlines())
+    result = export(half, clips / "val.csv", format="torch", out=tmp_path / "half.pt2", workers=0)
+    assert half.head_dtype == torch.float16
+    shown = golden_clips(2, count=2, num_frames=SEGMENTS, size_px=32)
+    with torch.no_grad():
+        expected = copy.deepcopy(half).float()(shown)
+    assert relative_error(load_any(result.path)(shown), expected) < 1e-5
+
+
+@pytest.mark.slow
 def test_a_file_that_answers_otherwise_is_not_kept(
     plain: VideoClassifier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -161,6 +174,16 @@ def test_a_file_that_answers_otherwise_is_not_kept(
         # The format of most files: two, made by way of another.
         write_export(plain, tmp_path / "model.xml", "openvino", clips=some)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", FORMATS)
+def test_clips_of_another_size_or_type_are_refused(kind: str, exported: dict[str, Path]) -> None:
+    file = load_any(exported[kind])
+    for size_px, dtype in ((24, torch.uint8), (32, torch.float32)):
+        clips = torch.zeros(1, SEGMENTS, 3, size_px, size_px, dtype=dtype)
+        with pytest.raises(ModelError, match=rf"clips of {dtype} .*takes uint8 \[B, 4, 3, 32, 32\]; convert or resize"):
+            file(clips)
 
 
 @pytest.mark.slow

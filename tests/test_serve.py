@@ -2,6 +2,7 @@
 
 import asyncio
 import dataclasses
+import io
 import json
 import multiprocessing.util
 import signal
@@ -18,6 +19,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import WriteVideo
+from PIL import Image
 from serving import (
     BRIGHT,
     DARK,
@@ -142,11 +144,13 @@ def bad_uploads(folder: Path, dark: Path, write_video: WriteVideo) -> dict[str, 
     """Content, status and part of the message of uploads that get no answer."""
     whole = dark.read_bytes()
     long = write_video(folder / "long.mp4", grey_frames([DARK] * 100), fps=10).read_bytes()
+    Image.new("RGB", (48, 36)).save(picture := io.BytesIO(), "png")
     wide = write_video(folder / "wide.mp4", grey_frames([DARK] * 8, width=160)).read_bytes()
     return {
         "text": (b"no video at all\n" * 100, 422, "cannot be read as a video"),
         "cut off": (whole[: len(whole) // 2], 422, ""),
         "empty": (b"", 422, "0 bytes"),
+        "image": (picture.getvalue(), 422, "the file is a single image"),
         "playlist": (f"#EXTM3U\n#EXTINF:1,\nfile://{dark}\n#EXT-X-ENDLIST\n".encode(), 422, "cannot be read"),
         "concatenation": (f"ffconcat version 1.0\nfile {dark.name}\n".encode(), 422, "cannot be read"),
         "too long": (long, 422, "lasts 10.0 s; the longest is 8 s"),
@@ -173,6 +177,16 @@ def test_a_request_without_a_file_says_what_is_missing(server: Server) -> None:
     answer = post(f"{server.url}/api/predict?top=0")
     assert answer.status_code == 422
     assert "file: Field required" in answer.json()["error"] and "top: " in answer.json()["error"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("method", "path"), [("GET", "/api/predict"), ("POST", "/api/predict/"), ("POST", "/api/model"), ("PUT", "/api/x")]
+)
+def test_another_address_or_method_is_refused_in_one_line(server: Server, method: str, path: str) -> None:
+    answer = httpx.request(method, f"{server.url}{path}", headers=BEARER, **CALL)
+    assert answer.status_code == 404
+    assert answer.json() == {"error": f"nothing here answers {method} {path}; /openapi.json says what is accepted"}
 
 
 @pytest.mark.slow

@@ -86,6 +86,26 @@ def test_a_single_image_is_an_error_that_asks_for_the_folder(tmp_path: Path) -> 
         open_video(tmp_path / "a.png")
 
 
+@pytest.mark.parametrize(
+    ("kind", "count", "part"),
+    [
+        ("png", 1, "is a single image"),
+        ("jpeg", 1, "is a single image"),
+        ("tiff", 1, "is a single image"),
+        ("webp", 3, "of 3 pictures"),
+    ],
+)
+def test_an_image_without_the_suffix_of_one_is_no_video_either(
+    kind: str, count: int, part: str, tmp_path: Path
+) -> None:
+    first, *others = (Image.new("RGB", (8, 8), (90 * number, 0, 0)) for number in range(count))
+    first.save(tmp_path / f"a.{kind}", save_all=count > 1, append_images=others)
+    (tmp_path / "a.mp4").write_bytes(content := (tmp_path / f"a.{kind}").read_bytes())
+    for source in (tmp_path / "a.mp4", content):
+        with pytest.raises(VideoError, match=part):
+            open_video(source)
+
+
 @pytest.mark.parametrize("has_cover", [False, True])
 def test_a_sound_file_is_an_error_even_with_a_cover(has_cover: bool, tmp_path: Path) -> None:
     path = tmp_path / "sound.mp4"

@@ -59,11 +59,16 @@ class ExportedModel(PredictsVideos, nn.Module):
 
     def forward(self, clips: Tensor | NDArray[Any]) -> Tensor:
         clips = take_clips(clips, torch.device("cpu"))
-        num_frames = self.config.num_segments
+        num_frames, size_px = self.config.num_segments, self.config.size_px
         if clips.shape[1] != num_frames:
             raise ModelError(
                 f"{self.path}: was exported for clips of {num_frames} frames, not {clips.shape[1]}; "
                 f"take `segments={num_frames}`, or export it again"
+            )
+        if clips.dtype != torch.uint8 or clips.shape[3:] != (size_px, size_px):
+            raise ModelError(
+                f"{self.path}: clips of {clips.dtype} {list(clips.shape)}; this file takes uint8 "
+                f"[B, {num_frames}, 3, {size_px}, {size_px}]; convert or resize them"
             )
         return self._run(clips.cpu())
 

@@ -171,7 +171,8 @@ def export(
     protocol = choose_protocol(config, segments=segments)
     clips = read_clips(manifest, config, protocol)
     calibration = read_clips(fitted_to, config, protocol, count=CALIBRATION_VIDEOS) if precision == "int8" else None
-    on_cpu = model if model.mean.device.type == "cpu" else copy.deepcopy(model).cpu()
+    is_ready = model.mean.device.type == "cpu" and model.head_dtype == torch.float32
+    on_cpu = model if is_ready else _plainly(model)
     if format == "web":
         file = path / MODEL_FILE
         archive = None if runtime is None else Path(runtime)
@@ -184,6 +185,11 @@ def export(
     of_model, of_file, same = _compare(model, load_any(file), manifest, protocol, workers=workers, progress=progress)
     num_calibration = None if calibration is None else min(CALIBRATION_VIDEOS, len(fitted_to))
     return ExportResult(path, error, protocol, of_model, of_file, same, num_calibration)
+
+
+def _plainly(model: VideoClassifier) -> VideoClassifier:
+    """A copy on the CPU in float32, whatever the model is in: how a file computes is said by the precision alone."""
+    return copy.deepcopy(model).to("cpu", torch.float32)
 
 
 def _write(
@@ -220,7 +226,7 @@ def _export_dense(
     if precision == "int8":
         most = max(CALIBRATION_FRAMES // num_frames, CHECKED_VIDEOS)
         calibration = _middles(fitted_to, config, num_frames, count=min(most, len(fitted_to)))
-    model = copy.deepcopy(model).cpu()
+    model = _plainly(model)
     error, structure = _write(model, path, kind, clips=shown, precision=precision, calibration=calibration)
     if structure is not None:
         return _untested(path, structure)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 COOKIE = "gateshift_token"
 FORM_BYTES = 100_000  # what a form has around its file
+METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 PROBLEMS = {
     401: "No token, or a wrong one.",
     408: "The file was sent too slowly.",
@@ -90,6 +91,12 @@ def create_app(scorer: Scorer) -> FastAPI:
             with path.open("wb") as written:
                 shutil.copyfileobj(file.file, written)
             return scorer.answer(path, top=top, timeline=timeline)[0]
+
+    # Or the page would answer these, in words of its own.
+    @app.api_route("/api/{name:path}", methods=METHODS, include_in_schema=False)
+    def refuse_others(request: Request) -> None:
+        text = f"nothing here answers {request.method} {request.url.path}; /openapi.json says what is accepted"
+        raise HTTPException(404, text)
 
     return app
 

@@ -27,7 +27,7 @@ from gateshift.data.video.decode import FrameDecoder, frames_between
 from gateshift.data.video.folders import VIDEO_SUFFIXES as VIDEO_SUFFIXES
 from gateshift.data.video.folders import find_videos as find_videos
 from gateshift.data.video.folders import frames_in
-from gateshift.data.video.images import IMAGE_SUFFIXES, count_pictures, read_image
+from gateshift.data.video.images import IMAGE_SUFFIXES, no_video, read_image
 from gateshift.data.video.packed import PACKED_SUFFIX, PackedFrames
 from gateshift.data.video.pixels import is_mirrored, shown_size, square_size, to_pixels
 from gateshift.data.video.protocol import Video as Video
@@ -311,7 +311,4 @@ def _check_file(path: Path) -> None:
     if status.st_size == 0:
         raise EmptyVideoError(f"{path}: is empty, with 0 bytes; write or download the video again")
     if path.suffix.lower() in IMAGE_SUFFIXES:
-        count = count_pictures(path)
-        if count > 1:
-            raise VideoError(f"{path}: is an image file of {count} pictures, and no video; convert it to gif or mp4")
-        raise VideoError(f"{path}: is a single image; give the folder of images, or a video file")
+        raise no_video(path)

@@ -14,7 +14,7 @@ from os import PathLike
 from pathlib import Path
 
 from gateshift.data.choices import VIDEO_SUFFIXES as VIDEO_SUFFIXES
-from gateshift.data.video.images import IMAGE_SUFFIXES
+from gateshift.data.video.images import IMAGE_FORMATS, IMAGE_SUFFIXES
 from gateshift.data.video.index import PacketSource
 from gateshift.data.video.protocol import natural_order
 from gateshift.errors import GateShiftWarning, ManifestError, VideoError
@@ -281,6 +281,6 @@ def _holds_video(path: Path) -> bool:
     except VideoError:
         return False
     shown = source.stream
-    is_image = shown.container.format.name.endswith(("_pipe", "image2")) or shown.frames == 1
+    is_image = shown.container.format.name.endswith(IMAGE_FORMATS) or shown.frames == 1
     source.close()
     return not is_image

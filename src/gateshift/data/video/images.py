@@ -14,6 +14,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from gateshift.errors import VideoError, explain_system_error
 
 IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+IMAGE_FORMATS = ("_pipe", "image2")  # how FFmpeg's names end of what holds an image, whatever the file is called
 
 _START, _BASELINE, _ADOBE, _EXIF, _SCAN = 0xD8, 0xC0, 0xEE, 0xE1, 0xDA  # markers of JPEG
 _OTHER_KINDS = frozenset({*range(0xC1, 0xD0)} - {0xC4, 0xC8, 0xCC})  # progressive, lossless, arithmetic
@@ -74,6 +75,14 @@ def count_pictures(path: Path) -> int:
             return _count(image)
     except Exception:  # as above
         return 1
+
+
+def no_video(path: Path) -> VideoError:
+    """What to say of an image file that is given as a video."""
+    count = count_pictures(path)
+    if count > 1:
+        return VideoError(f"{path}: is an image file of {count} pictures, and no video; convert it to gif or mp4")
+    return VideoError(f"{path}: is a single image; give the folder of images, or a video file")
 
 
 def _count(image: Image.Image) -> int:

@@ -24,6 +24,7 @@ from av.video.stream import VideoStream
 
 from gateshift.data.video.fields import FieldPairs
 from gateshift.data.video.frame_order import NO_TIME, PacketTable
+from gateshift.data.video.images import IMAGE_FORMATS, no_video
 from gateshift.errors import CutOffVideoError, NoVideoStreamError, VideoError
 
 # FFmpeg takes any text for these by its suffix alone and draws the letters.
@@ -106,7 +107,7 @@ class PacketSource:
         return (packet for packet in demux(self._container, self.stream) if packet.size)
 
     def scan(self) -> PacketTable:
-        """Look at all packets, and check that none of those that the file lists is missing."""
+        """Look at all packets, and check that none of those that the file lists is missing, and that it is no image."""
         shows_frame = _shown(self.stream.codec_context)
         rows = [
             (
@@ -120,6 +121,8 @@ class PacketSource:
             )
             for packet in self.packets()
         ]
+        if len(rows) == 1 and self.format_name.endswith(IMAGE_FORMATS):
+            raise no_video(self._path)
         if "mp4" in self.format_name:  # only here the list is in the file's header
             num_listed = sum(entry.size > 0 for entry in self.stream.index_entries)
             if len(rows) < num_listed:

@@ -8,11 +8,11 @@ export function frameTimes({ start, end }, count) {
 }
 
 /** The windows of a clip; the last one ends with it, and a shorter clip is one window. Seconds. */
-export function windowsOf(duration, size, hop) {
+export function windowsOf(clip, size, hop) {
   const windows = [];
-  for (let start = 0; start + size <= duration + 1e-6; start += hop) windows.push({ start, end: start + size });
-  if (!windows.length || windows.at(-1).end < duration - 1e-6) {
-    windows.push({ start: Math.max(duration - size, 0), end: duration });
+  for (let { start } = clip; start + size <= clip.end + 1e-6; start += hop) windows.push({ start, end: start + size });
+  if (!windows.length || windows.at(-1).end < clip.end - 1e-6) {
+    windows.push({ start: Math.max(clip.end - size, clip.start), end: clip.end });
   }
   return windows;
 }

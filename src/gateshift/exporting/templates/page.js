@@ -140,8 +140,7 @@ async function watchFile(file) {
   try {
     video.src = URL.createObjectURL(file);
     await happened("loadeddata");
-    if (video.duration === Infinity) await seek(1e9); // of a recording that does not say how long it is
-    if (!video.videoWidth || !Number.isFinite(video.duration)) throw new Error("no pictures");
+    if (!video.videoWidth) throw new Error("no pictures");
   } catch {
     return own === current && tell(`${file.name}: this browser reads no video in it; take an mp4 (H.264) or webm file`);
   }
@@ -154,45 +153,67 @@ async function watchFile(file) {
 
 /** Classify a whole clip, as gateshift predict does, and then what happens in its windows. */
 async function answerFile(own) {
-  const { duration } = video;
+  const { start, end } = await picturesShown();
+  if (own !== current) return;
+  const length = `${(end - start).toFixed(1)} s`;
   const seen = new Map(); // frames by their time, as windows share them
   const answerOf = async (window) => {
     for (const time of seen.keys()) if (time < window.start) seen.delete(time);
     const frames = [];
     for (const time of frameTimes(window, model.frames)) {
       const known = [...seen.keys()].find((other) => Math.abs(other - time) < 1e-6);
-      if (known === undefined) await seek(Math.min(time, duration));
+      if (known === undefined) await seek(Math.min(time, end));
       if (own !== current) return null;
       if (known === undefined) seen.set(time, grab());
       frames.push(seen.get(known ?? time));
     }
     return classify(frames);
   };
-  const whole = await answerOf({ start: 0, end: duration });
+  const whole = await answerOf({ start, end });
   if (own !== current) return;
-  show(whole, `The whole clip, ${duration.toFixed(1)} s`);
+  show(whole, `The whole clip, ${length}`);
   seen.clear();
-  const windows = windowsOf(duration, windowSeconds(), HOP_S);
+  const windows = windowsOf({ start, end }, windowSeconds(), HOP_S);
   const spans = [];
   let state = null;
   if (windows.length > 1 && !model.multi_label) {
-    const middles = windows.map(({ start, end }) => (start + end) / 2);
+    const middles = windows.map((window) => (window.start + window.end) / 2);
     for (const [number, window] of windows.entries()) {
       const answer = await answerOf(window);
       if (own !== current) return;
       const before = state;
       state = nextState(state, answer.probabilities);
-      const end = number + 1 < windows.length ? (middles[number] + middles[number + 1]) / 2 : duration;
-      const start = number ? (middles[number - 1] + middles[number]) / 2 : 0;
-      if (state !== null && state === before) spans.at(-1).end = end;
-      else if (state !== null) spans.push({ start, end, label: model.classes[state] });
+      const until = number + 1 < windows.length ? (middles[number] + middles[number + 1]) / 2 : end;
+      const from = number ? (middles[number - 1] + middles[number]) / 2 : start;
+      if (state !== null && state === before) spans.at(-1).end = until;
+      else if (state !== null) spans.push({ start: from, end: until, label: model.classes[state] });
       showSpans(spans);
-      show(answer, `${window.start.toFixed(1)} to ${window.end.toFixed(1)} s of ${duration.toFixed(1)} s`);
+      show(answer, `${window.start.toFixed(1)} to ${window.end.toFixed(1)} s of ${length}`);
     }
-    show(whole, `The whole clip, ${duration.toFixed(1)} s`);
+    show(whole, `The whole clip, ${length}`);
   }
   await seek(0);
   video.controls = true;
+}
+
+/** When the first picture begins and the last one ends: sound may begin before that, and go on after it. Seconds. */
+async function picturesShown() {
+  let reached, last;
+  do {
+    reached = Math.min(video.duration, 1e9); // of a recording that does not say how long it is, as far as it goes
+    last = await seek(reached);
+  } while (video.duration > reached); // reading on, a browser may find more than the file has said
+  const { duration } = video;
+  if (!Number.isFinite(duration)) throw new Error("it does not say where that is");
+  const before = await seek(Math.max(last - 1e-3, 0) || 0);
+  const first = await seek(0);
+  if (!(before < last)) return { start: 0, end: duration }; // a single picture, or a browser too slow to tell
+  const period = last - before; // parts of which are rounding
+  const rest = duration - last;
+  return {
+    start: first > period / 4 ? first : 0,
+    end: rest > 1.25 * period || rest < period / 4 ? last + period : duration,
+  };
 }
 
 /** Which class happens now: a likelier one that begins, or the one before until it ends; null is none. */
@@ -219,13 +240,16 @@ function happened(name) {
   });
 }
 
-/** Show a moment. Its frame may be there after "seeked" only, and is not told of where it was shown already. */
+/**
+ * Show a moment, and tell when its frame begins. That may be there after "seeked" only, and is not told of where it was
+ * shown already.
+ */
 async function seek(time) {
-  const shown = new Promise((resolve) => video.requestVideoFrameCallback(resolve));
+  const shown = new Promise((resolve) => video.requestVideoFrameCallback((_, { mediaTime }) => resolve(mediaTime)));
   const done = happened("seeked");
   video.currentTime = time;
   await done;
-  await Promise.race([shown, new Promise((resolve) => setTimeout(resolve, SHOWN_MS))]);
+  return Promise.race([shown, new Promise((resolve) => setTimeout(resolve, SHOWN_MS))]);
 }
 
 function windowSeconds() {
