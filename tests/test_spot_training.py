@@ -206,6 +206,23 @@ def test_unreadable_recordings_are_skipped_and_counted(lists: Path, tmp_path: Pa
     assert [Path(row["path"]).name for row in read_csv(result.folder / "skipped.csv")] == ["broken.mp4"]
 
 
+def test_what_a_scan_of_events_finds_is_left_out_of_a_training(lists: Path, tmp_path: Path) -> None:
+    (tmp_path / "broken.mp4").write_bytes(b"no video")
+    rows = (lists / "train.csv").read_text() + f"{tmp_path / 'broken.mp4'},1.0,on\n"
+    (tmp_path / "train.csv").write_text(rows)
+    found = gs.scan([tmp_path / "train.csv", lists / "val.csv"], root=lists, out=tmp_path / "bad.csv", workers=1)
+    assert [(each.path.name, each.problem) for each in found.problems] == [("broken.mp4", "unreadable")]
+    log = Log()
+    options = {**SMALL, "epoch_clips": 4, "root": lists, "reporter": log}
+    both = tmp_path / "train.csv", lists / "val.csv"
+    gs.train(*both, out=tmp_path / "run", exclude=tmp_path / "bad.csv", **options)
+    assert "bad.csv excludes 1 of 5 training recordings, 0 of 1 validation recordings" in log.text
+    for named, message in (("other.mp4", "none of its 1 paths is in"), ("4.mp4", "leaves no video of .*val.csv")):
+        (tmp_path / "bad.csv").write_text(f"path\n{named}\n")
+        with pytest.raises(ManifestError, match=message):
+            gs.train(*both, out=tmp_path / "none", exclude=tmp_path / "bad.csv", **options)
+
+
 def test_a_model_of_clips_is_a_start(lists: Path, tmp_path: Path) -> None:
     gs.save_model(gs.create_model("test_resnet", num_classes=3, size_px=32), tmp_path / "clips.safetensors")
     log = Log()
