@@ -1,6 +1,7 @@
 """Trainings on long recordings: events and spans, from lists to the best model, by Python and by the command line."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -120,6 +121,30 @@ def test_a_stopped_training_ends_as_one_that_was_not(lists: Path, tmp_path: Path
         train(lists, tmp_path / "parts", **options, reporter=stop, stop=stop.request)
     train(lists, tmp_path / "parts", **options, resume=True)
     assert_same_run(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_a_training_goes_on_only_with_the_boxes_frames_and_recordings_that_it_was_begun_with(
+    lists: Path, tmp_path: Path
+) -> None:
+    rows, video = [*(lists / "train.csv").read_text().splitlines()[1:]], lists / "4.mp4"
+    begun = ["path,time_s,label,frame,box", *(f"{row},{round(float(row.split(',')[1]) * FPS)}," for row in rows)]
+    listed = tmp_path / "train.csv"
+    options: dict[str, Any] = {**SMALL, "epoch_clips": 4, "head": "none", "root": lists, "out": tmp_path / "run"}
+
+    def write(*lines: str) -> tuple[Path, Path]:
+        listed.write_text("\n".join(lines) + "\n")
+        return listed, lists / "val.csv"
+
+    gs.train(*write(*begun), **options)
+    gs.train(*write(*begun), resume=True, **options)
+    boxed = [begun[0], *(f'{line}"0,0,0.5,1"' for line in begun[1:])]
+    moved = [begun[0], begun[1].rpartition(",")[0][:-1] + "1,", *begun[2:]]
+    for changed in (boxed, moved, [*begun, f"{video},,,,"]):
+        with pytest.raises(SettingsError, match="train.csv has other videos, labels or boxes than when the run was"):
+            gs.train(*write(*changed), resume=True, **options)
+    file = tmp_path / "run" / "settings.json"
+    file.write_text(re.sub(r'  "frames_seen": .*\n', "", file.read_text()).replace('",\n}', '"\n}'))
+    gs.train(*write(*begun), resume=True, **options)
 
 
 def test_a_run_of_before_clips_were_read_as_of_other_rates_goes_on_without(lists: Path, tmp_path: Path) -> None:

@@ -97,9 +97,7 @@ def set_up(settings: TrainSettings, folder: RunFolder, reporter: Reporter) -> Tr
     if not settings.multi_label and not settings.frames.is_dense:
         check_several(classes, lists.train.source)
     reversed_pairs = choose_reversal_pairs(settings.augment, lists.train, classes)
-    description = describe(settings, classes, lists.train, lists.val, reversed_pairs)
-    if settings.frames.is_dense:  # those in which nothing happens are trained on too
-        description["recordings"] = [each.name for each in lists.train_recordings]
+    description = describe(settings, classes, lists.train, lists.val, reversed_pairs, lists.train_recordings)
     old_description = folder.check_description(description) if settings.resume else None
     check_labels(settings, lists, classes, reporter)
 
