@@ -327,6 +327,12 @@ def test_options_that_contradict_the_task_are_told(options: dict[str, Any], mess
         TrainSettings.from_options("a", "b", out="c", **{"task": "spot", **options}).check()
 
 
+def test_what_a_head_looks_ahead_is_told_in_seconds_where_it_is_too_far(lists: Path, tmp_path: Path) -> None:
+    message = "`look_ahead` 0.32 seconds are 38 frames at 120 a second, and at most 31 .*; give up to 0.258, or a lower"
+    with pytest.raises(SettingsError, match=message):
+        train(lists, tmp_path / "run", head="tcn", fps=120.0, context=0.1)
+
+
 def test_a_list_of_events_without_a_task_says_what_to_add(lists: Path, tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match=r"lists events with their times; add `task=spot`"):
         train(lists, tmp_path / "run", task="clip", context=4.0)
