@@ -142,6 +142,8 @@ def test_a_training_goes_on_only_with_the_boxes_frames_and_recordings_that_it_wa
     for changed in (boxed, moved, [*begun, f"{video},,,,"]):
         with pytest.raises(SettingsError, match="train.csv has other videos, labels or boxes than when the run was"):
             gs.train(*write(*changed), resume=True, **options)
+    with pytest.raises(SettingsError, match="`resume` with fps 5.0, but the run has 10.0"):
+        gs.train(*write(*begun), resume=True, fps=5.0, **options)
     file = tmp_path / "run" / "settings.json"
     file.write_text(re.sub(r'  "frames_seen": .*\n', "", file.read_text()).replace('",\n}', '"\n}'))
     gs.train(*write(*begun), resume=True, **options)

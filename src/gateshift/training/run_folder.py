@@ -112,7 +112,8 @@ class RunFolder:
             old.setdefault(name, getattr(FrameOptions(), name))
         old.setdefault("accumulation", "release" if old.get("accumulate", 1) > 1 else "exact")  # before it was a choice
         old.setdefault("frames_seen", new.get("frames_seen"))  # before boxes and frames were compared
-        for name in (name for name in new if name not in ("val", "val_videos")):
+        names = (name for name in new if name not in ("val", "val_videos"))
+        for name in sorted(names, key="segments".__eq__):  # last, as of recordings they follow from fps and context
             same = _is_same_file if name in PATHS else operator.le if name == "epochs" else operator.eq
             old_value: Any = old.get(name)
             if not same(old_value, new[name]):
