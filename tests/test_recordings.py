@@ -4,6 +4,7 @@ import json
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -215,6 +216,33 @@ def test_an_event_at_a_frame_that_is_not_there_is_an_error(videos: Path) -> None
         clips_of([Recording("a", videos / "10.mp4", (Event("a", "left", frame=40),))])
     with pytest.raises(VideoError, match=r"ends at 3.900 s, and something is said to happen at 5.000 s; correct the"):
         clips_of([Recording("a", videos / "10.mp4", (Event("a", "left", time_s=5.0),))])
+
+
+def test_a_list_of_another_file_is_told(videos: Path, tmp_path: Path) -> None:
+    numbers, times_s = {"left": 1}, np.arange(40) / 10
+
+    def marks(**event: Any) -> list[Mark]:
+        return Recording("a", videos / "10.mp4", (Event("a", "left", **event),)).marks(times_s, numbers)
+
+    assert marks(frame=7, time_s=1.2) == marks(frame=7) == [Mark(1, 0.7, 0.7)]  # a time may be rounded
+    message = (
+        "'left' is said to be at frame 7 and at 3.5 s, and that frame is shown at 0.700 s; correct the list, leave"
+    )
+    with pytest.raises(VideoError, match=message):
+        marks(frame=7, time_s=3.5)
+    gap_s = np.append(times_s[:20], times_s[20:] + 9)  # where a file lacks frames, the nearest one is meant
+    recording = Recording("a", videos / "10.mp4", (Event("a", "left", frame=19, time_s=6.0),))
+    assert recording.marks(gap_s, numbers) == [Mark(1, 1.9, 1.9)]
+
+    record = {"video": "10", "fps": 2, "events": [{"frame": 7, "label": "left"}]}
+    for length, is_other in ((39, False), (41, False), (8, True), (80, True)):
+        (tmp_path / "list.json").write_text(json.dumps([{**record, "num_frames": length}]))
+        listed = read_recordings(tmp_path / "list.json", "spot", root=videos)[0]
+        if not is_other:
+            assert listed.marks(times_s, numbers) == [Mark(1, 0.7, 0.7)]
+            continue
+        with pytest.raises(VideoError, match=f"has 40 frames, and its list says {length}, as of a file of another"):
+            listed.marks(times_s, numbers)
 
 
 def test_an_event_just_beyond_an_end_is_at_the_frame_there(videos: Path) -> None:

@@ -1,6 +1,7 @@
 """What is wrong with a folder of videos, told before a training stumbles over it."""
 
 import csv
+import json
 import os
 import re
 import signal
@@ -172,6 +173,18 @@ def test_a_video_of_two_lists_is_told(
     main(["scan", "train.csv", "lists/val.csv", "--out", "bad.csv", "--overwrite"])
     said = capsys.readouterr().out.replace("\n", " ")
     assert "1 videos: 1 listed-twice" in said and "with 0 to leave out" in said
+
+
+def test_a_recording_with_several_events_is_one_video(tmp_path: Path) -> None:
+    encode(tmp_path / "a.mp4")
+    (tmp_path / "events.csv").write_text("path,time_s,label,box\na.mp4,0,hit,\na.mp4,0.1,bounce,\nb.mp4,,,\n")
+    halves = [{"video": f"a_{start}_{start + 2}", "num_frames": 2, "events": []} for start in (0, NUM_FRAMES - 1)]
+    (tmp_path / "events.json").write_text(json.dumps(halves))
+    found = scan([tmp_path / "events.csv", tmp_path / "events.json"], out=None, workers=1)
+    assert [(each.path.name + each.part, each.problem) for each in found.problems] == [
+        (f"a.mp4#{NUM_FRAMES - 1}-{NUM_FRAMES + 1}", "wrong-length"),
+        ("b.mp4", "missing"),
+    ]
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from itertools import groupby
+from pathlib import Path
 
 import pytest
 from event_reference import frame_scores
@@ -78,3 +79,18 @@ def test_what_cannot_be_scored_is_an_error() -> None:
         gs.score_spans({"a": []}, WALK)
     with pytest.raises(SettingsError, match="each must be above 0 and at most 1"):
         gs.score_spans(WALK, WALK, overlaps=(0.5, 2))
+
+
+def test_files_of_other_videos_are_told_and_not_scored_as_all_wrong(tmp_path: Path) -> None:
+    truth, answers = tmp_path / "truth.csv", tmp_path / "answers.csv"
+    gs.write_spans({"rooms/a.mp4": [gs.Span(0, 4, "walk")]}, truth)
+    gs.write_spans({"b.mp4": [gs.Span(0, 4, "walk")]}, answers)
+    with pytest.raises(
+        ScoresError, match=r"`answers` are of other videos than `truth`, such as b\.mp4 and rooms/a\.mp4"
+    ):
+        gs.score_spans(truth, answers)
+    gs.write_spans({"a.mp4": [gs.Span(0, 4, "walk")], "b.mp4": []}, answers, overwrite=True)
+    assert gs.score_spans(truth, answers).frame_accuracy == 1
+    truth.write_text("path,label,start,end\n")
+    with pytest.raises(ScoresError, match="has no spans"):
+        gs.score_spans(truth, answers)

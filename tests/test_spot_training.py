@@ -1,6 +1,7 @@
 """Trainings on long recordings: events and spans, from lists to the best model, by Python and by the command line."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -124,6 +125,33 @@ def test_a_stopped_training_ends_as_one_that_was_not(lists: Path, tmp_path: Path
 
 
 @pytest.mark.slow
+def test_a_training_goes_on_only_with_the_boxes_frames_and_recordings_that_it_was_begun_with(
+    lists: Path, tmp_path: Path
+) -> None:
+    rows, video = [*(lists / "train.csv").read_text().splitlines()[1:]], lists / "4.mp4"
+    begun = ["path,time_s,label,frame,box", *(f"{row},{round(float(row.split(',')[1]) * FPS)}," for row in rows)]
+    listed = tmp_path / "train.csv"
+    options: dict[str, Any] = {**SMALL, "epoch_clips": 4, "head": "none", "root": lists, "out": tmp_path / "run"}
+
+    def write(*lines: str) -> tuple[Path, Path]:
+        listed.write_text("\n".join(lines) + "\n")
+        return listed, lists / "val.csv"
+
+    gs.train(*write(*begun), **options)
+    gs.train(*write(*begun), resume=True, **options)
+    boxed = [begun[0], *(f'{line}"0,0,0.5,1"' for line in begun[1:])]
+    moved = [begun[0], begun[1].rpartition(",")[0][:-1] + "1,", *begun[2:]]
+    for changed in (boxed, moved, [*begun, f"{video},,,,"]):
+        with pytest.raises(SettingsError, match="train.csv has other videos, labels or boxes than when the run was"):
+            gs.train(*write(*changed), resume=True, **options)
+    with pytest.raises(SettingsError, match="`resume` with fps 5.0, but the run has 10.0"):
+        gs.train(*write(*begun), resume=True, fps=5.0, **options)
+    file = tmp_path / "run" / "settings.json"
+    file.write_text(re.sub(r'  "frames_seen": .*\n', "", file.read_text()).replace('",\n}', '"\n}'))
+    gs.train(*write(*begun), resume=True, **options)
+
+
+@pytest.mark.slow
 def test_a_run_of_before_clips_were_read_as_of_other_rates_goes_on_without(lists: Path, tmp_path: Path) -> None:
     options = {"epoch_clips": 4, "head": "none"}
     train(lists, tmp_path / "run", **options, rate_jitter=0.0)
@@ -212,6 +240,24 @@ def test_unreadable_recordings_are_skipped_and_counted(lists: Path, tmp_path: Pa
 
 
 @pytest.mark.slow
+def test_what_a_scan_of_events_finds_is_left_out_of_a_training(lists: Path, tmp_path: Path) -> None:
+    (tmp_path / "broken.mp4").write_bytes(b"no video")
+    rows = (lists / "train.csv").read_text() + f"{tmp_path / 'broken.mp4'},1.0,on\n"
+    (tmp_path / "train.csv").write_text(rows)
+    found = gs.scan([tmp_path / "train.csv", lists / "val.csv"], root=lists, out=tmp_path / "bad.csv", workers=1)
+    assert [(each.path.name, each.problem) for each in found.problems] == [("broken.mp4", "unreadable")]
+    log = Log()
+    options = {**SMALL, "epoch_clips": 4, "root": lists, "reporter": log}
+    both = tmp_path / "train.csv", lists / "val.csv"
+    gs.train(*both, out=tmp_path / "run", exclude=tmp_path / "bad.csv", **options)
+    assert "bad.csv excludes 1 of 5 training recordings, 0 of 1 validation recordings" in log.text
+    for named, message in (("other.mp4", "none of its 1 paths is in"), ("4.mp4", "leaves no video of .*val.csv")):
+        (tmp_path / "bad.csv").write_text(f"path\n{named}\n")
+        with pytest.raises(ManifestError, match=message):
+            gs.train(*both, out=tmp_path / "none", exclude=tmp_path / "bad.csv", **options)
+
+
+@pytest.mark.slow
 def test_a_model_of_clips_is_a_start(lists: Path, tmp_path: Path) -> None:
     gs.save_model(gs.create_model("test_resnet", num_classes=3, size_px=32), tmp_path / "clips.safetensors")
     log = Log()
@@ -290,6 +336,12 @@ def test_the_task_has_defaults_of_its_own_which_options_and_recipes_replace(tmp_
 def test_options_that_contradict_the_task_are_told(options: dict[str, Any], message: str) -> None:
     with pytest.raises(SettingsError, match=message):
         TrainSettings.from_options("a", "b", out="c", **{"task": "spot", **options}).check()
+
+
+def test_what_a_head_looks_ahead_is_told_in_seconds_where_it_is_too_far(lists: Path, tmp_path: Path) -> None:
+    message = "`look_ahead` 0.32 seconds are 38 frames at 120 a second, and at most 31 .*; give up to 0.258, or a lower"
+    with pytest.raises(SettingsError, match=message):
+        train(lists, tmp_path / "run", head="tcn", fps=120.0, context=0.1)
 
 
 def test_a_list_of_events_without_a_task_says_what_to_add(lists: Path, tmp_path: Path) -> None:

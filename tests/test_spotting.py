@@ -22,7 +22,7 @@ from gateshift.data.clips.recordings import Recording
 from gateshift.data.events.events import Event, Span
 from gateshift.data.events.suppression import suppress_scores
 from gateshift.data.video.files import open_video
-from gateshift.errors import ManifestError, ModelError, SettingsError
+from gateshift.errors import ManifestError, ModelError, SettingsError, VideoError
 from gateshift.exported.loading import ExportedModel
 from gateshift.exporting.export import export
 from gateshift.model.config import ModelConfig
@@ -407,3 +407,15 @@ def test_events_keep_their_time_in_a_file_of_another_rate(
     found = gs.spot_events(model, other, threshold=0.0, suppress=0)
     most_s = 1e-3 if rate > 25 else 0.5 / rate + 1e-3  # one frame of a lower rate stands for several of the network's
     assert all(abs((event.time_s or 0) - times[event.frame or 0] / 1000) < most_s for event in found)
+
+
+@pytest.mark.parametrize("task", ["spot", "segment"])
+def test_where_only_recordings_can_be_read_in_which_nothing_happens_the_others_are_told(
+    task: str, video: Path, tmp_path: Path
+) -> None:
+    model, broken = network("none", task=task), tmp_path / "broken.mp4"
+    broken.write_bytes(b"no video")
+    columns, row = ("time_s,label", "1,hit") if task == "spot" else ("label,start,end", "hit,0,1")
+    (tmp_path / "list.csv").write_text(f"path,{columns}\n{broken},{row}\n{video},{',' * row.count(',')}\n")
+    with pytest.raises(VideoError, match="`skip_bad` 1: nothing happens in the recordings that can be read, .*broken"):
+        evaluate_frames(model, tmp_path / "list.csv", skip_bad=1)

@@ -251,7 +251,7 @@ def test_a_list_that_has_changed_is_told_in_words(tmp_path: Path) -> None:
     begun = {"task": "clip", "accumulation": "exact", "epochs": 2, "train": "train.csv", "train_videos": "0a1b"}
     folder.create(begun, "")
     folder.check_description(begun)
-    with pytest.raises(SettingsError, match=r"^`resume`: train.csv has other videos or labels than when the run"):
+    with pytest.raises(SettingsError, match=r"^`resume`: train.csv has other videos, labels or boxes than when"):
         folder.check_description(begun | {"train_videos": "2c3d"})
 
 

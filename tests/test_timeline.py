@@ -207,6 +207,15 @@ def test_an_even_smoothing_is_refused(smooth: Any, fault: str) -> None:
         merge_windows(torch.ones(1, 1), [range(4)], range(5), "a", thresholds=Thresholds(), smooth=smooth)
 
 
+def test_what_a_single_frame_shows_lasts_as_long_as_its_rate_says(
+    model: VideoClassifier, write_video: Callable[..., Path], tmp_path: Path
+) -> None:
+    video, table = write_video(tmp_path / "one.mp4", moving_scene(1, 48, 64), fps=FPS), tmp_path / "one.csv"
+    (span,) = find_events(model, video, fps=25.0, enter=0.0, leave=0.0, out=table)
+    assert (span.start_s, span.end_s) == (0.0, 0.04)
+    assert [(each.start_s, each.end_s) for each in gs.read_spans(table)[str(video)]] == [(0.0, 0.04)]
+
+
 @pytest.mark.slow
 def test_python_finds_the_events_that_the_command_line_writes(
     model: VideoClassifier, model_file: Path, video: Path, tmp_path: Path

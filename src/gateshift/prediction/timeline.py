@@ -106,6 +106,8 @@ def find_events(
             windows = Windows(frames_in("window", window, rate), frames_in("hop", hop, rate), protocol.num_segments)
             found = score_windows(model, recording, windows, progress=progress)
             spans, ends_s = windows.covering(recording.num_frames), recording.ends_s()
+            if recording.num_frames == 1 and rate:  # no file says for how long its only frame is shown
+                ends_s = [ends_s[0], ends_s[0] + 1 / rate]
             events = merge_windows(
                 found, spans, ends_s, config.classes, thresholds=thresholds, smooth=smooth, apart=config.multi_label
             )

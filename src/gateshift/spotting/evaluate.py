@@ -106,7 +106,7 @@ def score_recordings(
         progress: Called with the number of recordings that are done and of all.
 
     Raises:
-        VideoError: If more recordings than may be skipped cannot be read.
+        VideoError: If more recordings than may be skipped cannot be read, or all in which something happens.
         ScoresError: If nothing happens in them.
     """
     processes, place = (accelerator.num_processes, accelerator.process_index) if accelerator else (1, 0)
@@ -127,6 +127,7 @@ def score_recordings(
             for name, value in vars(other).items():
                 mine = getattr(found, name)
                 mine.update(value) if isinstance(mine, dict) else mine.extend(value)
+    _check_left(found, skip_bad)
     if model.config.task == "segment":
         truth = {name: own for name, (own, _, _) in found.spans.items()}
         answers = {name: given for name, (_, given, _) in found.spans.items()}
@@ -138,6 +139,15 @@ def score_recordings(
     )
     scores = [score_events(truth_list, each, tolerances, fps=fps) for each in listed[: 1 + keep_all]]
     return FrameEvaluation(scores[0], scores[1] if keep_all else None, skipped=found.skipped)
+
+
+def _check_left(found: _Found, skip_bad: int) -> None:
+    """Raise VideoError if something happens only in recordings that were skipped."""
+    if found.skipped and not (found.truth or any(own for own, _, _ in found.spans.values())):
+        raise VideoError(
+            f"`skip_bad` {skip_bad}: nothing happens in the recordings that can be read, as {len(found.skipped)} "
+            f"cannot: {next(iter(found.skipped.values()))}"
+        )
 
 
 def _score(

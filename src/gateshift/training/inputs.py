@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Sized
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,14 +84,12 @@ def read_recording_lists(settings: TrainSettings, reporter: Reporter) -> Lists:
     Raises:
         ManifestError: If a list cannot be used, or nothing happens in its recordings.
     """
-    excluded = read_paths(settings.exclude) if settings.exclude is not None else frozenset()
-    found = []
-    for source in (settings.train, settings.val):
-        frames, box = settings.frames, region_of(settings.box)
-        listed = read_recordings(source, frames.task, root=settings.root, fps=frames.fps, box=box)
-        found.append([each for each in listed if each.name not in excluded])
-        if len(found[-1]) < len(listed):
-            reporter.log(f"{settings.exclude} excludes {len(listed) - len(found[-1])} of {len(listed)} of {source}")
+    frames, box, sources = settings.frames, region_of(settings.box), (settings.train, settings.val)
+    found = [read_recordings(each, frames.task, root=settings.root, fps=frames.fps, box=box) for each in sources]
+    if settings.exclude is not None:
+        paths, listed = read_paths(settings.exclude), found
+        found = [[each for each in own if paths.isdisjoint(_names_of(each))] for own in listed]
+        _tell_excluded(settings.exclude, paths, sources, listed, found, "recordings", reporter)
     learned = {(each.path.resolve(), each.part) for each in found[0]}
     shared = [each.path.resolve() for each in found[1] if (each.path.resolve(), each.part) in learned]
     if shared:
@@ -98,10 +97,15 @@ def read_recording_lists(settings: TrainSettings, reporter: Reporter) -> Lists:
             f"{len(shared)} of the {len(found[1])} validation recordings are training recordings too, such as "
             f"{min(shared)}: how good the model is on them says nothing about new ones"
         )
-    train_list, val_list = (
-        as_manifest(own, path) for own, path in zip(found, (settings.train, settings.val), strict=True)
-    )
+    train_list, val_list = (as_manifest(own, path) for own, path in zip(found, sources, strict=True))
     return Lists(train_list, val_list, *found)
+
+
+def _names_of(recording: Recording) -> set[str]:
+    """What a table of videos to leave out may call a recording: as its list has it, by its path, or by its part."""
+    path = os.path.abspath(recording.path)  # noqa: PTH100 - links stay as they are
+    part = "" if recording.part is None else f"#{recording.part.start}-{recording.part.stop}"
+    return {recording.name, str(recording.path), path, path + part}
 
 
 def with_rate(settings: TrainSettings, recordings: Sequence[Recording]) -> TrainSettings:
@@ -196,22 +200,39 @@ def _create_recording_clips(
 
 def _exclude(exclude: Path, train_list: Manifest, val_list: Manifest, reporter: Reporter) -> tuple[Manifest, Manifest]:
     """The lists without the videos of a table."""
-    paths = read_paths(exclude)
+    paths, listed = read_paths(exclude), (train_list, val_list)
     kept = train_list.without(paths), val_list.without(paths)
-    fewer = len(train_list) - len(kept[0]), len(val_list) - len(kept[1])
+    _tell_excluded(exclude, paths, [each.source for each in listed], listed, kept, "videos", reporter)
+    return kept
+
+
+def _tell_excluded(
+    exclude: Path,
+    paths: frozenset[str],
+    sources: Sequence[Path],
+    listed: Sequence[Sized],
+    kept: Sequence[Sized],
+    what: str,
+    reporter: Reporter,
+) -> None:
+    """Log how many a table leaves out of the lists of training and validation.
+
+    Raises:
+        ManifestError: If it names none of theirs, or leaves none of one.
+    """
+    fewer = [len(old) - len(new) for old, new in zip(listed, kept, strict=True)]
     if not sum(fewer) and paths:
         raise ManifestError(
-            f"`exclude` {exclude}: none of its {len(paths)} paths is in {train_list.source} or "
-            f"{val_list.source}; write them as the lists do"
+            f"`exclude` {exclude}: none of its {len(paths)} paths is in {sources[0]} or {sources[1]}; write them as "
+            "the lists do"
         )
-    for old, new in zip((train_list, val_list), kept, strict=True):
+    for source, new in zip(sources, kept, strict=True):
         if not len(new):
-            raise ManifestError(f"`exclude` {exclude}: leaves no video of {old.source}; correct one of them")
+            raise ManifestError(f"`exclude` {exclude}: leaves no video of {source}; correct one of them")
     reporter.log(
-        f"{exclude} excludes {fewer[0]} of {len(train_list)} training videos, "
-        f"{fewer[1]} of {len(val_list)} validation videos"
+        f"{exclude} excludes {fewer[0]} of {len(listed[0])} training {what}, "
+        f"{fewer[1]} of {len(listed[1])} validation {what}"
     )
-    return kept
 
 
 def choose_reversal_pairs(augment: AugmentOptions, train_list: Manifest, classes: Sequence[str]) -> Pairs:

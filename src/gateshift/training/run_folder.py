@@ -19,6 +19,7 @@ from accelerate import Accelerator
 from accelerate.utils import load
 from safetensors import SafetensorError
 
+from gateshift.data.clips.recordings import Recording
 from gateshift.data.lists.manifest import Manifest
 from gateshift.errors import FULL_DISK, SettingsError, explain_system_error, one_line
 from gateshift.files import partial_path, write_text
@@ -28,6 +29,7 @@ from gateshift.recipes.options import FrameOptions, option_types, rename_old
 from gateshift.training.settings import TrainSettings
 
 PATHS = ("train", "root", "start", "weights", "recipe")
+_OF_LISTS = ("train_videos", "recordings", "frames_seen")  # digests and long lists, which say nothing to anybody
 LogRow = Mapping[str, float | int]
 
 
@@ -110,14 +112,16 @@ class RunFolder:
         for name in option_types(FrameOptions):  # of before there were such trainings
             old.setdefault(name, getattr(FrameOptions(), name))
         old.setdefault("accumulation", "release" if old.get("accumulate", 1) > 1 else "exact")  # before it was a choice
-        for name in (name for name in new if name not in ("val", "val_videos")):
+        old.setdefault("frames_seen", new.get("frames_seen"))  # before boxes and frames were compared
+        names = (name for name in new if name not in ("val", "val_videos"))
+        for name in sorted(names, key="segments".__eq__):  # last, as of recordings they follow from fps and context
             same = _is_same_file if name in PATHS else operator.le if name == "epochs" else operator.eq
             old_value: Any = old.get(name)
             if not same(old_value, new[name]):
-                if name == "train_videos":  # a digest, which says nothing to anybody
+                if name in _OF_LISTS:
                     raise SettingsError(
-                        f"`resume`: {new['train']} has other videos or labels than when the run was begun; give the "
-                        "list and `exclude` as they were, or start a new run"
+                        f"`resume`: {new['train']} has other videos, labels or boxes than when the run was begun; give "
+                        "the list and `exclude` as they were, or start a new run"
                     )
                 raise SettingsError(
                     f"`resume` with {name} {new[name]!r}, but the run has {old_value!r}; "
@@ -237,6 +241,7 @@ def describe(
     train_list: Manifest,
     val_list: Manifest,
     reversed_pairs: Sequence[Sequence[str]] = (),
+    recordings: Sequence[Recording] = (),
 ) -> dict[str, Any]:
     """Everything that the final weights depend on, as flat JSON values: settings, classes and videos.
 
@@ -246,6 +251,7 @@ def describe(
         train_list: Training videos.
         val_list: Validation videos.
         reversed_pairs: Pairs of classes whose clips are reversed.
+        recordings: What ``train_list`` is of, those in which nothing happens too, as they are trained on as well.
     """
     flat = settings.options()
     for name in (
@@ -264,9 +270,11 @@ def describe(
         del flat[name]
     files = {name: Path(flat[name]) for name in PATHS if isinstance(flat[name], str) and Path(flat[name]).is_file()}
     described = {name: _plain(value) for name, value in {**flat, **files}.items()}
-    lists = {"train_videos": _digest(train_list), "val_videos": _digest(val_list)}
+    lists: dict[str, Any] = {"train_videos": _digest(train_list), "val_videos": _digest(val_list)}
     pairs = [list(pair) for pair in train_list.mirror_pairs(classes)]
     reversals = [list(pair) for pair in reversed_pairs]
+    if recordings:
+        lists |= {"recordings": [each.name for each in recordings], "frames_seen": _digest_frames(recordings)}
     return {**described, "classes": list(classes), "mirrored_classes": pairs, "reversed_classes": reversals, **lists}
 
 
@@ -279,6 +287,15 @@ def _parse_row(cells: Mapping[str, str]) -> dict[str, Any]:
 def _digest(manifest: Manifest) -> str:
     lines = "\n".join(f"{entry.video_id}\t{entry.label}" for entry in manifest.entries)
     return hashlib.sha256(lines.encode("utf-8", "surrogatepass")).hexdigest()  # file names may not be valid UTF-8
+
+
+def _digest_frames(recordings: Sequence[Recording]) -> str:
+    """What is seen of recordings, beside names, labels and times: boxes, frames of events, and the rate of images."""
+    seen = [
+        (each.box, each.fps if each.path.is_dir() else None, [event.frame for event in each.events])
+        for each in recordings
+    ]
+    return hashlib.sha256(repr(seen).encode()).hexdigest()
 
 
 def _is_same_file(old: str | None, new: str | None) -> bool:

@@ -26,6 +26,7 @@ from gateshift.errors import SettingsError, VideoError
 from gateshift.model.classifier import VideoClassifier, create_model
 from gateshift.model.stand_ins.activation_checkpointing import checkpoint_blocks
 from gateshift.model.stand_ins.depthwise import keep_depthwise_float32
+from gateshift.model.temporal.frame_head import MAX_LOOK_AHEAD
 from gateshift.model.warm_start import start_from
 from gateshift.published.download import fetch_published
 from gateshift.recipes.options import TABLES, option_types
@@ -97,9 +98,7 @@ def set_up(settings: TrainSettings, folder: RunFolder, reporter: Reporter) -> Tr
     if not settings.multi_label and not settings.frames.is_dense:
         check_several(classes, lists.train.source)
     reversed_pairs = choose_reversal_pairs(settings.augment, lists.train, classes)
-    description = describe(settings, classes, lists.train, lists.val, reversed_pairs)
-    if settings.frames.is_dense:  # those in which nothing happens are trained on too
-        description["recordings"] = [each.name for each in lists.train_recordings]
+    description = describe(settings, classes, lists.train, lists.val, reversed_pairs, lists.train_recordings)
     old_description = folder.check_description(description) if settings.resume else None
     check_labels(settings, lists, classes, reporter)
 
@@ -307,6 +306,22 @@ def _create(settings: TrainSettings, learned: Manifest, classes: list[str]) -> V
         task=frames.task,
         head=frames.head if frames.is_dense else None,
         fps=fps,
-        look_ahead=round(frames.look_ahead * fps) if fps and frames.head == "tcn" else None,
+        look_ahead=_look_ahead(frames.look_ahead, fps) if fps and frames.head == "tcn" else None,
         displacement=max(round(frames.displacement * fps), 1) if fps and frames.displacement else 0,
     )
+
+
+def _look_ahead(look_ahead_s: float, fps: float) -> int:
+    """How many frames the head looks ahead.
+
+    Raises:
+        SettingsError: If it cannot look as far, as at a high rate.
+    """
+    num_frames = round(look_ahead_s * fps)
+    if num_frames > MAX_LOOK_AHEAD:
+        raise SettingsError(
+            f"`look_ahead` {look_ahead_s:g} seconds are {num_frames} frames at {fps:g} a second, and at most "
+            f"{MAX_LOOK_AHEAD} can be looked ahead; give up to {math.floor(1000 * MAX_LOOK_AHEAD / fps) / 1000:g}, or "
+            "a lower `fps`"
+        )
+    return num_frames

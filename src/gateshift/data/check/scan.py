@@ -13,9 +13,13 @@ from typing import get_args
 from gateshift.data.check.quarantine import HARMLESS, Fault, FaultyVideo, write_quarantine
 from gateshift.data.check.video import Finding, Part, check_video
 from gateshift.data.clips.loader import default_workers
+from gateshift.data.clips.recordings import lists_events
+from gateshift.data.events.files import read_events
+from gateshift.data.events.videos import base_of, find_recording
 from gateshift.data.lists.entries import Entry
 from gateshift.data.lists.labels import first_of
 from gateshift.data.lists.manifest import read_videos
+from gateshift.data.lists.tables import read_boxes
 from gateshift.data.processes import in_processes
 from gateshift.data.video.folders import VIDEO_SUFFIXES, FolderSearch
 from gateshift.errors import ManifestError, SettingsError, check_choice, check_whole, one_line
@@ -63,7 +67,8 @@ def scan(
     this below ``if __name__ == "__main__":``, as processes import the script.
 
     Args:
-        videos: Lists (``.csv`` or ``.txt``), folders with videos at any depth, or videos; one of these, or several.
+        videos: Lists (``.csv`` or ``.txt``, or E2E-Spot's and SoccerNet's ``.json``), folders with videos at any depth,
+            or videos; one of these, or several.
         out: The CSV to write, with the columns path, problem and detail, which ``train`` takes as ``exclude``; None
             writes nothing.
         keep: Problems for which a video is not left out; one of them, or several. Those in several lists never are, as
@@ -111,6 +116,10 @@ def _find_listed(sources: Sequence[Path], root: Path | None, search: FolderSearc
         return listed.setdefault(first.setdefault(absolute, path), [])
 
     for source in sources:
+        if lists_events(source):
+            for path, part in _recordings_of(source, root):
+                parts_of(path).append(part)
+            continue
         if source.suffix.lower() in (".csv", ".txt") and not source.is_dir():
             for entry in read_videos(source, root=root).entries:
                 parts_of(entry.path).append(_part(entry))
@@ -124,6 +133,15 @@ def _find_listed(sources: Sequence[Path], root: Path | None, search: FolderSearc
         for video in videos:
             parts_of(video)
     return listed
+
+
+def _recordings_of(source: Path, root: Path | None) -> Iterator[tuple[Path, Part]]:
+    """The recordings of a list of events, each once, however much happens in it."""
+    base, boxes = base_of(source, root), read_boxes(source)
+    for name, info in read_events(source).videos.items():
+        path, frames = find_recording(base, name, info) or (base / name, None)
+        part = Part() if frames is None else Part(f"#{frames.start}-{frames.stop}", num_frames=frames.stop)
+        yield path, part._replace(box=boxes.get(name))
 
 
 def _be_silent(*_: int) -> None: ...

@@ -20,8 +20,8 @@ class ScanSettings:
     """
 
     videos: Annotated[Positional[tuple[Path, ...]], arg(metavar="DATA ...")]
-    """Lists (a CSV, a videofolder.txt), folders with videos at any depth, or videos. Name TRAIN and VAL together to
-    find what is in both."""
+    """Lists (a CSV, a videofolder.txt, a JSON of events), folders with videos at any depth, or videos. Name TRAIN and
+    VAL together to find what is in both."""
     out: Annotated[Path, arg(metavar="FILE")] = Path("quarantine.csv")
     """The CSV to write: path, problem, detail."""
     keep: Annotated[tuple[Fault, ...], arg(metavar="PROBLEM ...")] = HARMLESS

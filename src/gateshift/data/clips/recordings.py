@@ -25,6 +25,8 @@ from gateshift.errors import ManifestError, VideoError
 
 Floats = NDArray[np.float64]
 END_SLACK_S = 0.5  # by which an event may be before the first frame or after the last, which is shown for a while too
+FRAME_SLACK_S = 0.5  # by which a time may be off its frame, as where it is rounded
+LENGTH_SLACK = 0.02  # of its frames, by which a file may be longer or shorter than its list says
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class Recording:
         fps: Frames a second of images, which have no clock of their own; None if the list does not say.
         box: The region of its frames that is used; None for whole frames.
         part: Which frames of the file it is, whose times count from the first of them; None for all.
+        num_frames: How many frames it has, as its list says; None if it does not.
     """
 
     name: str
@@ -48,6 +51,7 @@ class Recording:
     fps: float | None = None
     box: Region | None = None
     part: range | None = None
+    num_frames: int | None = None
 
     def labels(self) -> set[str]:
         """The classes that occur."""
@@ -85,8 +89,10 @@ class Recording:
         """What happens, in seconds, each with the number of its class.
 
         Raises:
-            VideoError: If something is at a frame or a time that the video does not have.
+            VideoError: If something is at a frame or a time that the video does not have, or its list was made of
+                another file: frames are then others.
         """
+        self._check_length(len(times_s))
         found = [Mark(numbers[span.label], span.start_s, span.end_s) for span in one_at_a_time(self.spans)]
         for event in self.events:
             time_s = event.time_s
@@ -96,10 +102,28 @@ class Recording:
                         f"{self.path}: has {len(times_s)} frames, and {event.label!r} is said to be at frame "
                         f"{event.frame}; correct the list, or give the video that it is of"
                     )
-                time_s = float(times_s[event.frame])
+                time_s = self._time_of(event.frame, event, times_s)
             if time_s is not None:
                 found.append(Mark(numbers[event.label], time_s, time_s))
         return [self._within(mark, times_s) for mark in found]
+
+    def _check_length(self, num_frames: int) -> None:
+        if self.num_frames is not None and abs(num_frames - self.num_frames) > max(LENGTH_SLACK * num_frames, 1):
+            raise VideoError(
+                f"{self.path}: has {num_frames} frames, and its list says {self.num_frames}, as of a file of another "
+                "frame rate or length; give the video that the list is of, or correct the list"
+            )
+
+    def _time_of(self, frame: int, event: Event, times_s: Floats) -> float:
+        """When the frame of an event is shown, which a time beside it, if there is one, must not contradict."""
+        first_s, last_s = times_s[max(frame - 1, 0)], times_s[min(frame + 1, len(times_s) - 1)]
+        if event.time_s is not None and not first_s - FRAME_SLACK_S <= event.time_s <= last_s + FRAME_SLACK_S:
+            raise VideoError(
+                f"{self.path}: {event.label!r} is said to be at frame {frame} and at {event.time_s:g} s, and that "
+                f"frame is shown at {times_s[frame]:.3f} s; correct the list, leave out its column `frame` or "
+                "`time_s`, or give the video that it is of"
+            )
+        return float(times_s[frame])
 
     def _within(self, mark: Mark, times_s: Floats) -> Mark:
         """A mark, which if it is an event just before the first frame or after the last one, is at that frame."""
@@ -172,7 +196,12 @@ def read_recordings(
         events = read_events(source)
         infos = events.videos
         found = [
-            replace(find_video(base, name, source, infos[name]), events=tuple(own), fps=infos[name].fps or fps)
+            replace(
+                find_video(base, name, source, infos[name]),
+                events=tuple(own),
+                fps=infos[name].fps or fps,
+                num_frames=infos[name].num_frames,
+            )
             for name, own in events.by_video().items()
         ]
     if not found:

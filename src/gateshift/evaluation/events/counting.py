@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import PurePosixPath
@@ -145,12 +145,23 @@ def _named_alike(truth: EventList, answers: EventList) -> EventList:
         for event in answers.events
     )
     videos = {name_of[name]: info for name, info in answers.videos.items()}
-    if videos and None not in (truth.source, answers.source) and not videos.keys() & truth.videos.keys():
-        raise ScoresError(
-            f"`answers` are of other videos than `truth`, such as {next(iter(answers.videos))} and "
-            f"{next(iter(truth.videos))}; give files that name the same videos alike"
-        )
+    check_common(truth.videos, name_of, are_files=None not in (truth.source, answers.source))
     return replace(answers, events=events, videos=videos)
+
+
+def check_common(truth: Collection[str], name_of: Mapping[str, str], *, are_files: bool) -> None:
+    """Raise ScoresError if truth and answers, both of files, have no video in common.
+
+    Args:
+        truth: Its videos.
+        name_of: The truth's name of each video of the answers, as of :func:`match_names`.
+        are_files: Whether both come from files.
+    """
+    if are_files and name_of and not {*name_of.values()}.intersection(truth):
+        raise ScoresError(
+            f"`answers` are of other videos than `truth`, such as {next(iter(name_of))} and {next(iter(truth))}; give "
+            "files that name the same videos alike"
+        )
 
 
 def match_names(truth: Collection[str], answers: Collection[str]) -> dict[str, str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from gateshift.data.events.event_tables import Spans, read_spans
 from gateshift.data.events.events import Span, one_at_a_time
 from gateshift.errors import ScoresError, SettingsError
-from gateshift.evaluation.events.counting import match_names
+from gateshift.evaluation.events.counting import check_common, match_names
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def score_spans(
 
     Raises:
         ManifestError: If a file cannot be read.
-        ScoresError: If the truth has no spans.
+        ScoresError: If the truth has no spans, or files have no video in common.
         SettingsError: If an overlap is not in 0..1.
     """
     for overlap in overlaps:
@@ -73,6 +73,7 @@ def score_spans(
     num_spans = sum(map(len, wanted.values()))
     if not num_spans:
         raise ScoresError("`truth` has no spans, so nothing can be found or missed; give labels with spans")
+    check_common(wanted, names, are_files=all(isinstance(each, str | PathLike) for each in (truth, answers)))
     pairs = {video: (wanted.get(video, []), found.get(video, [])) for video in {**wanted, **found}}
     right_s, all_s = 0.0, 0.0
     for video, (own, answered) in pairs.items():
