@@ -202,7 +202,7 @@ async function picturesShown() {
   do {
     reached = Math.min(video.duration, 1e9); // of a recording that does not say how long it is, as far as it goes
     last = await seek(reached);
-  } while (video.duration > reached); // reading on, a browser may find more than the file has said
+  } while (video.duration > reached && Number.isFinite(video.duration)); // it may find more than the file has said
   const { duration } = video;
   if (!Number.isFinite(duration)) throw new Error("it does not say where that is");
   const before = await seek(Math.max(last - 1e-3, 0) || 0);
